@@ -1,0 +1,172 @@
+"""
+What goes into each stage and what comes out: the JSON between the operators and the stage processes.
+
+Standard library only: Airflow imports this module while the heavy half of the package stays in another environment.
+A URI is ``file:///...`` or ``s3://...``; a digest is 64 hexadecimal characters of SHA-256.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+EXIT_BAD_INPUT = 2  # bad data or configuration: a retry cannot help; any other failure may be bad luck
+
+
+class BadInput(Exception):
+    """Data or configuration that no retry mends. The message names file, key or row, and what to do next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A value that crosses a process boundary as one JSON object."""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """:raises BadInput: a key is unknown or a required one is missing."""
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(fields))
+        missing = sorted(
+            name
+            for name, f in fields.items()
+            if name not in values
+            and f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+        )
+        if unknown or missing:
+            raise BadInput(f"{cls.__name__}: unknown keys {unknown}, missing keys {missing}; valid: {sorted(fields)}.")
+        hints = typing.get_type_hints(cls)
+        nested = {
+            name: hint
+            for name, hint in ((n, _message_type(h)) for n, h in hints.items())
+            if hint is not None and isinstance(values.get(name), dict)
+        }
+        return cls(**{**values, **{name: hint.from_dict(values[name]) for name, hint in nested.items()}})
+
+
+def _message_type(hint: Any) -> type[Message] | None:
+    for candidate in (hint, *typing.get_args(hint)):
+        if isinstance(candidate, type) and issubclass(candidate, Message):
+            return candidate
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking(Message):
+    """Where the MLflow run and the model version go. Credentials travel as ``MLFLOW_TRACKING_*`` in the environment."""
+
+    uri: str
+    experiment: str
+    model_name: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(Message):
+    """What every keyed stage reports: the cache key, whether the work was already done, and why or why not."""
+
+    key: str
+    hit: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestRequest(Message):
+    pipeline: str
+    store: str
+    source: str  # path or glob, s3://bucket/prefix/*.jsonl, hf://dataset@revision
+    text: str
+    label: str
+    validation: str | None = None  # sources of their own; None: cut from ``source`` by the hash of the text
+    test: str | None = None
+    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None  # None: by the file's name
+    test_percent: int = 15
+    validation_percent: int = 10
+    max_rows: int | None = None  # per source; None: all
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestResult(Made):
+    snapshot: str  # URI of the directory snapshots/DIGEST
+    digest: str
+    rows: dict[str, int]  # kept, by split
+    labels: list[str]
+    dropped: dict[str, int]  # by reason
+    source: dict[str, Any]  # what was read: uri, files, bytes, revision
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(Message):
+    pipeline: str
+    store: str
+    work: str  # local directory for checkpoints and locks; survives a retry
+    snapshot: str
+    base_model: str  # Hub id, id@revision, or a local directory
+    arguments: dict[str, Any] = field(default_factory=dict)  # TrainingArguments fields that override our defaults
+    class_weights: Literal["balanced"] | None = None
+    trainer: str | None = None  # module:Class of a Trainer subclass
+    max_length: int | None = None  # tokens; None: from the training texts, at most what the model takes
+    early_stopping_epochs: int | None = 2  # epochs without a better validation loss; None: never stop early
+    tracking: Tracking | None = None  # None: no MLflow at all
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult(Made):
+    model: str  # URI of the directory models/DIGEST: an ordinary transformers checkpoint with its tokenizer
+    digest: str
+    metrics: dict[str, float]  # of the best epoch on the validation split
+    epochs: float  # epochs trained
+    seconds: float
+    run_id: str | None = None  # MLflow
+    experiment_id: str | None = None
+    version: str | None = None  # registered model version
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest(Message):
+    pipeline: str
+    store: str
+    candidate: str  # models:/NAME/VERSION, models:/NAME@ALIAS, a URI or path of a transformers checkpoint, a Hub id
+    test_set: str  # URI of a snapshot, or of one Parquet file
+    champion: str | None = None
+    text: str = "text"  # columns of a Parquet test set that is no snapshot
+    label: str = "label"
+    batch_size: int = 64
+    golden_examples: int = 32
+    tracking: Tracking | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult(Made):
+    report: str  # URI of report.json; its shape is in docs/architecture.md
+    golden: str  # URI of golden.json: texts with the candidate's labels and scores
+    rows: int
+    metrics: dict[str, float | None]  # the candidate's, overall
+    champion_metrics: dict[str, float | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageRequest(Message):
+    store: str
+    model: str  # as EvaluateRequest.candidate
+    golden: str | None = None  # URI; None: a few neutral texts scored by the model itself
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageResult(Made):
+    release: str  # URI of the directory releases/DIGEST
+    digest: str
+    model_digest: str
