@@ -43,7 +43,9 @@ class Message:
             and f.default_factory is dataclasses.MISSING
         )
         if unknown or missing:
-            raise BadInput(f"{cls.__name__}: unknown keys {unknown}, missing keys {missing}; valid: {sorted(fields)}.")
+            raise BadInput(
+                f"{cls.__name__}: unknown keys {unknown}, missing keys {missing}; valid: {sorted(fields)}."
+            )
         hints = typing.get_type_hints(cls)
         nested = {
             name: hint
@@ -112,7 +114,9 @@ class TrainRequest(Message):
     work: str  # local directory for checkpoints and locks; survives a retry
     snapshot: str
     base_model: str  # Hub id, id@revision, or a local directory
-    arguments: dict[str, Any] = field(default_factory=dict)  # TrainingArguments fields that override our defaults
+    arguments: dict[str, Any] = field(
+        default_factory=dict
+    )  # TrainingArguments fields that override our defaults
     class_weights: Literal["balanced"] | None = None
     trainer: str | None = None  # module:Class of a Trainer subclass
     max_length: int | None = None  # tokens; None: from the training texts, at most what the model takes
@@ -137,7 +141,9 @@ class TrainResult(Made):
 class EvaluateRequest(Message):
     pipeline: str
     store: str
-    candidate: str  # models:/NAME/VERSION, models:/NAME@ALIAS, a URI or path of a transformers checkpoint, a Hub id
+    candidate: (
+        str  # models:/NAME/VERSION, models:/NAME@ALIAS, a URI or path of a transformers checkpoint, a Hub id
+    )
     test_set: str  # URI of a snapshot, or of one Parquet file
     champion: str | None = None
     text: str = "text"  # columns of a Parquet test set that is no snapshot
@@ -170,3 +176,33 @@ class PackageResult(Made):
     release: str  # URI of the directory releases/DIGEST
     digest: str
     model_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest(Message):
+    ingest: IngestRequest
+    train: dict[str, Any]  # TrainRequest without ``snapshot``
+    evaluate: dict[str, Any] = field(
+        default_factory=dict
+    )  # EvaluateRequest without ``candidate`` and ``test_set``
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanResult(Message):
+    steps: list[dict[str, str]]  # step, state (hit | miss | unknown), why
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryRequest(Message):
+    ingest: IngestRequest
+    train: dict[str, Any]  # TrainRequest without ``snapshot``
+    rules: dict[str, Any] = field(default_factory=dict)  # training.gate.Rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryResult(Message):
+    decision: str
+    reasons: list[str]
+    metrics: dict[str, float | None]
+    predictions: list[dict[str, Any]]  # text, label, score: from the packaged release
+    seconds: dict[str, float]  # by step

@@ -1,0 +1,40 @@
+"""``python -m training STAGE --in request.json --out result.json``: docs/architecture.md, "Stage"."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from training import contract
+from training.stage import die_with_parent, log_to_stdout, run
+
+# stage -> module, function, request: imported only when asked for, since most of them pull in torch
+STAGES = {
+    "ingest": ("training.ingest", "ingest", contract.IngestRequest),
+    "train": ("training.train", "train", contract.TrainRequest),
+    "evaluate": ("training.evaluate", "evaluate", contract.EvaluateRequest),
+    "package": ("training.package", "package", contract.PackageRequest),
+    "plan": ("training.plan", "plan", contract.PlanRequest),
+    "try": ("training.rehearse", "rehearse", contract.TryRequest),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("stage", choices=sorted(STAGES))
+    parser.add_argument("--in", dest="request", type=Path, required=True, metavar="request.json")
+    parser.add_argument("--out", dest="result", type=Path, required=True, metavar="result.json")
+    parser.add_argument("--watch-stdin", action="store_true", help="end when stdin does")
+    options = parser.parse_args()
+    if options.watch_stdin:
+        die_with_parent()
+    log_to_stdout()
+    module, function, request_type = STAGES[options.stage]
+    stage = getattr(importlib.import_module(module), function)
+    return run(stage, request_type, options.request, options.result)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

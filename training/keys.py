@@ -1,0 +1,126 @@
+"""Know what was made from what: content keys, the record of finished work, and the reason for doing it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from training.store import Store, digest_of_files, sha256_file
+
+log = logging.getLogger(__name__)
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@cache
+def code_version(*packages: str) -> str:
+    """:return: digest of the ``.py`` files of our packages (default ``training``): any edit makes a new version."""
+    root = Path(__file__).resolve().parent.parent
+    files = {
+        path.relative_to(root).as_posix(): sha256_file(path)
+        for package in packages or ("training",)
+        for path in (root / package).resolve().rglob("*.py")
+        if "__pycache__" not in path.parts
+    }
+    return digest_of_files(files)
+
+
+def explain(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """:return: one phrase per part that differs, ``name old -> new``, digests cut to eight characters."""
+    phrases = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            phrases += explain(before, after, f"{prefix}{name}.")
+        else:
+            phrases.append(f"{prefix}{name} {_short(before)} -> {_short(after)}")
+    return phrases
+
+
+def _short(value: Any) -> str:
+    text = "unset" if value is None else str(value)
+    is_digest = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    return text[:8] if is_digest else text if len(text) <= 60 else text[:57] + "..."
+
+
+class Records:
+    """The finished work of one stage, by key, in the store."""
+
+    def __init__(self, store: Store, stage: str) -> None:
+        self.store, self.stage = store, stage
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """:return: the recorded result, or None. A record that cannot be read counts as none."""
+        return (self._read(f"keys/{self.stage}/{key}.json") or {}).get("result")
+
+    def why_hit(self, key: str) -> str:
+        record = self._read(f"keys/{self.stage}/{key}.json") or {}
+        return f"hit: the same inputs, configuration and code made this on {record.get('made', 'an unknown date')}"
+
+    def why_miss(self, parts: Mapping[str, Any], pipeline: str, *, force: bool = False) -> str:
+        if force:
+            return "forced"
+        last = self._read(f"keys/{self.stage}/last/{pipeline}.json")
+        if last is None:
+            return "miss: first run"
+        differences = explain(last["parts"], parts)
+        return "miss: " + ("; ".join(differences) or "the earlier work was never finished or is gone")
+
+    def write(self, key: str, parts: Mapping[str, Any], result: Mapping[str, Any], pipeline: str) -> None:
+        """Record finished work; everything it names must already be in place."""
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        record = {"parts": dict(parts), "result": dict(result), "made": made, "pipeline": pipeline}
+        self.store.write_json(f"keys/{self.stage}/{key}.json", record)
+        self.store.write_json(f"keys/{self.stage}/last/{pipeline}.json", {"key": key, "parts": dict(parts)})
+
+    def _read(self, key: str) -> dict[str, Any] | None:
+        try:
+            return self.store.read_json(key)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            log.warning("%s is unreadable (%s); treated as absent.", self.store.uri(key), error)
+            return None
+
+
+@contextmanager
+def locked(
+    directory: Path, wait_seconds: float = 120.0, poll: Callable[[float], None] | None = None
+) -> Iterator[Path]:
+    """
+    Hold ``directory`` for this process alone; an older process of the same key is waited for.
+
+    The lock belongs to the open file, so it goes with the process however that ends.
+
+    :raises TimeoutError: another process still holds it after ``wait_seconds``.
+    """
+    import fcntl
+    import time
+
+    directory.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_seconds
+    with (directory / "lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(
+                        f"{directory} is still in use by another process after {wait_seconds:.0f} s; "
+                        "nothing was done. Wait for it or stop it, then retry."
+                    ) from None
+                (poll or time.sleep)(0.2)
+        yield directory

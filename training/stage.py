@@ -1,0 +1,65 @@
+"""Run one stage as a command: JSON in, JSON out, logs on stdout, and an end together with whoever started it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from training.contract import EXIT_BAD_INPUT, BadInput, Message
+
+log = logging.getLogger(__name__)
+
+EXIT_FAILURE = 1
+
+
+def log_to_stdout() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout, force=True)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def die_with_parent() -> None:
+    """
+    End this process group when stdin reaches its end.
+
+    The parent holds the write end and never writes; a parent that was SIGKILLed can run no clean-up of its own.
+    """
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="watch-stdin", daemon=True).start()
+
+
+def write_result(path: Path, text: str) -> None:
+    part = path.with_name(f".part-{path.name}")
+    part.write_text(text)
+    part.replace(path)
+
+
+def run(stage: Callable[[Any], Message], request_type: type[Message], request: Path, result: Path) -> int:
+    """:return: the exit status; the result or the error is in ``result``."""
+    try:
+        try:
+            values = json.loads(request.read_text())
+        except ValueError as error:
+            raise BadInput(f"{request}: not JSON ({error}).") from error
+        made = stage(request_type.from_dict(values))
+    except BadInput as error:
+        log.error("%s", error)
+        write_result(result, json.dumps({"error": str(error)}))
+        return EXIT_BAD_INPUT
+    except Exception as error:
+        log.exception("The stage failed and may be retried.")
+        write_result(result, json.dumps({"error": f"{type(error).__name__}: {error}"}))
+        return EXIT_FAILURE
+    write_result(result, made.to_json())
+    return 0

@@ -1,0 +1,182 @@
+"""Write immutable objects and small records to the store: one root, ``file://`` or ``s3://``, through fsspec."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from training.contract import BadInput
+
+MANIFEST = "manifest.json"
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_files(files: Mapping[str, str]) -> str:
+    """:param files: relative path to SHA-256. :return: one digest over all of them, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{files[name]}\n".encode())
+    return digest.hexdigest()
+
+
+def hash_tree(directory: Path, *, leave_out: Iterable[str] = (MANIFEST,)) -> dict[str, str]:
+    """:return: relative path to SHA-256 of every file below ``directory``."""
+    left_out = set(leave_out)
+    return {
+        name: sha256_file(path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and (name := path.relative_to(directory).as_posix()) not in left_out
+    }
+
+
+class Store:
+    """
+    The place where everything that is made is kept. Keys are relative paths with ``/``.
+
+    A directory is complete when its manifest is there; a reader never sees half a file.
+    """
+
+    def __init__(self, root: str) -> None:
+        import fsspec
+
+        if "://" not in root:
+            root = Path(root).absolute().as_uri()
+        self.root = root.rstrip("/")
+        self.fs, self._path = fsspec.core.url_to_fs(self.root)
+        self.is_local = "file" in (
+            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        )
+
+    def uri(self, key: str) -> str:
+        return f"{self.root}/{key}"
+
+    def key(self, uri: str) -> str:
+        """:raises BadInput: ``uri`` lies outside this store."""
+        if not uri.startswith(self.root + "/"):
+            raise BadInput(f"{uri} is not in the store {self.root}.")
+        return uri[len(self.root) + 1 :]
+
+    def _full(self, key: str) -> str:
+        return f"{self._path.rstrip('/')}/{key}"
+
+    def exists(self, key: str) -> bool:
+        return bool(self.fs.exists(self._full(key)))
+
+    def read_json(self, key: str) -> Any:
+        """:raises FileNotFoundError: nothing is there."""
+        self.fs.invalidate_cache()
+        return json.loads(self.fs.cat_file(self._full(key)))
+
+    def write_json(self, key: str, value: Any) -> str:
+        """Replace one record: a reader sees the old one or the new one. :return: its URI."""
+        return self.write_bytes(
+            key, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+        )
+
+    def write_bytes(self, key: str, content: bytes) -> str:
+        path = self._full(key)
+        if self.is_local:
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(target)
+        else:
+            self.fs.pipe_file(path, content)  # an object store shows an object only when it is whole
+        return self.uri(key)
+
+    def create_json(self, key: str, value: Any) -> str:
+        """
+        Write a record that must not exist yet; of two writers one wins.
+
+        :raises FileExistsError: somebody was first.
+        """
+        content = (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+        path = self._full(key)
+        if not self.is_local:
+            self.fs.pipe_file(path, content, mode="create")  # s3fs: If-None-Match
+            return self.uri(key)
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.link(file.name, target)  # fails if it exists, and never shows half a file
+        return self.uri(key)
+
+    def list(self, prefix: str) -> list[str]:
+        """:return: keys directly below ``prefix``, sorted; unfinished files left out."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self._full(prefix), detail=False)
+        except FileNotFoundError:
+            return []
+        names = sorted(Path(path).name for path in found)
+        return [f"{prefix}/{name}" for name in names if not name.startswith(".part-")]
+
+    def is_complete(self, key: str, manifest: str = MANIFEST) -> bool:
+        self.fs.invalidate_cache()
+        return self.exists(f"{key}/{manifest}")
+
+    def put_directory(
+        self, local: Path, key: str, manifest: Mapping[str, Any], manifest_name: str = MANIFEST
+    ) -> str:
+        """
+        Copy a directory and then write its manifest. Safe to repeat: an unfinished copy is overwritten.
+
+        :return: the directory's URI.
+        """
+        if not self.is_complete(key, manifest_name):
+            for path in sorted(local.rglob("*")):
+                if path.is_file() and path.relative_to(local).as_posix() != manifest_name:
+                    self._put_file(path, f"{key}/{path.relative_to(local).as_posix()}")
+            self.write_json(f"{key}/{manifest_name}", manifest)
+        return self.uri(key)
+
+    def _put_file(self, local: Path, key: str) -> None:
+        if not self.is_local:
+            self.fs.put_file(str(local), self._full(key))
+            return
+        import shutil
+
+        target = Path(self._full(key))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".part-{os.getpid()}-{target.name}")
+        try:
+            shutil.copyfile(local, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def local_directory(self, key: str, cache: Path) -> Path:
+        """
+        A local path that holds the directory: the directory itself, or a copy under ``cache``.
+
+        :raises BadInput: the directory is missing or unfinished.
+        """
+        if self.is_local:
+            path = Path(self._full(key))
+            if not path.is_dir():
+                raise BadInput(f"{self.uri(key)} does not exist. Run the step that makes it again.")
+            return path
+        target = cache / hashlib.sha256(self.uri(key).encode()).hexdigest()[:16]
+        done = target.with_suffix(".complete")
+        if not done.exists():
+            if not self.fs.exists(self._full(key)):
+                raise BadInput(f"{self.uri(key)} does not exist. Run the step that makes it again.")
+            target.mkdir(parents=True, exist_ok=True)
+            self.fs.get(self._full(key).rstrip("/") + "/", str(target) + "/", recursive=True)
+            done.touch()
+        return target
