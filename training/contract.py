@@ -38,14 +38,10 @@ class Message:
         missing = sorted(
             name
             for name, f in fields.items()
-            if name not in values
-            and f.default is dataclasses.MISSING
-            and f.default_factory is dataclasses.MISSING
+            if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         )
         if unknown or missing:
-            raise BadInput(
-                f"{cls.__name__}: unknown keys {unknown}, missing keys {missing}; valid: {sorted(fields)}."
-            )
+            raise BadInput(f"{cls.__name__}: unknown keys {unknown}, missing keys {missing}; valid: {sorted(fields)}.")
         hints = typing.get_type_hints(cls)
         nested = {
             name: hint
@@ -114,9 +110,7 @@ class TrainRequest(Message):
     work: str  # local directory for checkpoints and locks; survives a retry
     snapshot: str
     base_model: str  # Hub id, id@revision, or a local directory
-    arguments: dict[str, Any] = field(
-        default_factory=dict
-    )  # TrainingArguments fields that override our defaults
+    arguments: dict[str, Any] = field(default_factory=dict)  # TrainingArguments fields that override our defaults
     class_weights: Literal["balanced"] | None = None
     trainer: str | None = None  # module:Class of a Trainer subclass
     max_length: int | None = None  # tokens; None: from the training texts, at most what the model takes
@@ -141,9 +135,7 @@ class TrainResult(Made):
 class EvaluateRequest(Message):
     pipeline: str
     store: str
-    candidate: (
-        str  # models:/NAME/VERSION, models:/NAME@ALIAS, a URI or path of a transformers checkpoint, a Hub id
-    )
+    candidate: str  # models:/NAME/VERSION, models:/NAME@ALIAS, a URI or path of a transformers checkpoint, a Hub id
     test_set: str  # URI of a snapshot, or of one Parquet file
     champion: str | None = None
     text: str = "text"  # columns of a Parquet test set that is no snapshot
@@ -182,9 +174,7 @@ class PackageResult(Made):
 class PlanRequest(Message):
     ingest: IngestRequest
     train: dict[str, Any]  # TrainRequest without ``snapshot``
-    evaluate: dict[str, Any] = field(
-        default_factory=dict
-    )  # EvaluateRequest without ``candidate`` and ``test_set``
+    evaluate: dict[str, Any] = field(default_factory=dict)  # EvaluateRequest without ``candidate`` and ``test_set``
 
 
 @dataclass(frozen=True, kw_only=True)

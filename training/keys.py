@@ -96,9 +96,7 @@ class Records:
 
 
 @contextmanager
-def locked(
-    directory: Path, wait_seconds: float = 120.0, poll: Callable[[float], None] | None = None
-) -> Iterator[Path]:
+def locked(directory: Path, wait_seconds: float = 120.0, poll: Callable[[float], None] | None = None) -> Iterator[Path]:
     """
     Hold ``directory`` for this process alone; an older process of the same key is waited for.
 

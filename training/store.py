@@ -52,9 +52,7 @@ class Store:
             root = Path(root).absolute().as_uri()
         self.root = root.rstrip("/")
         self.fs, self._path = fsspec.core.url_to_fs(self.root)
-        self.is_local = "file" in (
-            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
-        )
+        self.is_local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
 
     def uri(self, key: str) -> str:
         return f"{self.root}/{key}"
@@ -78,9 +76,7 @@ class Store:
 
     def write_json(self, key: str, value: Any) -> str:
         """Replace one record: a reader sees the old one or the new one. :return: its URI."""
-        return self.write_bytes(
-            key, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-        )
+        return self.write_bytes(key, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
 
     def write_bytes(self, key: str, content: bytes) -> str:
         path = self._full(key)
@@ -130,9 +126,7 @@ class Store:
         self.fs.invalidate_cache()
         return self.exists(f"{key}/{manifest}")
 
-    def put_directory(
-        self, local: Path, key: str, manifest: Mapping[str, Any], manifest_name: str = MANIFEST
-    ) -> str:
+    def put_directory(self, local: Path, key: str, manifest: Mapping[str, Any], manifest_name: str = MANIFEST) -> str:
         """
         Copy a directory and then write its manifest. Safe to repeat: an unfinished copy is overwritten.
 
