@@ -1,0 +1,33 @@
+"""Say when two texts are the same, and which split a text belongs to, for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+from training.contract import Split
+
+
+def normalised(text: str) -> str:
+    """:return: the text as it is compared: NFKC, casefolded, every run of whitespace one space, none at the ends."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # casefold can undo NFKC (U+0345 becomes a letter that composes); once more makes normalised(normalised(x)) equal
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def text_hash(text: str) -> str:
+    """:return: SHA-256 of the normalised text: equal for texts that differ in case, width or spacing alone."""
+    return hashlib.sha256(normalised(text).encode()).hexdigest()
+
+
+def split_of(text: str, test_percent: int, validation_percent: int) -> Split:
+    """:return: the split that the text belongs to wherever and whenever it turns up, whatever its label."""
+    return split_of_hash(text_hash(text), test_percent, validation_percent)
+
+
+def split_of_hash(digest: str, test_percent: int, validation_percent: int) -> Split:
+    """:param digest: ``text_hash`` of the text."""
+    bucket = int(digest, 16) % 100
+    if bucket < test_percent:
+        return "test"
+    return "validation" if bucket < test_percent + validation_percent else "train"
