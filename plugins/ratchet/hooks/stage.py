@@ -1,0 +1,164 @@
+"""Run a stage of ``training`` in a process of its own, under the training environment's interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from training.contract import EXIT_BAD_INPUT, BadInput, Message
+
+STOP_SECONDS = 3.0  # from SIGTERM to SIGKILL; Airflow itself escalates after 5 s
+
+
+class StageFailed(Exception):
+    """A stage ended without a result for a reason that a retry may mend."""
+
+
+class StageProcess:
+    """
+    One run of one stage.
+
+    The process ends with this one, however this one ends: it watches the pipe that is its stdin.
+
+    :param work: directory for the request, the result and the stage's code path; kept when the stage fails.
+    :param env: variables added to the stage's environment, such as MLflow's credentials.
+    """
+
+    def __init__(
+        self, stage: str, request: Message, *, python: str, work: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.stage = stage
+        self.directory = work / "requests" / f"{stage}-{uuid.uuid4().hex[:12]}"
+        self.request = request
+        self.command = [python, "-m", "training", stage, "--in", "request.json", "--out", "result.json"]
+        self.env = _stage_environment(env or {})
+        self.process: subprocess.Popen[str] | None = None
+        self.stopped = False
+
+    def run(self, log: Callable[[str], None]) -> dict[str, Any]:
+        """
+        :param log: called with every line the stage prints, as it comes.
+        :return: the stage's result.
+        :raises BadInput: the stage refused its input; a retry cannot help.
+        :raises StageFailed: anything else that left no result.
+        """
+        self._prepare()
+        try:
+            process = subprocess.Popen(
+                [*self.command, "--watch-stdin"],
+                cwd=self.directory,
+                env=self.env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                bufsize=1,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BadInput(
+                f"The training environment's interpreter {self.command[0]!r} cannot be started ({error}); {self.stage} "
+                "did not run. Set [ratchet] training_python."
+            ) from error
+        self.process = process
+        if self.stopped:  # killed between the two lines above
+            self.stop()
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                log(line.rstrip("\n"))
+            status = process.wait()
+        finally:
+            self.stop()
+            process.stdout.close()
+        return self._outcome(status, log)
+
+    def stop(self) -> None:
+        """End the stage's whole process group within a few seconds. Safe to repeat."""
+        self.stopped = True
+        process = self.process
+        if process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is None:
+                _signal_group(process.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=STOP_SECONDS)
+        _signal_group(process.pid, signal.SIGKILL)  # children that outlived the leader
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+
+    def _prepare(self) -> None:
+        code = self.directory / "code"
+        code.mkdir(parents=True)
+        for package in ("training", "serving"):
+            spec = find_spec(package)
+            if spec is None or not spec.submodule_search_locations:
+                raise BadInput(f"The package {package!r} is not importable beside 'ratchet'; {self.stage} did not run.")
+            (code / package).symlink_to(Path(spec.submodule_search_locations[0]).resolve())
+        self.env["PYTHONPATH"] = str(code)
+        (self.directory / "request.json").write_text(self.request.to_json())
+
+    def _outcome(self, status: int, log: Callable[[str], None]) -> dict[str, Any]:
+        result = self._read_result()
+        if status == 0 and result is not None and "error" not in result:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            return result
+        error = (result or {}).get("error") or "no result was written"
+        log(f"ERROR To repeat this stage without Airflow: {self.repeat_command()}")
+        if status == EXIT_BAD_INPUT:
+            raise BadInput(error)
+        if self.stopped and status < 0:
+            raise StageFailed(f"{self.stage} was stopped ({signal.Signals(-status).name}); a retry continues from there.")
+        how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        raise StageFailed(f"{self.stage} failed ({how}): {error}")
+
+    def _read_result(self) -> dict[str, Any] | None:
+        try:
+            return json.loads((self.directory / "result.json").read_text())
+        except FileNotFoundError:
+            return None
+
+    def repeat_command(self) -> str:
+        return f"cd {shlex.quote(str(self.directory))} && PYTHONPATH=code {shlex.join(self.command)}"
+
+
+def run_stage(
+    stage: str,
+    request: Message,
+    *,
+    python: str,
+    work: Path,
+    log: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run a stage to its end. :return: its result. Raises as :meth:`StageProcess.run` does."""
+    return StageProcess(stage, request, python=python, work=work, env=env).run(log)
+
+
+def _stage_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Airflow's own variables stay behind: they hold connections and keys, and a stage needs none of them."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AIRFLOW", "_AIRFLOW", "RATCHET_ENDPOINT_TOKEN", "PYTHON"))
+    }
+    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
