@@ -1,0 +1,375 @@
+"""
+The spec of one pipeline: every key, its default and its unit; docs/spec.md is made from this file.
+
+Imported whenever Airflow parses a DAG file, so nothing here may be slow to import. What stands beneath a field is its
+description in the reference; pydantic itself does not read it, which would cost 30 ms (measured).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ratchet.document import Document, KeyPath, Problem, SpecError, dotted, read_document
+from training.contract import IngestRequest
+
+Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+# What the design has and this version has not. A spec that asks for it is refused, never half obeyed.
+PLANNED_KEYS: dict[KeyPath, str] = {
+    ("trigger", "new_data"): "runs started by new data",
+    ("notify",): "notifications",
+}
+PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
+    ("train", "target"): ("sagemaker", "huggingface"),
+    ("gate", "approval"): ("undecided", "always"),
+    ("deploy", "target"): ("sagemaker", "huggingface"),
+}
+
+PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+RESERVED_NAMES = ("airflow", "ratchet", "serving", "training")  # dags/ is on Airflow's import path
+LOCATIONS: tuple[KeyPath, ...] = (
+    ("data", "source"),
+    ("data", "validation"),
+    ("data", "test"),
+    ("train", "base_model"),
+)
+
+
+class Section(BaseModel):
+    # strict: 15 is a number and "15" is not; what a key means never depends on how forgiving a parser is
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Data(Section):
+    source: str = Field(min_length=1)
+    """Labelled rows: a path or glob, `file://`, `s3://bucket/prefix/*.jsonl` or `hf://dataset@revision`. A relative
+    path starts at the folder of the spec; `${NAME}` is an environment variable."""
+    text: str = Field(min_length=1)
+    """Column that holds the text."""
+    label: str = Field(min_length=1)
+    """Column that holds the label."""
+    validation: str | None = Field(default=None, min_length=1)
+    """Source of the validation split. Unset: cut from `source` by the hash of the text."""
+    test: str | None = Field(default=None, min_length=1)
+    """Source of the test split. Unset: cut from `source` by the hash of the text, so that a row stays in its split."""
+    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None
+    """Format of the files. Unset: by the file's name."""
+    test_percent: int = Field(default=15, ge=1, le=90)
+    """Share of `source` that becomes the test split, per cent. Not used when `test` is given."""
+    validation_percent: int = Field(default=10, ge=1, le=90)
+    """Share of `source` that becomes the validation split, per cent. Not used when `validation` is given."""
+
+    @field_validator("source", "validation", "test")
+    @classmethod
+    def _readable_location(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if re.search(r"://[^/@]*:[^/@]*@", value):
+            raise ValueError(
+                "expected a location without credentials: they would be shown in the Airflow UI. "
+                "Give them to the training environment instead (AWS_* variables, HF_TOKEN)"
+            )
+        if separator and scheme not in ("file", "s3", "hf"):
+            raise ValueError("expected a path, file://, s3:// or hf://")
+        if scheme == "s3" and not re.match(r"[^/]+/.", rest):
+            raise ValueError("expected s3://bucket/key")
+        if scheme == "hf" and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", rest):
+            raise ValueError(
+                "expected hf://dataset@revision, the data set's name on the Hub and a commit, tag or branch"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _rows_left_to_train_on(self) -> Data:
+        if self.test_percent + self.validation_percent >= 100:
+            raise ValueError(
+                f"test_percent {self.test_percent} and validation_percent {self.validation_percent} leave no rows to "
+                "train on; expected a sum below 100"
+            )
+        return self
+
+
+class Train(Section):
+    base_model: str = Field(default="sentence-transformers/all-MiniLM-L6-v2", min_length=1)
+    """Checkpoint to fine-tune: a Hub id, `id@revision`, or a local directory, which starts with `/`, `./`, `../` or
+    `${NAME}`. The default has 22M parameters: it trains on two processor cores in minutes."""
+    target: Literal["local"] = "local"
+    """Where training runs: on the Airflow worker. `sagemaker` and `huggingface` are planned."""
+    arguments: dict[str, Any] = Field(default={})
+    """Any field of `transformers.TrainingArguments`; overrides Ratchet's defaults. `ratchet validate` checks them
+    against the installed version."""
+    class_weights: Literal["balanced"] | None = None
+    """`balanced` weighs each label's loss by the inverse of its frequency. Unset: every row counts the same."""
+    trainer: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """`module:Class` of a `transformers.Trainer` subclass that the training environment can import."""
+    max_length: int | None = Field(default=None, ge=8)
+    """Longest input, tokens; the rest is cut off, in training as in serving. Unset: from the training texts."""
+    early_stopping_epochs: int | None = Field(default=2, ge=1)
+    """Stop after this many epochs without a better validation loss. `null`: never."""
+    timeout_minutes: int = Field(default=720, ge=1)
+    """Longest training time, minutes; then the step fails. A retry continues from the last checkpoint."""
+
+    @field_validator("base_model")
+    @classmethod
+    def _hub_id_or_directory(cls, value: str) -> str:
+        if not value.startswith("/") and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", value):
+            raise ValueError("expected a Hub id, id@revision, or a local directory that starts with / or ./")
+        return value
+
+
+class Gate(Section):
+    minimum: dict[Metric, Share] = Field(default={})
+    """Lowest value of a metric on the test split that may be promoted, from 0 to 1: `accuracy`, `f1_macro` or
+    `f1_weighted`. Unset, a first model is promoted whatever its quality."""
+    no_worse_by: Share = 0.01
+    """How far `metric` may fall below the champion's on the same test split."""
+    metric: Metric = "f1_macro"
+    """The metric that is compared with the champion's."""
+    approval: Literal["never"] = "never"
+    """When a person is asked. `undecided` and `always` are planned."""
+
+
+class Deploy(Section):
+    target: Literal["local"] = "local"
+    """Where the endpoint is: on the local endpoint host. `sagemaker` and `huggingface` are planned."""
+    endpoint: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """Name of the endpoint. Unset: the pipeline's name, with `-` for `_`."""
+    timeout_minutes: int = Field(default=15, ge=1)
+    """Longest time until the endpoint serves the release, minutes; then the step fails and the old release stays."""
+
+
+class Trigger(Section):
+    schedule: str | None = None
+    """When to retrain: a cron expression of five fields, UTC, or `@hourly`, `@daily`, `@weekly`, `@monthly`,
+    `@quarterly`, `@yearly`, `@once`. Unset: only when somebody starts a run."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron_or_preset(cls, value: str | None) -> str | None:
+        if value is None or value in PRESETS:
+            return value
+        from croniter import CroniterError, croniter  # Airflow's own reader of cron expressions
+
+        if value.startswith("@"):
+            raise ValueError("expected " + nearest(value, PRESETS))
+        if len(value.split()) != 5:
+            raise ValueError("expected five fields: minute, hour, day of month, month, day of week")
+        try:
+            croniter(value).get_next()
+        except CroniterError as error:
+            raise ValueError(f"expected a cron expression ({str(error).splitlines()[0]})") from None
+        return value
+
+
+class Sections(Section):
+    """What a spec file holds."""
+
+    data: Data
+    """The labelled rows and how they are split."""
+    train: Train = Train()
+    """How the candidate is made."""
+    gate: Gate = Gate()
+    """When the candidate may replace the champion."""
+    deploy: Deploy = Deploy()
+    """Where the champion serves."""
+    trigger: Trigger = Trigger()
+    """When a run starts by itself."""
+
+    @field_validator("train", "gate", "deploy", "trigger", mode="before")
+    @classmethod
+    def _empty_section(cls, value: Any) -> Any:
+        return {} if value is None else value  # ``train:`` with nothing but comments below it
+
+
+class PipelineSpec(Sections):
+    """The spec of the pipeline ``name``, with its locations resolved."""
+
+    name: str
+    path: Path
+
+    @property
+    def endpoint(self) -> str:
+        return self.deploy.endpoint or self.name.replace("_", "-")
+
+    def ingest_request(self, store: str, *, max_rows: int | None = None, force: bool = False) -> IngestRequest:
+        data = self.data.model_dump()
+        return IngestRequest(pipeline=self.name, store=store, max_rows=max_rows, force=force, **data)
+
+    def train_request(self, store: str, work: str) -> dict[str, Any]:
+        """:return: the fields of a TrainRequest that are known before ingest: all but ``snapshot``."""
+        settings = self.train.model_dump(exclude={"target", "timeout_minutes"})
+        return {"pipeline": self.name, "store": store, "work": work, **settings}
+
+    def gate_rules(self) -> dict[str, Any]:
+        """:return: the fields of ``training.gate.Rules``."""
+        return self.gate.model_dump(exclude={"approval"})
+
+
+def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> PipelineSpec:
+    """
+    Read ``NAME.yaml``.
+
+    :param environment: what ``${NAME}`` in a location stands for.
+    :raises SpecError: everything that is wrong with the file, with lines.
+    """
+    name = _name(path)
+    document = read_document(path)
+    values, problems = _resolve_locations(document, path, environment)
+    try:
+        sections = Sections.model_validate(values)
+    except ValidationError as error:
+        problems += [_problem(each, document) for each in error.errors(include_url=False)]
+    if problems := document.problems + problems:
+        raise SpecError(path, problems)
+    return PipelineSpec.model_construct(name=name, path=path.absolute(), **dict(sections))
+
+
+def _name(path: Path) -> str:
+    """:return: the pipeline's name, which is also a DAG's, a registered model's and, with hyphens, an endpoint's."""
+    if path.suffix != ".yaml" or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", path.stem):
+        message = "expected a file NAME.yaml, NAME of at most 63 lower-case letters, digits, - and _, no - or _ first."
+    elif path.stem in RESERVED_NAMES:
+        message = f"the name {path.stem!r} would hide the package {path.stem}; choose another."
+    else:
+        return path.stem
+    raise SpecError(path, [Problem(1, "", message)])
+
+
+def _resolve_locations(
+    document: Document, path: Path, environment: Mapping[str, str]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """:return: the values with variables replaced and relative paths made absolute; what could not be replaced."""
+    values = {key: dict(value) if isinstance(value, dict) else value for key, value in document.values.items()}
+    problems = []
+    for section, key in LOCATIONS:
+        holder = values.get(str(section))
+        if not isinstance(holder, dict) or not isinstance(location := holder.get(key), str):
+            continue
+        try:
+            expanded = _expand(location, environment)
+        except ValueError as error:
+            problems.append(
+                Problem(
+                    document.line((section, key)),
+                    f"{section}.{key}",
+                    f"{error}, found {_found((section, key), document)}.",
+                )
+            )
+            expanded = "/"  # any value that raises no second problem
+        is_path = expanded.startswith(("./", "../")) if key == "base_model" else "://" not in expanded
+        holder[key] = os.path.normpath(path.absolute().parent / expanded) if is_path and expanded else expanded
+    return values, problems
+
+
+def _expand(location: str, environment: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if SECRET_NAME.search(name):
+            raise ValueError(f"expected a location, and {name} looks like the name of a secret; it was not read")
+        if not environment.get(name):
+            raise ValueError(f"the environment variable {name} is not set; set it where Airflow and ratchet run")
+        return environment[name]
+
+    expanded = re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, location)
+    if "${" in location and "${" in expanded:
+        raise ValueError("expected ${NAME} with nothing but a name in the braces")
+    if location.startswith("~"):
+        raise ValueError("~ is not expanded, since Airflow may run as somebody else; expected ${HOME} or a full path")
+    return expanded
+
+
+SECRET_NAME = re.compile(r"secret|token|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"\bhf_\w{8,}|\bAKIA\w{8,}|(?<=://)[^/@\s]*:[^/@\s]*@")
+
+
+def _problem(error: Any, document: Document) -> Problem:
+    """One of pydantic's errors in the words of the file."""
+    loc: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
+    key, kind, context = dotted(loc), error["type"], error.get("ctx", {})
+    found = _found(loc, document)
+    if loc in PLANNED_KEYS:
+        message = f"{PLANNED_KEYS[loc]} are planned and not there yet; leave {loc[-1]!r} out."
+    elif loc == ("data", "source") and isinstance(error["input"], dict):
+        message = "a connection and a query are planned and not there yet; expected a path, file://, s3:// or hf://."
+    elif kind == "literal_error" and error["input"] in PLANNED_VALUES.get(loc, ()):
+        message = f"{error['input']!r} is planned and not there yet; expected {context['expected']}."
+    elif kind == "extra_forbidden":
+        message = f"unknown key; {_where_it_belongs(loc)}."
+    elif error["loc"][-1] == "[key]":
+        message = f"unknown metric; expected {context['expected']}."
+    elif kind == "missing":
+        message = "missing; expected " + ("a section." if loc == ("data",) else "a value, it has no default.")
+    elif kind in ("model_type", "dict_type"):
+        message = f"expected keys and values, found {found}."
+    elif kind == "value_error":
+        message = f"{context['error']}" + (f", found {found}." if len(loc) > 1 else ".")
+    elif kind == "string_pattern_mismatch":
+        message = f"expected {PATTERNS[loc]}, found {found}."
+    elif kind == "string_type":
+        message = f"expected text, found {found}" + ("; put it in quotes." if _is_scalar(error["input"]) else ".")
+    elif kind == "string_too_short":
+        message = "expected some text, found none."
+    else:
+        message = f"{error['msg'].replace('Input should be', 'expected')}, found {found}."
+    return Problem(document.line(loc), key, message)
+
+
+PATTERNS: dict[KeyPath, str] = {
+    ("train", "trainer"): "module:Class",
+    ("deploy", "endpoint"): "at most 63 lower-case letters, digits and -, no - first",
+}
+
+
+def _found(loc: KeyPath, document: Document) -> str:
+    """:return: the value as the file has it, unless it looks like a secret."""
+    value: Any = document.values
+    try:
+        for part in loc:
+            value = value[part]
+    except (KeyError, IndexError, TypeError):
+        return "nothing"
+    if isinstance(value, (dict, list)):
+        return "a list" if isinstance(value, list) else "keys and values"
+    if SECRET_NAME.search(str(loc[-1])):
+        return "a value that is not shown"
+    text = SECRET_VALUE.sub("***", json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (bool, int, float))
+
+
+def _sections() -> dict[str, list[str]]:
+    """:return: section to its keys."""
+    return {
+        name: list(field.annotation.model_fields)
+        for name, field in Sections.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def _where_it_belongs(loc: KeyPath) -> str:
+    sections = _sections()
+    siblings = list(sections) if len(loc) == 1 else sections[str(loc[0])]
+    others = [section for section, keys in sections.items() if loc[-1] in keys]
+    if not difflib.get_close_matches(str(loc[-1]), siblings, cutoff=0.8) and others:
+        return f"it belongs in {' or '.join(f'{section}: {loc[-1]}' for section in others)}"
+    return nearest(str(loc[-1]), siblings)
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """:return: the valid word that was probably meant, and all of them."""
+    valid = list(valid)
+    close = difflib.get_close_matches(word, valid, n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + "valid: " + ", ".join(valid)
