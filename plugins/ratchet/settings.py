@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def _setting(name: str) -> str | None:
-    # The environment first: `ratchet validate` and `ratchet try` then work without an Airflow installation of their own.
+    # The environment first: `ratchet validate` and `ratchet try` then need no initialised Airflow.
     value = os.environ.get(f"AIRFLOW__RATCHET__{name.upper()}")
     if value:
         return value

@@ -122,7 +122,9 @@ class StageProcess:
         if status == EXIT_BAD_INPUT:
             raise BadInput(error)
         if self.stopped and status < 0:
-            raise StageFailed(f"{self.stage} was stopped ({signal.Signals(-status).name}); a retry continues from there.")
+            raise StageFailed(
+                f"{self.stage} was stopped ({signal.Signals(-status).name}); a retry continues from there."
+            )
         how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         raise StageFailed(f"{self.stage} failed ({how}): {error}")
 

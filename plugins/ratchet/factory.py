@@ -1,0 +1,147 @@
+"""Turn a pipeline's spec into its DAG: the wiring of the operators and nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow.sdk import DAG, Param
+
+from ratchet.hooks.model_registry import CHAMPION
+from ratchet.operators.deploy_local import LocalDeployOperator
+from ratchet.operators.evaluate import EvaluateOperator
+from ratchet.operators.gate import GateOperator
+from ratchet.operators.ingest import IngestOperator
+from ratchet.operators.promote import PromoteOperator
+from ratchet.operators.train import TrainOperator
+from ratchet.spec import load_spec
+
+if TYPE_CHECKING:
+    from ratchet.spec import PipelineSpec
+
+# What is worth a retry is a process that was killed or a server that was away; both are back within a minute or two.
+RETRIES = 3
+RETRY_DELAY = timedelta(seconds=15)
+STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest or evaluation that is still making progress
+
+PARAMS = {
+    "force": Param(False, type="boolean", title="Recompute", description="Do every step again, finished or not."),
+    "note": Param("", type="string", title="Note", maxLength=500, description="Why this run; shown on the run."),
+    "source": Param(
+        None,
+        type=["null", "string"],
+        title="Other data",
+        description="Read this instead of the spec's data.source, in this run only.",
+    ),
+}
+
+
+def pipeline(stub: str) -> DAG:
+    """
+    :param stub: path of ``dags/NAME.py``; the spec is ``NAME.yaml`` beside it.
+    :return: the DAG ``NAME``.
+    :raises SpecError: the spec is not valid; Airflow shows it as the import error of this one file.
+    """
+    return build(load_spec(Path(stub).with_suffix(".yaml")))
+
+
+def build(spec: PipelineSpec) -> DAG:
+    with DAG(
+        dag_id=spec.name,
+        description=f"Retrain {spec.train.base_model}, gate it and deploy it to the endpoint {spec.deploy.endpoint}",
+        doc_md=_documentation(spec),
+        schedule=spec.trigger.schedule,
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),  # any past date: there is no catch-up
+        catchup=False,
+        max_active_runs=1,  # two candidates at once would compare with a champion that is about to change
+        params=PARAMS,
+        default_args={
+            "owner": "ratchet",
+            "retries": RETRIES,
+            "retry_delay": RETRY_DELAY,
+            "execution_timeout": STEP_TIMEOUT,
+        },
+        tags=["ratchet"],
+    ) as dag:
+        force = dag.param("force")
+        data, train, gate, deploy = spec.data, spec.train, spec.gate, spec.deploy
+
+        ingested = IngestOperator(
+            task_id="ingest",
+            task_display_name="Take a snapshot of the data",
+            source_override=dag.param("source"),
+            force=force,
+            text_column=data.text,
+            label_column=data.label,
+            **data.model_dump(exclude={"text", "label"}),
+        )
+        trained = TrainOperator(
+            task_id="train",
+            task_display_name="Train a candidate",
+            snapshot=ingested.output["snapshot"],
+            force=force,
+            execution_timeout=timedelta(minutes=train.timeout_minutes),
+            **train.model_dump(exclude={"target", "timeout_minutes"}),
+        )
+        evaluated = EvaluateOperator(
+            task_id="evaluate",
+            task_display_name="Compare it with the champion",
+            candidate=trained.output["candidate"],
+            champion=f"models:/{spec.name}@{CHAMPION}",
+            test_set=ingested.output["snapshot"],
+            force=force,
+        )
+        gated = GateOperator(
+            task_id="gate",
+            task_display_name="Decide",
+            report=evaluated.output["report"],
+            **gate.model_dump(exclude={"approval"}),
+        )
+        deployed = LocalDeployOperator(
+            task_id="deploy",
+            task_display_name="Put it on the endpoint",
+            model=trained.output["candidate"],
+            endpoint=deploy.endpoint,
+            verdict=gated.output,
+            golden=evaluated.output["golden"],
+            deploy_timeout=timedelta(minutes=deploy.timeout_minutes),
+            force=force,
+        )
+        PromoteOperator(
+            task_id="promote",
+            task_display_name="Make it the champion",
+            candidate=trained.output["candidate"],
+            verdict=gated.output,
+            deployment=deployed.output,
+        )
+    return dag
+
+
+def _documentation(spec: PipelineSpec) -> str:
+    """The DAG's page in Markdown, so that the UI says what the spec says."""
+    minimum = ", ".join(f"{name} at least {value:g}" for name, value in spec.gate.minimum.items()) or "no minimum"
+    schedule = (
+        f"on the schedule `{spec.trigger.schedule}` (UTC)" if spec.trigger.schedule else "when somebody starts it"
+    )
+    arguments = ", ".join(f"`{name}: {value}`" for name, value in spec.train.arguments.items()) or "Ratchet's defaults"
+    return f"""\
+### {spec.name}
+
+| | |
+|---|---|
+| **Data** | `{spec.data.source}`: text `{spec.data.text}`, label `{spec.data.label}` |
+| **Base model** | `{spec.train.base_model}`, {arguments} |
+| **Gate** | {minimum}; `{spec.gate.metric}` no worse than the champion's by more than {spec.gate.no_worse_by:g} |
+| **Endpoint** | `{spec.deploy.endpoint}` ({spec.deploy.target}) |
+| **Runs** | {schedule} |
+
+1. **Take a snapshot of the data**: an immutable copy with a train, validation and test split, named by its content.
+2. **Train a candidate** and register it in MLflow. What was trained before from the same inputs is not trained again.
+3. **Compare it with the champion** on the same test rows.
+4. **Decide**: promote, or hold with reasons. A held run succeeds; the steps after it are skipped and nothing changes.
+5. **Put it on the endpoint**: start it beside the old release, test it, switch.
+6. **Make it the champion**, once the endpoint answers with it.
+
+From `{spec.path.name}`; change it there.
+"""

@@ -1,0 +1,128 @@
+"""Read and move model versions and aliases in MLflow's registry."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """The part of a registered version that the steps need."""
+
+    name: str
+    version: str
+    run_id: str | None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+class ModelRegistryHook(BaseHook):
+    """:param mlflow_conn_id: connection whose ``host`` is the tracking URI; ``login`` and ``password`` if it asks."""
+
+    conn_name_attr = "mlflow_conn_id"
+    default_conn_name = "mlflow_default"
+    conn_type = "http"
+    hook_name = "MLflow"
+
+    def __init__(self, mlflow_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @cached_property
+    def _connection(self) -> Any:
+        return self.get_connection(self.mlflow_conn_id)
+
+    @cached_property
+    def tracking_uri(self) -> str:
+        """The server's address without credentials."""
+        connection = self._connection
+        host = connection.host or ""
+        if "://" not in host:
+            host = f"{connection.schema or 'http'}://{host}"
+        if connection.port and not re.search(r":\d+$", host):
+            host = f"{host}:{connection.port}"
+        return host.rstrip("/")
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """Variables that let another process speak to the same server; they hold the credentials."""
+        connection = self._connection
+        found = {"MLFLOW_TRACKING_URI": self.tracking_uri}
+        if connection.login:
+            found["MLFLOW_TRACKING_USERNAME"] = connection.login
+            found["MLFLOW_TRACKING_PASSWORD"] = connection.password or ""
+        return found
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        import os
+
+        os.environ.update(self.environment)  # the client takes credentials from nowhere else
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient  # a second to import: keep it out of parsing
+
+        return MlflowClient(tracking_uri=self.tracking_uri)
+
+    def find_version(self, reference: str) -> ModelVersion | None:
+        """
+        Resolve ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+
+        :return: None if the model, the version or the alias does not exist.
+        :raises ValueError: ``reference`` is neither.
+        """
+        from mlflow.exceptions import MlflowException
+
+        match = re.fullmatch(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))", reference)
+        if match is None:
+            raise ValueError(f"{reference!r} is neither models:/NAME/VERSION nor models:/NAME@ALIAS.")
+        name, version, alias = match["name"], match["version"], match["alias"]
+        try:
+            if version:
+                found = self.client.get_model_version(name, version)
+            else:
+                found = self.client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            # MLflow answers INVALID_PARAMETER_VALUE for an alias that was never set
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND") or "alias" in str(error).lower():
+                return None
+            raise
+        return ModelVersion(name, str(found.version), found.run_id, dict(found.tags))
+
+    def set_alias(self, version: ModelVersion, alias: str) -> None:
+        self.client.set_registered_model_alias(version.name, alias, version.version)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        self.client.delete_registered_model_alias(name, alias)
+
+    def tag_version(self, version: ModelVersion, tags: dict[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_model_version_tag(version.name, version.version, key, value)
+
+    def log_text(self, run_id: str, text: str, file_name: str) -> None:
+        self.client.log_text(run_id, text, file_name)
+
+    def experiment_of(self, run_id: str) -> str:
+        return str(self.client.get_run(run_id).info.experiment_id)
+
+    def run_url(self, run_id: str, experiment_id: str) -> str:
+        return f"{self.tracking_uri}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    def artifact_url(self, run_id: str, experiment_id: str, path: str) -> str:
+        return f"{self.run_url(run_id, experiment_id)}/artifacts/{path}"
+
+    def version_url(self, name: str, version: str) -> str:
+        return f"{self.tracking_uri}/#/models/{name}/versions/{version}"

@@ -1,0 +1,46 @@
+"""Buttons on a task that open what its step made. Airflow evaluates them when the task has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.execution_time.xcom import XCom
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+LINKS = "links"  # the XCom that the operators push: link name to address
+
+
+class StepLink(BaseOperatorLink):
+    """The address that the step itself pushed under ``key``; no button when it pushed none."""
+
+    key: str
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        return (XCom.get_value(ti_key=ti_key, key=LINKS) or {}).get(self.key, "")
+
+
+class RunLink(StepLink):
+    name = "MLflow run"
+    key = "run"
+
+
+class VersionLink(StepLink):
+    name = "Model version"
+    key = "version"
+
+
+class VerdictLink(StepLink):
+    name = "Verdict"
+    key = "verdict"
+
+
+class EndpointLink(StepLink):
+    name = "Endpoint"
+    key = "endpoint"
+
+
+ALL = (RunLink(), VersionLink(), VerdictLink(), EndpointLink())

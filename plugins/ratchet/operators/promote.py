@@ -1,0 +1,193 @@
+"""Make a deployed version the champion."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from ratchet import settings
+from ratchet.hooks.endpoint_host import EndpointHostHook
+from ratchet.hooks.model_registry import CHALLENGER, CHAMPION, ModelRegistryHook
+from ratchet.ledger import Ledger
+from ratchet.links import LINKS, EndpointLink, VersionLink
+from ratchet.note import write_note
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from ratchet.hooks.model_registry import ModelVersion
+
+LOCK_SECONDS = 60  # the section under the lock takes about a second; a holder that died gave it up
+
+
+class PromoteOperator(BaseOperator):
+    """
+    Move the alias ``champion`` to a version that its endpoint already serves.
+
+    Safe to retry: an alias that is already there is left there. The ledger has the intent before the move and the
+    word that it is done after it.
+
+    :param candidate: ``models:/NAME/VERSION`` (templated).
+    :param verdict: what the gate returned; anything but ``promote`` is refused (templated).
+    :param deployment: what the deploy step returned: ``endpoint``, ``url``, ``digest``, ``model_digest`` (templated).
+    :param pipeline: whose ledger records the move (templated); the DAG's id if not given.
+    :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
+    :param mlflow_conn_id: connection of the MLflow server.
+    :param endpoint_conn_id: connection of the endpoint host.
+    :return: ``model``, ``version``, ``previous`` version, ``hit`` and ``why``.
+    :raises AirflowFailException: no verdict to promote, or the alias was moved by somebody else since the evaluation;
+        the alias stays where it is.
+    """
+
+    template_fields = ("candidate", "verdict", "deployment", "pipeline", "store")
+    operator_extra_links = (VersionLink(), EndpointLink())
+    ui_color = "#d9f2e6"
+
+    def __init__(
+        self,
+        *,
+        candidate: str,
+        verdict: dict[str, Any],
+        deployment: dict[str, Any],
+        pipeline: str | None = None,
+        store: str | None = None,
+        mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
+        endpoint_conn_id: str = EndpointHostHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.candidate = candidate
+        self.verdict = verdict
+        self.deployment = deployment
+        self.pipeline = pipeline
+        self.store = store
+        self.mlflow_conn_id = mlflow_conn_id
+        self.endpoint_conn_id = endpoint_conn_id
+
+    @cached_property
+    def registry(self) -> ModelRegistryHook:
+        return ModelRegistryHook(self.mlflow_conn_id)
+
+    @cached_property
+    def endpoints(self) -> EndpointHostHook:
+        return EndpointHostHook(self.endpoint_conn_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from training.keys import locked
+
+        candidate = self._checked_candidate()
+        lock = settings.work_directory() / "locks" / candidate.name
+        with locked(lock, wait_seconds=LOCK_SECONDS):
+            self._check_endpoint()
+            previous, moved = self._move(context, candidate)
+        if moved:
+            was = f"version {previous}" if previous else "nothing"
+            outcome = (
+                f"promoted: version {candidate.version} is champion after {was} and serves at {self.deployment['url']}"
+            )
+            why = f"miss: champion was {was}"
+        else:
+            outcome = (
+                f"unchanged: version {candidate.version} is champion already and serves at {self.deployment['url']}"
+            )
+            why = f"hit: version {candidate.version} is champion already"
+        self.log.info("promote: %s", why)
+        write_note(context, outcome, self.log)
+        context["ti"].xcom_push(
+            key=LINKS,
+            value={
+                "version": self.registry.version_url(candidate.name, candidate.version),
+                "endpoint": f"{self.deployment['url'].rstrip('/')}/metadata",
+            },
+        )
+        return {
+            "model": candidate.name,
+            "version": candidate.version,
+            "previous": previous,
+            "hit": not moved,
+            "why": why,
+        }
+
+    def _checked_candidate(self) -> ModelVersion:
+        verdict = self.verdict or {}
+        if verdict.get("decision") != "promote":
+            raise AirflowFailException(
+                f"The champion stays: the gate said {verdict.get('decision')!r} for {self.candidate} "
+                f"({'; '.join(verdict.get('reasons', [])) or 'there is no verdict'})."
+            )
+        judged = verdict.get("candidate") or {}
+        if judged.get("digest") != self.deployment.get("model_digest"):
+            raise AirflowFailException(
+                f"The champion stays: the verdict is about model {judged.get('digest')}, but the endpoint was given "
+                f"{self.deployment.get('model_digest')}. Deploy the model that was judged."
+            )
+        candidate = self.registry.find_version(self.candidate)
+        if candidate is None:
+            raise AirflowFailException(f"The champion stays: {self.candidate} does not exist. Train it again.")
+        return candidate
+
+    def _check_endpoint(self) -> None:
+        served = self.endpoints.served_digest(self.deployment["url"])
+        if served != self.deployment["digest"]:
+            raise RuntimeError(
+                f"The champion stays: endpoint {self.deployment['endpoint']!r} serves {served}, not "
+                f"{self.deployment['digest']}. Run the deploy step again."
+            )
+
+    def _move(self, context: Context, candidate: ModelVersion) -> tuple[str | None, bool]:
+        """:return: the version that was champion before, and whether the alias moved."""
+        from training.store import Store
+
+        ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
+        alias = f"models:/{candidate.name}@{CHAMPION}"
+        current = self.registry.find_version(alias)
+        if current is not None and current.version == candidate.version:
+            return self._finish_interrupted(ledger, candidate)
+        expected = ((self.verdict.get("champion") or {}).get("model") or "").rpartition("/")[2] or None
+        found = current.version if current else None
+        if found != expected:
+            raise AirflowFailException(
+                f"The champion stays: the candidate was compared with version {expected}, but the alias names {found} "
+                "now. Somebody moved it since. Run the pipeline again, so that the candidate competes with what is live."
+            )
+        move = {
+            "model": candidate.name,
+            "from": found,
+            "to": candidate.version,
+            "dag_id": self.dag_id,
+            "run_id": context["run_id"],
+            "endpoint": self.deployment["endpoint"],
+            "release": self.deployment["digest"],
+            "reasons": self.verdict.get("reasons", []),
+        }
+        ledger.append("alias-intent", **move)
+        self.registry.set_alias(candidate, CHAMPION)
+        now = self.registry.find_version(alias)
+        if now is None or now.version != candidate.version:
+            raise AirflowFailException(
+                f"The alias {CHAMPION!r} of {candidate.name} was set to {candidate.version}, but names "
+                f"{now.version if now else 'nothing'} now: somebody else moved it. Decide which one is right."
+            )
+        self._tag(candidate)
+        ledger.append("alias-done", **move)
+        return found, True
+
+    def _finish_interrupted(self, ledger: Ledger, candidate: ModelVersion) -> tuple[str | None, bool]:
+        """The alias is there already; write what an attempt that died after moving it did not come to."""
+        self._tag(candidate)
+        moves = [record for record in ledger.records() if record["event"].startswith("alias-")]
+        if not moves or moves[-1]["event"] != "alias-intent" or moves[-1]["to"] != candidate.version:
+            return None, False
+        move = {key: value for key, value in moves[-1].items() if key not in ("number", "event", "time")}
+        ledger.append("alias-done", **move)
+        return move["from"], True
+
+    def _tag(self, candidate: ModelVersion) -> None:
+        tags = {"ratchet.release": self.deployment["digest"], "ratchet.endpoint": self.deployment["endpoint"]}
+        self.registry.tag_version(candidate, tags)
+        challenger = self.registry.find_version(f"models:/{candidate.name}@{CHALLENGER}")
+        if challenger is not None and challenger.version == candidate.version:
+            self.registry.delete_alias(candidate.name, CHALLENGER)
