@@ -1,0 +1,57 @@
+"""Make releases for the tests: a tiny model, converted and hashed as docs/architecture.md says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from serving.release import MANIFEST, digest_of_files
+from tests.tiny import WORDS, tiny_checkpoint
+
+LABELS = ["bad", "fine", "good"]
+TEXTS = [f"{a} {b} {c}" for a in WORDS[:6] for b in WORDS[6:10] for c in ("film", "book")][:32]
+
+
+def make_release(directory: Path, *, seed: int = 0, labels: list[str] | None = None, max_length: int = 32) -> Path:
+    """:return: ``directory``, a release of a random model; another ``seed`` is another model."""
+    import openvino as ov
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    labels = labels or LABELS
+    tiny_checkpoint(directory / "model", labels, seed)
+    tokenizer = AutoTokenizer.from_pretrained(directory / "model")
+    model = AutoModelForSequenceClassification.from_pretrained(directory / "model").eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(20)  # random heads hardly tell texts apart; these do
+    model.save_pretrained(directory / "model")
+    example = dict(tokenizer(["a film", "a very good film"], padding=True, return_tensors="pt"))
+    ov.save_model(ov.convert_model(model, example_input=example), directory / "openvino" / "model.xml", False)
+    (directory / "model" / "model.safetensors").unlink()
+    with torch.no_grad():
+        batch = tokenizer(TEXTS, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        scores = model(**batch).logits.softmax(-1)
+    golden = {
+        "texts": TEXTS,
+        "labels": [labels[i] for i in scores.argmax(-1)],
+        "scores": scores.tolist(),
+    }
+    (directory / "golden.json").write_text(json.dumps(golden))
+    seal(directory, labels=labels, max_length=max_length, model_digest=f"{seed:064x}")
+    return directory
+
+
+def seal(directory: Path, **values: object) -> str:
+    """Write ``release.json`` over the files as they are now. :return: the digest."""
+    import hashlib
+
+    manifest = directory / MANIFEST
+    old = json.loads(manifest.read_text()) if manifest.exists() else {}
+    files = {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file() and path != manifest
+    }
+    digest = digest_of_files(files)
+    manifest.write_text(json.dumps({**old, "runtime": "openvino", **values, "files": files, "digest": digest}))
+    return digest
