@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ratchet.document import Document, KeyPath, Problem, SpecError, dotted, read_document
 from training.contract import IngestRequest
 
-Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
+BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 # What the design has and this version has not. A spec that asks for it is refused, never half obeyed.
@@ -128,13 +128,13 @@ class Train(Section):
 
 
 class Gate(Section):
-    minimum: dict[Metric, Share] = Field(default={})
+    minimum: dict[BoundedMetric, Share] = Field(default={})
     """Lowest value of a metric on the test split that may be promoted, from 0 to 1: `accuracy`, `f1_macro` or
     `f1_weighted`. Unset, a first model is promoted whatever its quality."""
     no_worse_by: Share = 0.01
-    """How far `metric` may fall below the champion's on the same test split."""
-    metric: Metric = "f1_macro"
-    """The metric that is compared with the champion's."""
+    """How much worse than the champion's `metric` may be on the same test split, from 0 to 1."""
+    metric: Literal["accuracy", "f1_macro", "f1_weighted", "log_loss"] = "f1_macro"
+    """The metric that is compared with the champion's: `accuracy`, `f1_macro`, `f1_weighted` or `log_loss`."""
     approval: Literal["never"] = "never"
     """When a person is asked. `undecided` and `always` are planned."""
 
@@ -142,7 +142,7 @@ class Gate(Section):
 class Deploy(Section):
     target: Literal["local"] = "local"
     """Where the endpoint is: on the local endpoint host. `sagemaker` and `huggingface` are planned."""
-    endpoint: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    endpoint: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     """Name of the endpoint. Unset: the pipeline's name, with `-` for `_`."""
     timeout_minutes: int = Field(default=15, ge=1)
     """Longest time until the endpoint serves the release, minutes; then the step fails and the old release stays."""
@@ -192,14 +192,10 @@ class Sections(Section):
 
 
 class PipelineSpec(Sections):
-    """The spec of the pipeline ``name``, with its locations resolved."""
+    """The spec of the pipeline ``name``, with its locations and the endpoint's name resolved."""
 
     name: str
     path: Path
-
-    @property
-    def endpoint(self) -> str:
-        return self.deploy.endpoint or self.name.replace("_", "-")
 
     def ingest_request(self, store: str, *, max_rows: int | None = None, force: bool = False) -> IngestRequest:
         data = self.data.model_dump()
@@ -231,7 +227,9 @@ def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeli
         problems += [_problem(each, document) for each in error.errors(include_url=False)]
     if problems := document.problems + problems:
         raise SpecError(path, problems)
-    return PipelineSpec.model_construct(name=name, path=path.absolute(), **dict(sections))
+    endpoint = sections.deploy.endpoint or name.replace("_", "-")
+    resolved = {**dict(sections), "deploy": sections.deploy.model_copy(update={"endpoint": endpoint})}
+    return PipelineSpec.model_construct(name=name, path=path.absolute(), **resolved)
 
 
 def _name(path: Path) -> str:
