@@ -1,0 +1,264 @@
+"""Score the candidate and the champion on the same test set and write down everything the gate needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.contract import BadInput, EvaluateRequest, EvaluateResult, Tracking
+from training.keys import Records, code_version, key_of
+from training.model import LocalModel, resolve_model
+from training.store import Store
+from training.testset import TestSet, read_test_set
+from training.text import text_hash
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger(__name__)
+
+CLEAR_MARGIN = 0.1  # assumed: a lead that no serving precision turns round, so that a golden example tests the release
+
+
+def evaluate(request: EvaluateRequest) -> EvaluateResult:
+    """
+    Write the evaluation report, the predictions and the golden examples to the store.
+
+    A finished evaluation of the same models, test set and code is returned as it is.
+
+    :raises BadInput: a model or the test set cannot be used; nothing was written.
+    """
+    store = Store(request.store)
+    inputs = _resolve(request)
+    parts = _parts(inputs, request)
+    key = key_of(parts)
+    records = Records(store, "evaluate")
+    if not request.force and store.is_complete(f"evaluations/{key}") and (found := records.find(key)):
+        return EvaluateResult(**found, key=key, hit=True, why=records.why_hit(key))
+    why = records.why_miss(parts, request.pipeline, force=request.force)
+    log.info("%s", why)
+
+    candidate, champion = _answer(inputs, request.batch_size)
+    place = f"evaluations/{key}"
+    report = _report(inputs.test_set, candidate, champion, store.uri(place))
+    golden = golden_examples(inputs.test_set, candidate.labels, candidate.scores, request.golden_examples)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch)
+        (local / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        (local / "golden.json").write_text(json.dumps(golden, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        _write_predictions(local / "candidate.parquet", candidate, inputs.test_set)
+        if champion:
+            _write_predictions(local / "champion.parquet", champion, inputs.test_set)
+        store.put_directory(local, place, parts)
+    if request.tracking:
+        _log_to_mlflow(inputs.candidate.name, report, request.tracking)
+    result = {
+        "report": store.uri(f"{place}/report.json"),
+        "golden": store.uri(f"{place}/golden.json"),
+        "rows": len(inputs.test_set.texts),
+        "metrics": report["candidate"]["metrics"],
+        "champion_metrics": report["champion"] and report["champion"]["metrics"],
+    }
+    records.write(key, parts, result, request.pipeline)
+    return EvaluateResult(**result, key=key, hit=False, why=why)
+
+
+def evaluate_parts(request: EvaluateRequest) -> dict[str, Any]:
+    """:return: what the key of this evaluation is made of. Reads the models and the test set, writes nothing."""
+    return _parts(_resolve(request), request)
+
+
+def model_cache() -> Path:
+    """:return: the directory for copies of models that come from elsewhere."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ratchet"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    candidate: LocalModel
+    champion: LocalModel | None
+    test_set: TestSet
+
+
+def _resolve(request: EvaluateRequest) -> _Inputs:
+    tracking_uri = request.tracking.uri if request.tracking else None
+    cache = model_cache()
+    return _Inputs(
+        resolve_model(request.candidate, cache, tracking_uri),
+        resolve_model(request.champion, cache, tracking_uri) if request.champion else None,
+        read_test_set(request.test_set, request.text, request.label),
+    )
+
+
+def _parts(inputs: _Inputs, request: EvaluateRequest) -> dict[str, Any]:
+    def named(model: LocalModel | None) -> dict[str, str] | None:
+        # the name too: the report says which registered version may be promoted, not only which weights
+        return None if model is None else {"name": model.name, "digest": model.digest}
+
+    return {
+        "candidate": named(inputs.candidate),
+        "champion": named(inputs.champion),
+        "test_set": inputs.test_set.digest,
+        "batch_size": request.batch_size,
+        "golden_examples": request.golden_examples,
+        "code": code_version(),
+    }
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What one model says to every row of the test set."""
+
+    model: LocalModel
+    labels: tuple[str, ...]  # in the order of the model's ids
+    scores: np.ndarray  # (n_rows, n_labels)
+
+    @property
+    def predictions(self) -> list[str]:
+        return [self.labels[i] for i in self.scores.argmax(axis=1)]
+
+
+def _answer(inputs: _Inputs, batch_size: int) -> tuple[_Answers, _Answers | None]:
+    """:return: the answers of the candidate and of the champion, if there is one."""
+    test_set = inputs.test_set
+    log.info("test set: %d rows, %d labels, from %s", len(test_set.texts), len(set(test_set.labels)), test_set.uri)
+    candidate = _score(inputs.candidate, "candidate", test_set, batch_size)
+    if unknown := _unknown_labels(candidate, test_set):
+        raise BadInput(
+            f"{test_set.uri} has labels that the candidate {inputs.candidate.name} does not know: {_some(unknown)}; "
+            f"it knows {_some(candidate.labels)}. Train it on them, or leave these rows out."
+        )
+    if inputs.champion is None:
+        return candidate, None
+    if inputs.champion.digest == inputs.candidate.digest:
+        log.info("champion: the same weights as the candidate, not scored again")
+        return candidate, _Answers(inputs.champion, candidate.labels, candidate.scores)
+    champion = _score(inputs.champion, "champion", test_set, batch_size)
+    if unknown := _unknown_labels(champion, test_set):
+        log.warning("The champion does not know %s; rows with these labels count against it.", _some(unknown))
+    return candidate, champion
+
+
+def _report(test_set: TestSet, candidate: _Answers, champion: _Answers | None, place: str) -> dict[str, Any]:
+    labels = sorted({*test_set.labels, *candidate.labels, *(champion.labels if champion else ())})
+    report: dict[str, Any] = {
+        "test_set": {
+            "uri": test_set.uri,
+            "digest": test_set.digest,
+            "rows": len(test_set.texts),
+            "labels": labels,
+        },
+        "candidate": _measured(candidate, test_set, labels),
+        "champion": _measured(champion, test_set, labels) if champion else None,
+        "predictions": {
+            "candidate": f"{place}/candidate.parquet",
+            "champion": f"{place}/champion.parquet" if champion else None,
+        },
+    }
+    for role in ("candidate", "champion"):
+        if report[role]:
+            log.info("%s: %s", role, ", ".join(f"{name} {value}" for name, value in report[role]["metrics"].items()))
+    return report
+
+
+def _score(model: LocalModel, role: str, test_set: TestSet, batch_size: int) -> _Answers:
+    from training.classifier import load_classifier
+
+    classifier = load_classifier(model.path, f"{role} {model.name}")
+    return _Answers(model, classifier.labels, classifier.score(test_set.texts, batch_size))
+
+
+def _unknown_labels(answers: _Answers, test_set: TestSet) -> list[str]:
+    return sorted({*test_set.labels} - {*answers.labels})
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, labels[:5]))
+    return shown if len(labels) <= 5 else f"{shown} and {len(labels) - 5} more"
+
+
+def _measured(answers: _Answers, test_set: TestSet, labels: list[str]) -> dict[str, Any]:
+    """Labels are matched by name: two models may have them in any order."""
+    import numpy as np
+
+    from training.metrics import measure
+
+    index = {label: i for i, label in enumerate(labels)}
+    scores = np.zeros((len(test_set.texts), len(labels)))
+    scores[:, [index[label] for label in answers.labels]] = answers.scores
+    truth = np.array([index[label] for label in test_set.labels])
+    predicted = np.array([index[label] for label in answers.predictions])
+    return {
+        "model": answers.model.name,
+        "digest": answers.model.digest,
+        **measure(truth, predicted, scores, labels),
+        "unknown_labels": _unknown_labels(answers, test_set),
+    }
+
+
+def _write_predictions(path: Path, answers: _Answers, test_set: TestSet) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "text_sha256": [text_hash(text) for text in test_set.texts],
+            "label": test_set.labels,
+            "prediction": answers.predictions,
+            "scores": pa.array(answers.scores.tolist(), type=pa.list_(pa.float64())),
+        }
+    ).replace_schema_metadata({"labels": json.dumps(answers.labels)})  # the order of the scores
+    pq.write_table(table, path, compression="zstd")
+
+
+def golden_examples(test_set: TestSet, labels: Sequence[str], scores: np.ndarray, count: int) -> dict[str, list[Any]]:
+    """
+    Choose texts whose answers a release must repeat: every label in turn, clear answers first, the same ones each time.
+
+    :param scores: (n_rows, n_labels), in the order of ``labels``.
+    """
+    import numpy as np
+
+    best = np.sort(scores, axis=1)
+    near_tie = best[:, -1] - best[:, -2] < CLEAR_MARGIN
+    by_label: dict[str, list[int]] = {}
+    first = {text: row for row, text in reversed(list(enumerate(test_set.texts)))}
+    for row in sorted(first.values(), key=lambda row: (near_tie[row], _hash(test_set.texts[row]))):
+        by_label.setdefault(test_set.labels[row], []).append(row)
+    turns = sorted((turn, label, row) for label, rows in by_label.items() for turn, row in enumerate(rows))
+    chosen = [row for _turn, _label, row in turns[:count]]
+    return {
+        "texts": [test_set.texts[row] for row in chosen],
+        "labels": [labels[i] for i in scores[chosen].argmax(axis=1)],
+        "scores": [[score if np.isfinite(score) else None for score in row] for row in scores[chosen].tolist()],
+    }
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _log_to_mlflow(candidate: str, report: dict[str, Any], tracking: Tracking) -> None:
+    """Add the test metrics and the report to the run that made the candidate."""
+    if not candidate.startswith("models:/"):
+        log.info("%s is not a registered version, so it has no MLflow run to log the report to.", candidate)
+        return
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking.uri, tracking.uri)
+    name, version = candidate.removeprefix("models:/").rsplit("/", 1)
+    run_id = client.get_model_version(name, version).run_id
+    if not run_id:
+        log.info("%s was registered without a run; its report is in the store alone.", candidate)
+        return
+    for metric, value in report["candidate"]["metrics"].items():
+        if value is not None:
+            client.log_metric(run_id, f"test_{metric}", value)
+    client.log_dict(run_id, report, "evaluation/report.json")

@@ -1,0 +1,84 @@
+"""Read a test set: the test split of a snapshot, or any Parquet file with a text and a label column."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from training.contract import BadInput
+from training.store import MANIFEST
+
+
+@dataclass(frozen=True)
+class TestSet:
+    uri: str
+    digest: str  # over texts and labels in their order: the same rows are the same test set wherever they are kept
+    texts: list[str]
+    labels: list[str]
+
+    __test__ = False  # the name is not a pytest class
+
+
+def read_test_set(uri: str, text: str, label: str) -> TestSet:
+    """
+    :param uri: directory of a snapshot, or a Parquet file; a path, ``file://`` or ``s3://``.
+    :param text: column of a Parquet file; a snapshot has its own names.
+    :param label: likewise.
+    :raises BadInput: there is nothing, a column is missing, or a row has no text or no label.
+    """
+    if uri.endswith(".parquet"):
+        texts, labels = _read_parquet(uri, text, label)
+    else:
+        texts, labels = _read_snapshot(uri.rstrip("/"))
+    if not texts:
+        raise BadInput(f"{uri}: the test set is empty, so nothing can be judged by it.")
+    digest = hashlib.sha256()
+    for row in zip(texts, labels, strict=True):
+        digest.update(json.dumps(row).encode())
+    return TestSet(uri, digest.hexdigest(), texts, labels)
+
+
+def _read_snapshot(uri: str) -> tuple[list[str], list[str]]:
+    import fsspec
+
+    try:
+        with fsspec.open(f"{uri}/{MANIFEST}", "rb") as file:
+            manifest = json.load(file)
+        expected = manifest["rows"]["test"]
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{uri} is no complete snapshot (no {MANIFEST}) and no .parquet file. Ingest again, or give the file."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{uri}/{MANIFEST} is damaged ({type(error).__name__}: {error}). Ingest again.") from error
+    texts, labels = _read_parquet(f"{uri}/test.parquet", "text", "label")
+    if len(texts) != expected:
+        raise BadInput(f"{uri}/test.parquet has {len(texts)} rows, its manifest says {expected}. Ingest again.")
+    return texts, labels
+
+
+def _read_parquet(uri: str, text: str, label: str) -> tuple[list[str], list[str]]:
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with fsspec.open(uri, "rb") as file:
+            source = pq.ParquetFile(file)
+            found = source.schema_arrow.names
+            if absent := [column for column in (text, label) if column not in found]:
+                raise BadInput(f"{uri}: no column {', '.join(absent)}; it has {', '.join(found)}.")
+            table = source.read(columns=list(dict.fromkeys((text, label))))
+    except FileNotFoundError as error:
+        raise BadInput(f"{uri} does not exist.") from error
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"{uri} is no readable Parquet file: {error}") from error
+    texts, labels = table.column(text).to_pylist(), table.column(label).to_pylist()
+    for row, value in enumerate(texts):
+        if not isinstance(value, str) or not value.strip():
+            raise BadInput(f"{uri}: row {row} has no text in {text!r} ({value!r}).")
+    for row, value in enumerate(labels):
+        if value is None or value == "":
+            raise BadInput(f"{uri}: row {row} has no label in {label!r}.")
+    return texts, [str(value) for value in labels]
