@@ -66,16 +66,15 @@ class Records:
         return (self._read(f"keys/{self.stage}/{key}.json") or {}).get("result")
 
     def why_hit(self, key: str) -> str:
-        record = self._read(f"keys/{self.stage}/{key}.json") or {}
-        return f"hit: the same inputs, configuration and code made this on {record.get('made', 'an unknown date')}"
+        return f"hit: the same inputs, configuration and code made this on {self.made(key) or 'an unknown date'}"
 
     def why_miss(self, parts: Mapping[str, Any], pipeline: str, *, force: bool = False) -> str:
         if force:
             return "forced"
-        last = self._read(f"keys/{self.stage}/last/{pipeline}.json")
+        last = self.last_parts(pipeline)
         if last is None:
             return "miss: first run"
-        differences = explain(last["parts"], parts)
+        differences = explain(last, parts)
         return "miss: " + ("; ".join(differences) or "the earlier work was never finished or is gone")
 
     def write(self, key: str, parts: Mapping[str, Any], result: Mapping[str, Any], pipeline: str) -> None:
@@ -83,7 +82,18 @@ class Records:
         made = datetime.now(UTC).isoformat(timespec="seconds")
         record = {"parts": dict(parts), "result": dict(result), "made": made, "pipeline": pipeline}
         self.store.write_json(f"keys/{self.stage}/{key}.json", record)
+        self.note_last(key, parts, pipeline)
+
+    def note_last(self, key: str, parts: Mapping[str, Any], pipeline: str) -> None:
+        """Say what the pipeline used last, hit or made: what its next miss is explained against."""
         self.store.write_json(f"keys/{self.stage}/last/{pipeline}.json", {"key": key, "parts": dict(parts)})
+
+    def last_parts(self, pipeline: str) -> dict[str, Any] | None:
+        return (self._read(f"keys/{self.stage}/last/{pipeline}.json") or {}).get("parts")
+
+    def made(self, key: str) -> str | None:
+        """:return: when, in ISO 8601 and UTC."""
+        return (self._read(f"keys/{self.stage}/{key}.json") or {}).get("made")
 
     def _read(self, key: str) -> dict[str, Any] | None:
         try:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from training.contract import BadInput
 
@@ -69,6 +69,11 @@ class Store:
     def exists(self, key: str) -> bool:
         return bool(self.fs.exists(self._full(key)))
 
+    def open(self, key: str) -> BinaryIO:
+        """:return: the content of one file, for a ``with`` statement."""
+        self.fs.invalidate_cache()
+        return self.fs.open(self._full(key), "rb")
+
     def read_json(self, key: str) -> Any:
         """:raises FileNotFoundError: nothing is there."""
         self.fs.invalidate_cache()
@@ -126,13 +131,22 @@ class Store:
         self.fs.invalidate_cache()
         return self.exists(f"{key}/{manifest}")
 
-    def put_directory(self, local: Path, key: str, manifest: Mapping[str, Any], manifest_name: str = MANIFEST) -> str:
+    def put_directory(
+        self,
+        local: Path,
+        key: str,
+        manifest: Mapping[str, Any],
+        manifest_name: str = MANIFEST,
+        *,
+        overwrite: bool = False,
+    ) -> str:
         """
         Copy a directory and then write its manifest. Safe to repeat: an unfinished copy is overwritten.
 
+        :param overwrite: write a complete directory again as well, file by file, with what must be the same content.
         :return: the directory's URI.
         """
-        if not self.is_complete(key, manifest_name):
+        if overwrite or not self.is_complete(key, manifest_name):
             for path in sorted(local.rglob("*")):
                 if path.is_file() and path.relative_to(local).as_posix() != manifest_name:
                     self._put_file(path, f"{key}/{path.relative_to(local).as_posix()}")

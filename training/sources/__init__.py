@@ -1,0 +1,32 @@
+"""
+Read labelled rows where they are: files of four formats, local or in S3, and data sets of the Hugging Face Hub.
+
+A source is a list of parts, a part yields rows with their place in it. What a row is worth is for ``training.rows`` to
+say; a part raises BadInput only for what makes all of it unreadable.
+"""
+
+from __future__ import annotations
+
+from training.contract import BadInput, Split
+from training.sources.part import BadRow, Columns, Part, Row, Source
+
+__all__ = ["BadRow", "Columns", "Part", "Row", "Source", "open_source"]
+
+
+def open_source(uri: str, *, role: Split | None = None, file_format: str | None = None) -> Source:
+    """
+    Find what ``uri`` names; rows are read only when a part is iterated.
+
+    :param role: the split that the source was given for; None: the main source, whose own splits are respected.
+    :raises BadInput: nothing is there, or nothing that can be read.
+    """
+    scheme = uri.partition("://")[0] if "://" in uri else "file"
+    if scheme == "hf":
+        from training.sources.hub import open_hub
+
+        return open_hub(uri, role)
+    if scheme in ("file", "s3"):
+        from training.sources.files import open_files
+
+        return open_files(uri, file_format)
+    raise BadInput(f"{uri}: unknown kind of source {scheme}://. Use a path, file://, s3:// or hf://.")

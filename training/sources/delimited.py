@@ -1,0 +1,76 @@
+"""Read CSV and TSV row by row; a broken row costs its own line, never the rows after it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from training.sources.part import BadRow, Columns, Row, check_columns
+from training.sources.unicode import check_is_utf8
+
+
+class _Lines:
+    """
+    Physical lines, remembered until the row they belong to is whole.
+
+    An opening quote that nobody closes makes the parser swallow what follows; then only the first line is at fault and
+    the others are given back.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.number = 1  # of the line where the current row begins
+        self._lines = iter(lines)
+        self._again: deque[str] = deque()
+        self._taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._taken.append(line)
+        return line
+
+    def next_row(self) -> None:
+        self.number += len(self._taken)
+        self._taken.clear()
+
+    def give_back_all_but_first(self) -> None:
+        self._again.extendleft(reversed(self._taken[1:]))
+        self._taken.clear()
+        self.number += 1
+
+
+def read_delimited(stream: io.BufferedReader, name: str, columns: Columns, *, delimiter: str) -> Iterator[Row | BadRow]:
+    """:raises BadInput: a column is missing, or the file is no UTF-8 at all."""
+    check_is_utf8(stream, name)
+    lines = _Lines(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    header: list[str] | None = None
+    text = label = 0
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        try:
+            values = next(rows)
+        except StopIteration:
+            break
+        except csv.Error:  # a quote in the wrong place, or a field over the module's limit of 131,072 characters
+            if header is not None:
+                yield BadRow(lines.number, "broken quote")
+            lines.give_back_all_but_first()
+            rows = csv.reader(lines, delimiter=delimiter, strict=True)
+            continue
+        if not values:  # an empty line
+            pass
+        elif header is None:
+            header = [value.strip() for value in values]
+            check_columns(name, header, columns)
+            text, label = header.index(columns.text), header.index(columns.label)
+        elif len(values) != len(header):
+            yield BadRow(lines.number, "wrong number of columns")
+        else:
+            yield Row(lines.number, values[text], values[label])
+        lines.next_row()
+    if header is None:
+        yield BadRow(0, "empty file")
