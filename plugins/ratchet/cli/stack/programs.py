@@ -1,0 +1,152 @@
+"""Say which programs the stack runs, with which command and environment, and when each is ready."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ratchet.cli.stack.settings import LOOPBACK, ROLES, Settings
+
+MARK = "RATCHET_STACK"  # in the environment of every process of a stack: finds them when supervisord is gone
+QUIET = {  # nothing calls home
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+# A shell's settings for another Airflow or another Python must not reach this one; its connections and variables may.
+LEFT_BEHIND = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG", "MLFLOW_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One long-running process of the stack."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    address: str | None = None
+    ready: str | None = None  # URL that answers 200 when the program is ready
+    heartbeat: str | None = None  # its component in Airflow's health report
+    needs_database: bool = False  # waits for the migration of Airflow's database
+
+
+def programs(settings: Settings) -> list[Program]:
+    """:return: the programs in the order in which they are shown."""
+    airflow = airflow_environment(settings)
+    api, mlflow, endpoints = settings.url("airflow"), settings.url("mlflow"), settings.url("endpoints")
+    python, training_python = sys.executable, str(settings.training_python)
+
+    def component(name: str, *arguments: str, **more: str) -> Program:
+        command = [python, "-m", "airflow", name, *arguments]
+        return Program(f"airflow-{name}", command, airflow, needs_database=True, **more)
+
+    return [
+        component(
+            "api-server",
+            *("--host", LOOPBACK, "--port", str(settings.ports["airflow"]), "--workers", "1"),
+            address=api,
+            ready=f"{api}/api/v2/version",
+        ),
+        # Their log servers would listen on every interface, and with one machine nobody asks them.
+        component("scheduler", "--skip-serve-logs", heartbeat="scheduler"),
+        component("dag-processor", heartbeat="dag_processor"),
+        component("triggerer", "--skip-serve-logs", heartbeat="triggerer"),
+        Program(
+            "mlflow",
+            [
+                *(training_python, "-m", "mlflow", "server"),
+                *("--host", LOOPBACK, "--port", str(settings.ports["mlflow"]), "--workers", "1"),
+                *("--backend-store-uri", f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"),
+                # Clients write artifacts straight to the root: no upload that times out, no second copy
+                *("--default-artifact-root", (settings.home / "mlflow" / "artifacts").as_uri(), "--no-serve-artifacts"),
+            ],
+            # The job runner serves MLflow's hosted scorers, which nobody here uses: eight processes, 650 MB (measured)
+            {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            address=mlflow,
+            ready=f"{mlflow}/health",
+        ),
+        Program(
+            "endpoints",
+            [
+                *(training_python, "-m", "serving.host"),
+                *("--state", str(settings.home / "endpoints"), "--port", str(settings.ports["endpoints"])),
+            ],
+            {"RATCHET_ENDPOINT_TOKEN": settings.secrets["endpoint_token"], "PYTHONPATH": str(settings.checkout)},
+            address=endpoints,
+            ready=f"{endpoints}/health",
+        ),
+    ]
+
+
+def base_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """:return: what every program gets: the user's environment, so that proxies, AWS and Hugging Face settings hold."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith(LEFT_BEHIND)}
+    past_the_proxy = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), LOOPBACK, "localhost"]))
+    return {
+        **kept,
+        **QUIET,
+        MARK: str(settings.home),
+        "NO_PROXY": past_the_proxy,
+        "no_proxy": past_the_proxy,
+        "PYTHONUNBUFFERED": "1",
+        "SPT_NOENV": "1",  # setproctitle writes over the environment that MARK is read from, unless told not to
+        "RATCHET_HOME": str(settings.home),
+    }
+
+
+def airflow_environment(settings: Settings) -> dict[str, str]:
+    """:return: the configuration of every Airflow process."""
+    api = settings.url("airflow")
+    keys = settings.secrets
+    cores = os.cpu_count() or 2
+    options = {
+        "core.dags_folder": settings.dags,
+        "core.plugins_folder": settings.checkout / "plugins",
+        "core.load_examples": False,
+        "core.executor": "LocalExecutor",
+        # Steps of several pipelines beside each other; a worker is a process, started when it is needed
+        "core.parallelism": min(max(4, cores), 16),
+        "core.auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "core.simple_auth_manager_all_admins": False,  # with it, anyone could answer an approval
+        "core.simple_auth_manager_users": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
+        "core.simple_auth_manager_passwords_file": settings.passwords_file,
+        "core.dags_are_paused_at_creation": True,
+        "core.fernet_key": keys["fernet_key"],
+        "core.execution_api_server_url": f"{api}/execution/",
+        "api.base_url": api,
+        "api.host": LOOPBACK,
+        "api.port": settings.ports["airflow"],
+        "api.secret_key": keys["api_secret_key"],
+        "api_auth.jwt_secret": keys["jwt_secret"],
+        "database.sql_alchemy_conn": f"sqlite:///{settings.airflow_home / 'airflow.db'}",
+        "dag_processor.refresh_interval": 10,  # seconds until a new file in dags/ is seen
+        "scheduler.scheduler_idle_sleep_time": 0.2,  # seconds between two looks for work
+        "scheduler.task_instance_heartbeat_timeout": 30,  # seconds until a task whose worker died is retried
+        "scheduler.task_instance_heartbeat_timeout_detection_interval": 5,
+        "scheduler.orphaned_tasks_check_interval": 30,  # and one whose scheduler died
+        "logging.base_log_folder": settings.airflow_home / "logs",
+        "logging.colored_console_log": False,
+        "ratchet.training_python": settings.training_python,
+        "ratchet.store": (settings.home / "store").as_uri(),
+        "ratchet.work": settings.home / "work",
+    }
+    return {
+        "AIRFLOW_HOME": str(settings.airflow_home),
+        "PYTHONPATH": f"{settings.checkout / 'plugins'}{os.pathsep}{settings.checkout}",
+        **{f"AIRFLOW__{key.replace('.', '__').upper()}": str(value) for key, value in options.items()},
+        **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in _connections(settings).items()},
+    }
+
+
+def _connections(settings: Settings) -> dict[str, dict[str, str | int]]:
+    def http(server: str, **more: str) -> dict[str, str | int]:
+        return {"conn_type": "http", "schema": "http", "host": LOOPBACK, "port": settings.ports[server], **more}
+
+    return {
+        "MLFLOW_DEFAULT": http("mlflow"),
+        "RATCHET_ENDPOINTS": http("endpoints", password=settings.secrets["endpoint_token"]),
+        "RATCHET_AIRFLOW_API": http("airflow", login="ratchet", password=settings.passwords["ratchet"]),
+    }
