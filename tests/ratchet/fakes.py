@@ -1,0 +1,103 @@
+"""Stand-ins that remember: a registry, an endpoint host and a task's context."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+from ratchet.hooks.endpoint_host import DeploymentFailed, EndpointState
+from ratchet.hooks.model_registry import ModelVersion
+
+
+class FakeRegistry:
+    """MLflow's registry, as far as the hook shows it."""
+
+    tracking_uri = "http://mlflow.example"
+    environment = {"MLFLOW_TRACKING_URI": tracking_uri}
+
+    def __init__(self, *versions, champion=None, challenger=None, name="intents"):
+        self.versions = {v: ModelVersion(name, v, f"run{v}") for v in versions}
+        self.aliases = {alias: v for alias, v in (("champion", champion), ("challenger", challenger)) if v}
+        self.tags, self.files, self.moves = {}, {}, []
+        self.after_set = lambda: None
+
+    def find_version(self, reference):
+        match = re.fullmatch(r"models:/[^/@]+(?:/(\d+)|@(\w+))", reference)
+        if match is None:
+            raise ValueError(reference)
+        return self.versions.get(match[1] or self.aliases.get(match[2]))
+
+    def set_alias(self, version, alias):
+        self.aliases[alias] = version.version
+        self.moves.append((alias, version.version))
+        self.after_set()
+
+    def delete_alias(self, name, alias):
+        del self.aliases[alias]
+
+    def tag_version(self, version, tags):
+        self.tags.setdefault(version.version, {}).update(tags)
+
+    def log_text(self, run_id, text, file_name):
+        self.files[run_id, file_name] = text
+
+    def experiment_of(self, run_id):
+        return "7"
+
+    def run_url(self, run_id, experiment_id):
+        return f"{self.tracking_uri}/{experiment_id}/{run_id}"
+
+    def artifact_url(self, run_id, experiment_id, path):
+        return f"{self.run_url(run_id, experiment_id)}/{path}"
+
+    def version_url(self, name, version):
+        return f"{self.tracking_uri}/{name}/{version}"
+
+
+class FakeEndpoints:
+    """The endpoint host; ``broken`` releases never start."""
+
+    url = "http://127.0.0.1:9"
+
+    def __init__(self, digest=None, broken=()):
+        self.digest, self.broken, self.deployments = digest, broken, []
+        self.answers_with = None  # a digest that the endpoint reports instead of the truth
+
+    def describe(self, name):
+        return self.digest and EndpointState(name, self.url, "serving", self.digest, "m" + self.digest, {})
+
+    def deploy(self, name, release, digest):
+        if digest != self.digest:
+            self.deployments.append((name, release, digest))
+        if digest in self.broken:
+            raise DeploymentFailed(
+                f"Endpoint {name!r} did not take {digest}: smoke test failed; {self.digest} still serves."
+            )
+        self.digest = digest
+
+    def wait_until_serving(self, name, digest, timeout, log):
+        return self.describe(name)
+
+    def served_digest(self, url):
+        return self.answers_with or self.digest
+
+
+class FakeTask:
+    """The running task's side of the context."""
+
+    map_index = -1
+
+    def __init__(self):
+        self.xcoms = {}
+
+    def xcom_push(self, key, value):
+        self.xcoms[key] = value
+
+
+def context(**params):
+    return {
+        "ti": FakeTask(),
+        "run_id": "manual__1",
+        "dag_run": SimpleNamespace(dag_id="intents", run_id="manual__1"),
+        "params": params,
+    }

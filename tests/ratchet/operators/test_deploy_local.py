@@ -1,0 +1,70 @@
+"""A release reaches the endpoint only behind a verdict about that very model."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from ratchet.operators.deploy_local import LocalDeployOperator
+from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
+
+OLD, NEW = "a" * 64, "b" * 64
+
+
+def deploy(endpoints, *, decision="promote", judged="m", **options):
+    verdict = {"decision": decision, "reasons": ["macro F1 0.871 < 0.884"], "candidate": {"digest": judged}}
+    operator = LocalDeployOperator(
+        task_id="deploy", model="models:/intents/2", endpoint="intents", **{"verdict": verdict, **options}
+    )
+    packaged = {"release": "file:///store/releases/b", "digest": NEW, "model_digest": "m", "hit": False, "why": "miss"}
+    operator.__dict__.update(hook=endpoints, registry=FakeRegistry("1", "2"), run_stage=lambda *_, **__: packaged)
+    return operator.execute(context())
+
+
+def test_a_promoted_model_reaches_the_endpoint():
+    endpoints = FakeEndpoints(OLD)
+    made = deploy(endpoints)
+    assert endpoints.digest == NEW
+    assert (made["endpoint"], made["digest"], made["model_digest"], made["hit"]) == ("intents", NEW, "m", False)
+
+
+@pytest.mark.parametrize("options", [{"decision": "hold"}, {"decision": "ask"}, {"verdict": None}, {"verdict": {}}])
+def test_without_a_verdict_to_promote_the_endpoint_is_untouched(options):
+    endpoints = FakeEndpoints(OLD)
+    with pytest.raises(AirflowFailException, match="left unchanged"):
+        deploy(endpoints, **options)
+    assert endpoints.deployments == []
+
+
+def test_a_verdict_about_another_model_deploys_nothing():
+    endpoints = FakeEndpoints(OLD)
+    with pytest.raises(AirflowFailException, match="verdict is about model other"):
+        deploy(endpoints, judged="other")
+    assert endpoints.deployments == []
+
+
+def test_a_model_that_never_met_a_gate_is_deployed_when_that_is_said():
+    endpoints = FakeEndpoints()
+    deploy(endpoints, verdict=None, ungated=True)
+    assert endpoints.digest == NEW
+
+
+def test_a_retry_deploys_nothing_twice():
+    endpoints = FakeEndpoints(OLD)
+    deploy(endpoints)
+    assert deploy(endpoints)["hit"]
+    assert len(endpoints.deployments) == 1
+
+
+def test_a_release_that_does_not_start_leaves_the_old_one_and_may_be_retried():
+    endpoints = FakeEndpoints(OLD, broken=[NEW])
+    with pytest.raises(RuntimeError, match="smoke test failed.*alias was not moved"):
+        deploy(endpoints)
+    assert endpoints.digest == OLD
+
+
+def test_an_endpoint_that_answers_with_another_digest_is_no_success():
+    endpoints = FakeEndpoints(OLD)
+    endpoints.answers_with = OLD
+    with pytest.raises(RuntimeError, match=f"answers with {OLD}"):
+        deploy(endpoints)

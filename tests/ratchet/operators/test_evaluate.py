@@ -1,0 +1,55 @@
+"""The evaluation pins what it compares, and marks the challenger."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from ratchet.operators.evaluate import EvaluateOperator
+from tests.ratchet.fakes import FakeRegistry, context
+
+
+def evaluate(registry, candidate="models:/intents/2", champion="models:/intents@champion"):
+    operator = EvaluateOperator(
+        task_id="evaluate", candidate=candidate, champion=champion, test_set="file:///snapshot", pipeline="intents"
+    )
+    requests = []
+
+    def run_stage(request, **options):
+        requests.append(request)
+        return {"report": "file:///report.json", "golden": "file:///golden.json", "hit": False, "why": "miss"}
+
+    operator.__dict__.update(registry=registry, run_stage=run_stage)
+    return operator.execute(context()), requests
+
+
+def test_the_alias_is_pinned_to_the_version_it_names_now():
+    registry = FakeRegistry("1", "2", champion="1")
+    made, [request] = evaluate(registry)
+    assert (request.candidate, request.champion) == ("models:/intents/2", "models:/intents/1")
+    assert (made["candidate"], made["champion"]) == ("models:/intents/2", "models:/intents/1")
+    assert registry.aliases["challenger"] == "2"
+
+
+def test_a_first_run_has_no_champion():
+    made, [request] = evaluate(FakeRegistry("2"))
+    assert made["champion"] is request.champion is None
+
+
+def test_the_champion_itself_is_no_challenger():
+    registry = FakeRegistry("2", champion="2")
+    evaluate(registry)
+    assert registry.aliases == {"champion": "2"}
+
+
+def test_a_version_that_does_not_exist_is_refused_before_anything_is_scored():
+    with pytest.raises(AirflowFailException, match="models:/intents/9 does not exist"):
+        evaluate(FakeRegistry("1"), candidate="models:/intents/9")
+    with pytest.raises(AirflowFailException, match="models:/intents/9 does not exist"):
+        evaluate(FakeRegistry("2"), champion="models:/intents/9")
+
+
+def test_a_model_that_is_no_registered_version_needs_no_registry():
+    made, [request] = evaluate(FakeRegistry(), candidate="/models/mine", champion=None)
+    assert request.tracking is None
+    assert made["candidate"] == "/models/mine"

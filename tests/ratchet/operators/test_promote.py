@@ -1,0 +1,118 @@
+"""The alias moves only to what the endpoint serves and the gate let through, and every move is on record."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from ratchet import settings
+from ratchet.ledger import Ledger
+from ratchet.operators.promote import PromoteOperator
+from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
+from training.store import Store
+
+OLD, NEW = "a" * 64, "b" * 64
+
+
+def promote(registry, endpoints, *, decision="promote", version="2", champion="1", model_digest="m", ctx=None):
+    operator = PromoteOperator(
+        task_id="promote",
+        candidate=f"models:/intents/{version}",
+        verdict={
+            "decision": decision,
+            "reasons": ["macro F1 0.871 < 0.884"],
+            "candidate": {"model": f"models:/intents/{version}", "digest": "m"},
+            "champion": {"model": f"models:/intents/{champion}", "digest": "c"} if champion else None,
+        },
+        deployment={"endpoint": "intents", "url": endpoints.url, "digest": NEW, "model_digest": model_digest},
+        pipeline="intents",
+    )
+    operator.__dict__.update(registry=registry, endpoints=endpoints)
+    return operator.execute(ctx or context())
+
+
+def moves():
+    return [(r["event"], r["from"], r["to"]) for r in Ledger(Store(settings.store_uri()), "intents").records()]
+
+
+def test_a_deployed_candidate_becomes_champion(notes):
+    registry = FakeRegistry("1", "2", champion="1", challenger="2")
+    made = promote(registry, FakeEndpoints(NEW))
+    assert registry.aliases == {"champion": "2"}
+    assert registry.tags["2"] == {"ratchet.release": NEW, "ratchet.endpoint": "intents"}
+    assert moves() == [("alias-intent", "1", "2"), ("alias-done", "1", "2")]
+    assert (made["version"], made["previous"], made["hit"]) == ("2", "1", False)
+    assert notes[-1].startswith("promoted: version 2 is champion after version 1")
+
+
+def test_the_first_version_needs_no_champion():
+    registry = FakeRegistry("1")
+    promote(registry, FakeEndpoints(NEW), version="1", champion=None)
+    assert registry.aliases == {"champion": "1"}
+
+
+def test_a_retry_moves_nothing_twice(notes):
+    registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
+    promote(registry, endpoints)
+    again = promote(registry, endpoints)
+    assert registry.moves == [("champion", "2")]
+    assert len(moves()) == 2
+    assert again["hit"]
+    assert notes[-1].startswith("unchanged: version 2 is champion already")
+
+
+def test_a_crash_after_the_move_is_completed_by_the_retry():
+    registry = FakeRegistry("1", "2", champion="1")
+
+    def crash():
+        raise ConnectionError("MLflow went away")
+
+    registry.after_set = crash
+    with pytest.raises(ConnectionError):
+        promote(registry, FakeEndpoints(NEW))
+    assert moves() == [("alias-intent", "1", "2")]
+    registry.after_set = lambda: None
+    made = promote(registry, FakeEndpoints(NEW))
+    assert registry.moves == [("champion", "2")]
+    assert moves() == [("alias-intent", "1", "2"), ("alias-done", "1", "2")]
+    assert made["previous"] == "1"
+
+
+def test_a_champion_that_somebody_moved_since_the_evaluation_stays():
+    registry = FakeRegistry("1", "2", "3", champion="3")
+    with pytest.raises(AirflowFailException, match=r"compared with version 1, but the alias names 3"):
+        promote(registry, FakeEndpoints(NEW))
+    assert registry.aliases == {"champion": "3"}
+    assert moves() == []
+
+
+def test_a_move_by_hand_in_between_is_reported_not_overwritten():
+    registry = FakeRegistry("1", "2", "3", champion="1")
+    registry.after_set = lambda: registry.aliases.update(champion="3")
+    with pytest.raises(AirflowFailException, match="somebody else moved it"):
+        promote(registry, FakeEndpoints(NEW))
+    assert registry.aliases == {"champion": "3"}
+    assert [event for event, *_ in moves()] == ["alias-intent"]
+
+
+def test_an_endpoint_that_serves_something_else_keeps_the_alias_where_it_is():
+    registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
+    endpoints.answers_with = OLD
+    with pytest.raises(RuntimeError, match=f"serves {OLD}"):
+        promote(registry, endpoints)
+    assert registry.aliases == {"champion": "1"}
+
+
+@pytest.mark.parametrize("decision", ["hold", "ask", None, "Promote"])
+def test_anything_but_promote_is_refused(decision):
+    registry = FakeRegistry("1", "2", champion="1")
+    with pytest.raises(AirflowFailException, match="champion stays"):
+        promote(registry, FakeEndpoints(NEW), decision=decision)
+    assert registry.aliases == {"champion": "1"}
+
+
+def test_a_verdict_about_another_model_is_refused():
+    registry = FakeRegistry("1", "2", champion="1")
+    with pytest.raises(AirflowFailException, match="verdict is about model"):
+        promote(registry, FakeEndpoints(NEW), model_digest="other")
+    assert registry.aliases == {"champion": "1"}

@@ -1,0 +1,105 @@
+"""A spec becomes a DAG whose steps are wired in the order of the design, at a price that parsing can bear."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ratchet.factory import build
+from ratchet.spec import SpecError, load_spec
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "transformers", "datasets", "mlflow", "pandas", "pyarrow", "sklearn", "openvino", "boto3")
+
+
+def spec(tmp_path, text="data:\n  source: rows.csv\n  text: utterance\n  label: intent\n"):
+    path = tmp_path / "intents.yaml"
+    path.write_text(text)
+    return load_spec(path)
+
+
+def test_the_steps_follow_each_other(tmp_path):
+    dag = build(spec(tmp_path))
+    order = ["ingest", "train", "evaluate", "gate", "deploy", "promote"]
+    assert [task.task_id for task in dag.topological_sort()] == order
+    for before, after in zip(order, order[1:], strict=False):
+        assert after in dag.get_task(before).downstream_task_ids
+
+
+def test_nothing_after_the_gate_can_run_without_its_verdict(tmp_path):
+    dag = build(spec(tmp_path))
+    for task_id in ("deploy", "promote"):
+        assert "gate" in dag.get_task(task_id).get_flat_relative_ids(upstream=True)
+        assert dag.get_task(task_id).trigger_rule == "all_success"
+
+
+def test_what_the_spec_says_reaches_the_operators(tmp_path):
+    dag = build(
+        spec(
+            tmp_path,
+            "data: {source: rows.csv, text: utterance, label: intent, test_percent: 20}\n"
+            "train: {arguments: {num_train_epochs: 4}, timeout_minutes: 30}\n"
+            "gate: {minimum: {accuracy: 0.8}, no_worse_by: 0.02}\n"
+            "deploy: {endpoint: front-desk}\n"
+            'trigger: {schedule: "0 3 * * 1"}\n',
+        )
+    )
+    ingest, train, gate, deploy = (dag.get_task(name) for name in ("ingest", "train", "gate", "deploy"))
+    assert (ingest.text_column, ingest.label_column, ingest.test_percent) == ("utterance", "intent", 20)
+    assert train.arguments == {"num_train_epochs": 4}
+    assert train.execution_timeout.total_seconds() == 1800
+    assert (gate.minimum, gate.no_worse_by) == ({"accuracy": 0.8}, 0.02)
+    assert deploy.endpoint == "front-desk"
+    assert dag.schedule == "0 3 * * 1"
+
+
+def test_the_documentation_tells_the_spec(tmp_path):
+    text = build(spec(tmp_path)).doc_md
+    assert "`utterance`" in text
+    assert "no worse than the champion's by more than 0.01" in text
+
+
+def test_a_broken_spec_breaks_one_dag_and_names_its_line(tmp_path):
+    with pytest.raises(SpecError, match=r"intents.yaml:4"):
+        spec(tmp_path, "data:\n  source: rows.csv\n  text: a\n  lable: b\n  label: c\n")
+
+
+def fresh_interpreter(code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}", "AIRFLOW_HOME": "/nonexistent"},
+    ).stdout
+
+
+@pytest.fixture
+def dag_file(tmp_path):
+    from ratchet.stub import write_stub
+
+    (tmp_path / "intents.yaml").write_text("data:\n  source: rows.csv\n  text: utterance\n  label: intent\n")
+    return write_stub(tmp_path / "intents.yaml")
+
+
+def test_parsing_a_dag_file_imports_nothing_heavy(dag_file):
+    code = f"import runpy, sys, json; runpy.run_path({str(dag_file)!r}); print(json.dumps(sorted(sys.modules)))"
+    loaded = set(json.loads(fresh_interpreter(code).splitlines()[-1]))
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_a_dag_file_adds_under_300_ms_to_airflow_itself(dag_file):
+    code = (
+        "import time, runpy\n"
+        "from airflow.sdk import DAG, BaseOperator\n"
+        "began = time.perf_counter()\n"
+        f"runpy.run_path({str(dag_file)!r})\n"
+        "print(time.perf_counter() - began)"
+    )
+    assert statistics.median(float(fresh_interpreter(code).splitlines()[-1]) for _ in range(5)) < 0.3
