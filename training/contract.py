@@ -171,6 +171,19 @@ class PackageResult(Made):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckRequest(Message):
+    """The part of TrainRequest that only the training environment can judge."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    trainer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult(Message):
+    problems: dict[str, str]  # field of TrainRequest, with dots for what is inside it, to what is wrong with it
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanRequest(Message):
     ingest: IngestRequest
     train: dict[str, Any]  # TrainRequest without ``snapshot``
