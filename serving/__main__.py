@@ -78,11 +78,11 @@ class _Commands:
         self._target = (asyncio.get_running_loop(), server, shared)
 
     def _read(self) -> None:
-        for line in sys.stdin:
-            if self._target is not None:
-                loop, server, shared = self._target
-                command = server.accept(shared) if line.strip() == "accept" else server.pause()
-                asyncio.run_coroutine_threadsafe(command, loop)
+        with open(0, "rb", buffering=0, closefd=False) as lines:  # not sys.stdin, whose lock a fork would inherit
+            for line in lines:
+                if self._target is not None:
+                    loop, server, shared = self._target
+                    loop.call_soon_threadsafe(server.accept if line.strip() == b"accept" else server.pause, shared)
         os._exit(0)
 
 
