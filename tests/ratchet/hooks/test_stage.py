@@ -16,10 +16,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-import training
 from ratchet.hooks import stage as stage_hook
 from ratchet.hooks.stage import StageFailed, StageProcess, run_stage
+
+import training
 from training.contract import BadInput, Message
 
 REAL = Path(training.__file__).parent

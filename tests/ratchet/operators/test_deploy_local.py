@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-
 from ratchet.operators.deploy_local import LocalDeployOperator
+
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-
 from ratchet import settings
 from ratchet.ledger import Ledger
 from ratchet.operators.promote import PromoteOperator
+
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
 from training.store import Store
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-
 from ratchet.hooks.stage import StageFailed
 from ratchet.operators import stage as stage_operator
 from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.stage import as_bool
+
 from tests.ratchet.fakes import context
 from training.contract import BadInput
 

@@ -1,0 +1,251 @@
+"""The steps together: real stages, a real MLflow server and a real endpoint, run by Airflow in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import runpy
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from ratchet.stub import write_stub
+
+from tests.servers import ROOT, endpoint_host, mlflow_server, training_python
+from training.text import split_of
+
+TOKEN = "a-control-token"
+TRAINING = {"learning_rate": 0.003, "num_train_epochs": 4, "per_device_train_batch_size": 16}  # for a tiny BERT
+GOOD = ("good", "great", "fine", "money", "film", "book")
+BAD = ("bad", "awful", "lost", "card", "was", "not")
+
+
+def sentences(rows: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Texts that a very small model can tell apart, or cannot where labels are flipped."""
+    draw = random.Random(seed)
+    made = {}
+    while len(made) < rows:
+        label, words = draw.choice((("pos", GOOD), ("neg", BAD)))
+        text = " ".join(draw.choices((*words, "the", "a", "is", "my", "it"), k=8))
+        made[text] = label
+    return sorted(made.items())
+
+
+def shuffled_training_labels(rows):
+    """Annotators who guess, everywhere but in the test split."""
+    draw = random.Random(7)
+    return [(text, label if split_of(text, 15, 10) == "test" else draw.choice(("pos", "neg"))) for text, label in rows]
+
+
+def parquet(path: Path, rows) -> Path:
+    write_rows(path.with_suffix(".csv"), rows)
+    code = (
+        "import sys, pyarrow.csv as csv, pyarrow.parquet as parquet\n"
+        "parquet.write_table(csv.read_csv(sys.argv[1]), sys.argv[2])"
+    )
+    subprocess.run([training_python(), "-c", code, str(path.with_suffix(".csv")), str(path)], check=True)
+    return path
+
+
+def write_rows(path: Path, rows: list[tuple[str, str]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("utterance,intent\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Servers, an Airflow database and a base model that the module's pipelines share."""
+    root = tmp_path_factory.mktemp("world")
+    base = root / "base-model"
+    subprocess.run(
+        [
+            training_python(),
+            "-W",
+            "ignore",
+            "-c",
+            f"from pathlib import Path; from tests.tiny import tiny_checkpoint; tiny_checkpoint(Path({str(base)!r}))",
+        ],
+        check=True,
+        cwd=ROOT,
+    )
+    dags = root / "dags"
+    dags.mkdir()
+    with mlflow_server(root / "mlflow") as mlflow, endpoint_host(root / "endpoints", TOKEN) as port:
+        values = {
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "AIRFLOW_CONN_MLFLOW_DEFAULT": json.dumps({"conn_type": "http", "host": mlflow}),
+            "AIRFLOW_CONN_RATCHET_ENDPOINTS": json.dumps(
+                {"conn_type": "http", "host": "127.0.0.1", "port": port, "password": TOKEN}
+            ),
+            "AIRFLOW__RATCHET__TRAINING_PYTHON": training_python(),
+            "AIRFLOW__RATCHET__STORE": (root / "store").as_uri(),
+            "AIRFLOW__RATCHET__WORK": str(root / "work"),
+            "OMP_NUM_THREADS": "1",
+        }
+        before = dict(os.environ)
+        os.environ.update(values)
+        try:
+            from airflow.utils.db import initdb
+
+            initdb()
+            yield World(root, mlflow)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+class World:
+    """What the tests look at from outside."""
+
+    def __init__(self, root: Path, mlflow: str) -> None:
+        self.root, self.mlflow = root, mlflow
+
+    def pipeline(self, name: str, rows: list[tuple[str, str]]):
+        """Write rows, spec and stub. :return: the DAG as Airflow loads it."""
+        write_rows(self.root / "data" / name / "rows.csv", rows)
+        (self.root / "dags" / f"{name}.yaml").write_text(
+            f"data: {{source: {self.root}/data/{name}/*.csv, text: utterance, label: intent}}\n"
+            f"train: {{base_model: {self.root}/base-model, arguments: {TRAINING}}}\n"
+            "gate: {minimum: {accuracy: 0.7}}\n"
+        )
+        write_stub(self.root / "dags" / f"{name}.yaml")
+        dag = runpy.run_path(str(self.root / "dags" / f"{name}.py"))["dag"]
+        for task in dag.tasks:
+            task.retry_delay = timedelta(seconds=0.1)
+        return dag
+
+    def example(self, name: str):
+        source = ROOT / "plugins" / "ratchet" / "example_dags" / f"{name}.py"
+        copy = self.root / "dags" / source.name
+        copy.write_text(source.read_text())
+        return runpy.run_path(str(copy))["dag"]
+
+    def run(self, dag, **params):
+        """:return: the state of every task, and what it returned."""
+        run = dag.test(run_conf=params)
+        tasks = {ti.task_id: ti for ti in run.get_task_instances()}
+        returned = {name: ti.xcom_pull(task_ids=name) for name, ti in tasks.items()}
+        return SimpleNamespace(
+            state=run.state, states={name: ti.state for name, ti in tasks.items()}, returned=returned
+        )
+
+    def ask(self, path: str, **body):
+        return httpx.post(f"{self.mlflow}/api/2.0/mlflow/{path}", json=body, trust_env=False).json()
+
+    def runs(self, pipeline: str):
+        experiments = self.ask("experiments/search", max_results=100, filter=f"name = 'ratchet/{pipeline}'")[
+            "experiments"
+        ]
+        ids = [experiment["experiment_id"] for experiment in experiments]
+        return self.ask("runs/search", experiment_ids=ids).get("runs", [])
+
+    def versions(self, pipeline: str):
+        answer = httpx.get(
+            f"{self.mlflow}/api/2.0/mlflow/model-versions/search",
+            params={"filter": f"name='{pipeline}'"},
+            trust_env=False,
+        )
+        return sorted(answer.json().get("model_versions", []), key=lambda version: int(version["version"]))
+
+    def champion(self, pipeline: str):
+        answer = httpx.get(
+            f"{self.mlflow}/api/2.0/mlflow/registered-models/alias",
+            params={"name": pipeline, "alias": "champion"},
+            trust_env=False,
+        )
+        return answer.json().get("model_version", {}).get("version")
+
+    def ledger(self, pipeline: str):
+        paths = sorted((self.root / "store" / "ledger" / pipeline).glob("*.json"))
+        return [(record["event"], record["to"]) for record in (json.loads(path.read_text()) for path in paths)]
+
+    def releases(self):
+        return sorted(path.name for path in (self.root / "store" / "releases").iterdir())
+
+
+def fail_once_after_its_work(dag):
+    """Let the first attempt of every step do all its work and then die."""
+    for task in dag.tasks:
+        execute, failed = task.execute, []
+
+        def attempt(context, execute=execute, failed=failed):
+            made = execute(context)
+            if not failed:
+                failed.append(True)
+                raise RuntimeError("the worker was lost after the work was done")
+            return made
+
+        task.execute = attempt
+
+
+def test_every_step_may_fail_after_its_work_and_nothing_is_made_twice(world):
+    dag = world.pipeline("retried", sentences(400))
+    fail_once_after_its_work(dag)
+    ended = world.run(dag)
+    assert ended.state == "success"
+    assert len(world.runs("retried")) == 1
+    assert [version["version"] for version in world.versions("retried")] == ["1"]
+    assert world.champion("retried") == "1"
+    assert world.ledger("retried") == [("alias-intent", "1"), ("alias-done", "1")]
+    assert len(world.releases()) == 1
+    url = ended.returned["deploy"]["url"]
+    assert httpx.get(f"{url.rstrip('/')}/metadata").json()["release"] == world.releases()[0]
+
+
+def test_unchanged_data_is_a_hit_at_every_step_and_bad_data_is_held(world):
+    rows = sentences(400, seed=1)
+    dag = world.pipeline("steady", rows)
+    first = world.run(dag)
+    assert first.state == "success"
+    url, digest = first.returned["deploy"]["url"], first.returned["deploy"]["digest"]
+
+    second = world.run(dag)
+    hits = {name: made["hit"] for name, made in second.returned.items() if name != "gate"}
+    assert hits == dict.fromkeys(("ingest", "train", "evaluate", "deploy", "promote"), True)
+    assert all(made["why"].startswith("hit") for name, made in second.returned.items() if name != "gate")
+    assert len(world.versions("steady")) == 1
+
+    spoiled = write_rows(world.root / "data" / "spoiled.csv", shuffled_training_labels(rows))
+    held = world.run(dag, source=str(spoiled))
+    assert held.state == "success"
+    assert held.states["gate"] == "success"
+    assert (held.states["deploy"], held.states["promote"]) == ("skipped", "skipped")
+    assert held.returned["gate"]["decision"] == "hold"
+    assert held.returned["gate"]["reasons"]
+    assert [version["version"] for version in world.versions("steady")] == ["1", "2"]
+    assert world.champion("steady") == "1"
+    assert httpx.get(f"{url.rstrip('/')}/metadata").json()["release"] == digest
+
+
+def test_bad_input_fails_at_once_and_names_the_file(world):
+    dag = world.pipeline("broken", [])
+    ended = world.run(dag)
+    assert ended.state == "failed"
+    assert ended.states["ingest"] == "failed"
+    assert world.versions("broken") == []
+
+
+def test_the_examples_run_as_they_are(world, monkeypatch):
+    rows = sentences(300, seed=2)
+    monkeypatch.setenv("EXAMPLE_SOURCE", str(write_rows(world.root / "data" / "by-hand" / "rows.csv", rows)))
+    monkeypatch.setenv("EXAMPLE_BASE_MODEL", str(world.root / "base-model"))
+    by_hand = world.run(world.example("example_steps_by_hand"))
+    assert by_hand.state == "success"
+    assert by_hand.returned["promote"]["version"] == "1"
+
+    monkeypatch.setenv("EXAMPLE_TEST_SET", str(parquet(world.root / "data" / "judged.parquet", sentences(100, seed=3))))
+    version = "models:/example_steps_by_hand/1"
+    judged = world.run(world.example("example_judge_two_versions"), candidate=version, champion=version)
+    assert judged.state == "success"
+    assert judged.returned["gate"]["decision"] in ("promote", "hold")
+
+    monkeypatch.setenv("EXAMPLE_MODEL", by_hand.returned["train"]["model"])
+    deployed = world.run(world.example("example_deploy_any_model"))
+    assert deployed.returned["deploy"]["endpoint"] == "example-any-model"
+    answer = httpx.post(deployed.returned["deploy"]["url"], json={"inputs": "a good film"})
+    assert answer.json()[0][0]["label"] in ("pos", "neg")

@@ -1,0 +1,88 @@
+"""Real servers on loopback for tests: started in a group of their own, always stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def training_python() -> str:
+    """:return: the training environment's interpreter; the test is skipped where there is none."""
+    python = Path(os.environ.get("RATCHET_TRAINING_PYTHON") or ROOT / ".venv-training" / "bin" / "python")
+    if not python.exists():
+        pytest.skip(f"no training environment: {python} does not exist (make test creates it)")
+    return str(python)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: list[str], url: str, log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen]:
+    """Run a server until the block ends. :raises RuntimeError: ``url`` does not answer within a minute."""
+    environment = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT), **(env or {})}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[:4]} does not answer on {url}:\n{log.read_text()[-3000:]}")
+            time.sleep(0.1)
+        yield process
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextlib.contextmanager
+def mlflow_server(directory: Path) -> Iterator[str]:
+    """:return: the tracking URI of a server with a database and artifacts below ``directory``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [
+        *(training_python(), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}"),
+        *("--default-artifact-root", (directory / "artifacts").as_uri(), "--no-serve-artifacts"),
+    ]
+    with running(command, f"http://127.0.0.1:{port}/health", directory / "mlflow.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def endpoint_host(directory: Path, token: str) -> Iterator[int]:
+    """:return: the port of the control API."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [training_python(), "-m", "serving.host", "--state", str(directory / "state"), "--port", str(port)]
+    with running(command, f"http://127.0.0.1:{port}/health", directory / "host.log", {"RATCHET_ENDPOINT_TOKEN": token}):
+        yield port
