@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -26,7 +27,7 @@ def test_the_steps_follow_each_other(tmp_path):
     dag = build(spec(tmp_path))
     order = ["ingest", "train", "evaluate", "gate", "deploy", "promote"]
     assert [task.task_id for task in dag.topological_sort()] == order
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         assert after in dag.get_task(before).downstream_task_ids
 
 

@@ -26,7 +26,7 @@ print(json.dumps([names, plugins_manager.get_import_errors(), stray, mlflow.__fi
 
 
 def test_the_plugin_loads_and_replaces_no_module(tmp_path):
-    """Airflow imports what lies under plugins/ by its bare name unless .airflowignore stops it (apache/airflow#63548)."""
+    """Airflow imports plugins/**.py by bare name unless .airflowignore stops it (apache/airflow#63548)."""
     plugins = ROOT / "plugins"
     answer = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD_PLUGINS, str(plugins)],

@@ -95,7 +95,7 @@ def test_lines_arrive_while_the_stage_is_still_running(stages, tmp_path):
 
 def test_bad_input_is_told_from_bad_luck(stages, tmp_path):
     stages("result({'error': 'rows.csv, row 3: no label'}); sys.exit(2)")
-    with pytest.raises(BadInput, match="rows.csv, row 3"):
+    with pytest.raises(BadInput, match=r"rows\.csv, row 3"):
         run(tmp_path)
     stages("result({'error': 'disk full'}); sys.exit(1)")
     with pytest.raises(StageFailed, match="disk full"):
@@ -182,7 +182,8 @@ def test_a_killed_worker_takes_the_stage_with_it(stages, tmp_path):
             f"    spec.submodule_search_locations = [{str(packages)!r} + '/' + name]\n"
             "    return spec\n"
             "stage.find_spec = find\n"
-            f"stage.run_stage('train', Message(), python=sys.executable, work=pathlib.Path({str(tmp_path)!r}), log=print)",
+            f"work = pathlib.Path({str(tmp_path)!r})\n"
+            "stage.run_stage('train', Message(), python=sys.executable, work=work, log=print)",
         ],
         env={**os.environ, "PIDS": str(pids), "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.DEVNULL,

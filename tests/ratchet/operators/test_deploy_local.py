@@ -58,7 +58,7 @@ def test_a_retry_deploys_nothing_twice():
 
 def test_a_release_that_does_not_start_leaves_the_old_one_and_may_be_retried():
     endpoints = FakeEndpoints(OLD, broken=[NEW])
-    with pytest.raises(RuntimeError, match="smoke test failed.*alias was not moved"):
+    with pytest.raises(RuntimeError, match=r"smoke test failed.*alias was not moved"):
         deploy(endpoints)
     assert endpoints.digest == OLD
 
