@@ -1,0 +1,38 @@
+"""``ratchet``: run, check, plan and try pipelines from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ratchet.document import SpecError
+from training.contract import EXIT_BAD_INPUT, BadInput
+
+# subcommand -> module with ``add_parser(subparsers)``, imported only for the subcommand that was asked for, or for help
+COMMANDS = {
+    "run": "ratchet.cli.run",
+    "validate": "ratchet.cli.validate",
+    "plan": "ratchet.cli.plan",
+    "try": "ratchet.cli.try_spec",
+}
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """:return: the exit status: 2 for a spec, data or an option that no retry mends."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="ratchet", description="Retrain, gate and deploy Hugging Face models.")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in [COMMANDS[name] for name in arguments[:1] if name in COMMANDS] or COMMANDS.values():
+        importlib.import_module(module).add_parser(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        return options.execute(options)
+    except (SpecError, BadInput) as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED

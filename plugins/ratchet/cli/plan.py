@@ -1,0 +1,44 @@
+"""``ratchet plan``: say what a run would do again, and why; nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ratchet import settings
+from ratchet.cli.specs import load
+from ratchet.cli.table import table
+from ratchet.hooks.stage import StageFailed, run_stage
+from training.contract import PlanRequest
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "plan",
+        help="say what a run would do again, and why",
+        description="Read the data and say for each step whether its work is done (hit) or not (miss), and why.",
+    )
+    parser.add_argument("spec", metavar="SPEC", help="path or pipeline name")
+    parser.set_defaults(execute=plan)
+
+
+def plan(options: argparse.Namespace) -> int:
+    spec = load(options.spec)
+    store, work = settings.store_uri(), settings.work_directory()
+    request = PlanRequest(
+        ingest=spec.ingest_request(store),
+        train=spec.train_request(store, str(work)),
+        evaluate={"pipeline": spec.name, "store": store},
+    )
+    lines: list[str] = []
+    try:
+        result = run_stage("plan", request, python=settings.training_python(), work=work, log=lines.append)
+    except StageFailed as error:
+        print(*lines, error, sep="\n", file=sys.stderr)
+        return 1
+    print(table([("STEP", "STATE", "WHY"), *((s["step"], s["state"], _reason(s)) for s in result["steps"])]))
+    return 0
+
+
+def _reason(step: dict[str, str]) -> str:
+    return step["why"].removeprefix(f"{step['state']}: ")

@@ -1,0 +1,73 @@
+"""``ratchet validate``: check specs as far as that goes without data or model, and write missing stubs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ratchet import settings
+from ratchet.cli.specs import all_specs, spec_path, specs_directory, use_stack_settings
+from ratchet.document import Problem, SpecError, read_document
+from ratchet.hooks.stage import StageFailed, run_stage
+from ratchet.spec import PipelineSpec, load_spec
+from ratchet.stub import write_stub
+from training.contract import EXIT_BAD_INPUT, BadInput, CheckRequest
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "validate",
+        help="check specs and write missing stubs",
+        description="Check specs, train.arguments and train.trainer included, and write the stubs that are missing.",
+    )
+    parser.add_argument("specs", nargs="*", metavar="SPEC", help="path or pipeline name; default: all in dags/")
+    parser.set_defaults(execute=validate)
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Write missing stubs of valid specs. :return: 0, or 2 when a spec is not valid or there is none."""
+    use_stack_settings()
+    paths = [spec_path(name) for name in options.specs] or all_specs()
+    if not paths:
+        raise BadInput(f"{specs_directory()}: no spec NAME.yaml.")
+    status = 0
+    for path in paths:
+        try:
+            spec = load_spec(path)
+            check_training(spec, path)
+            stub = write_stub(path)
+        except (SpecError, BadInput, StageFailed, FileExistsError) as error:
+            print(error)
+            status = EXIT_BAD_INPUT
+        else:
+            print(f"{path}: valid" + (f"; wrote {stub}" if stub else ""))
+    return status
+
+
+def check_training(spec: PipelineSpec, path: Path) -> None:
+    """
+    Ask the training environment about what only it can know.
+
+    :param path: of the spec, as the user wrote it.
+    :raises SpecError: an argument or the trainer would be refused there.
+    """
+    if not (spec.train.arguments or spec.train.trainer):
+        return  # the defaults need no environment that takes seconds to start
+    lines: list[str] = []
+    try:
+        result = run_stage(
+            "check",
+            CheckRequest(arguments=spec.train.arguments, trainer=spec.train.trainer),
+            python=settings.training_python(),
+            work=settings.work_directory(),
+            log=lines.append,
+        )
+    except StageFailed as error:
+        raise StageFailed("\n".join([f"{path}: train could not be checked. {error}", *lines[-10:]])) from error
+    document = read_document(path)
+    problems = [
+        Problem(document.line(("train", *field.split(".", 1))), f"train.{field}", message)
+        for field, message in result["problems"].items()
+    ]
+    if problems:
+        raise SpecError(path, problems)
