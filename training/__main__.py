@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from training import contract
-from training.stage import die_with_parent, log_to_stdout, run
+from training.stage import clean_up_on_sigterm, die_with_parent, log_to_stdout, run
 
 # stage -> module, function, request: imported only when asked for, since most of them pull in torch
 STAGES = {
@@ -31,6 +31,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.watch_stdin:
         die_with_parent()
+    clean_up_on_sigterm()
     log_to_stdout()
     module, function, request_type = STAGES[options.stage]
     stage = getattr(importlib.import_module(module), function)

@@ -17,11 +17,20 @@ from training.contract import EXIT_BAD_INPUT, BadInput, Message
 log = logging.getLogger(__name__)
 
 EXIT_FAILURE = 1
+EXIT_TERMINATED = 128 + signal.SIGTERM  # as a shell reports it
+CHATTY = ("botocore", "aiobotocore", "filelock", "fsspec", "httpx", "httpx2", "urllib3")  # a line for each request
 
 
 def log_to_stdout() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout, force=True)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def clean_up_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack, so that temporary files go; whoever sent it follows with SIGKILL after a while."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
 
 
 def die_with_parent() -> None:

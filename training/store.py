@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 from training.contract import BadInput
 
 MANIFEST = "manifest.json"
+PART = ".part-"  # begins the name of a file that is not finished
 
 
 def sha256_file(path: Path) -> str:
@@ -38,6 +43,38 @@ def hash_tree(directory: Path, *, leave_out: Iterable[str] = (MANIFEST,)) -> dic
     }
 
 
+@contextmanager
+def _part_of(target: Path) -> Iterator[BinaryIO]:
+    """
+    A file beside ``target`` to be written and then moved or linked there by its ``name``; otherwise it goes again.
+
+    It is locked while somebody writes it, which tells it from what a killed process left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{PART}{uuid.uuid4().hex}-{target.name}")
+    with part.open("xb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield file
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())  # a manifest must not survive a power cut that its files did not
+
+
+def _remove_abandoned_parts(directory: Path) -> None:
+    for part in directory.rglob(f"{PART}*"):
+        with part.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            part.unlink(missing_ok=True)
+
+
 class Store:
     """
     The place where everything that is made is kept. Keys are relative paths with ``/``.
@@ -49,7 +86,9 @@ class Store:
         import fsspec
 
         if "://" not in root:
-            root = Path(root).absolute().as_uri()
+            root = f"file://{Path(root).absolute()}"
+        elif root.startswith("file://"):
+            root = unquote(root)  # fsspec takes %20 for a part of the name
         self.root = root.rstrip("/")
         self.fs, self._path = fsspec.core.url_to_fs(self.root)
         self.is_local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
@@ -59,6 +98,8 @@ class Store:
 
     def key(self, uri: str) -> str:
         """:raises BadInput: ``uri`` lies outside this store."""
+        if uri.startswith("file://"):
+            uri = unquote(uri)
         if not uri.startswith(self.root + "/"):
             raise BadInput(f"{uri} is not in the store {self.root}.")
         return uri[len(self.root) + 1 :]
@@ -86,13 +127,10 @@ class Store:
     def write_bytes(self, key: str, content: bytes) -> str:
         path = self._full(key)
         if self.is_local:
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as file:
+            with _part_of(Path(path)) as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(target)
+                _to_disk(file)
+                Path(file.name).replace(path)
         else:
             self.fs.pipe_file(path, content)  # an object store shows an object only when it is whole
         return self.uri(key)
@@ -108,13 +146,10 @@ class Store:
         if not self.is_local:
             self.fs.pipe_file(path, content, mode="create")  # s3fs: If-None-Match
             return self.uri(key)
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-") as file:
+        with _part_of(Path(path)) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.link(file.name, target)  # fails if it exists, and never shows half a file
+            _to_disk(file)
+            os.link(file.name, path)  # fails if it exists, and never shows half a file
         return self.uri(key)
 
     def list(self, prefix: str) -> list[str]:
@@ -125,7 +160,7 @@ class Store:
         except FileNotFoundError:
             return []
         names = sorted(Path(path).name for path in found)
-        return [f"{prefix}/{name}" for name in names if not name.startswith(".part-")]
+        return [f"{prefix}/{name}" for name in names if not name.startswith(PART)]
 
     def is_complete(self, key: str, manifest: str = MANIFEST) -> bool:
         self.fs.invalidate_cache()
@@ -147,6 +182,8 @@ class Store:
         :return: the directory's URI.
         """
         if overwrite or not self.is_complete(key, manifest_name):
+            if self.is_local:
+                _remove_abandoned_parts(Path(self._full(key)))
             for path in sorted(local.rglob("*")):
                 if path.is_file() and path.relative_to(local).as_posix() != manifest_name:
                     self._put_file(path, f"{key}/{path.relative_to(local).as_posix()}")
@@ -157,34 +194,38 @@ class Store:
         if not self.is_local:
             self.fs.put_file(str(local), self._full(key))
             return
-        import shutil
-
         target = Path(self._full(key))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".part-{os.getpid()}-{target.name}")
-        try:
-            shutil.copyfile(local, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with _part_of(target) as part, local.open("rb") as file:
+            shutil.copyfileobj(file, part, 1 << 20)
+            _to_disk(part)
+            Path(part.name).replace(target)
 
-    def local_directory(self, key: str, cache: Path) -> Path:
+    def local_directory(self, key: str, cache: Path, manifest: str = MANIFEST) -> Path:
         """
         A local path that holds the directory: the directory itself, or a copy under ``cache``.
 
         :raises BadInput: the directory is missing or unfinished.
         """
-        if self.is_local:
-            path = Path(self._full(key))
-            if not path.is_dir():
-                raise BadInput(f"{self.uri(key)} does not exist. Run the step that makes it again.")
-            return path
-        target = cache / hashlib.sha256(self.uri(key).encode()).hexdigest()[:16]
-        done = target.with_suffix(".complete")
-        if not done.exists():
-            if not self.fs.exists(self._full(key)):
-                raise BadInput(f"{self.uri(key)} does not exist. Run the step that makes it again.")
-            target.mkdir(parents=True, exist_ok=True)
-            self.fs.get(self._full(key).rstrip("/") + "/", str(target) + "/", recursive=True)
-            done.touch()
+        target = Path(self._full(key))
+        if not self.is_local:
+            target = cache / hashlib.sha256(self.uri(key).encode()).hexdigest()[:16]
+            if (target / manifest).exists():
+                return target
+        if not self.is_complete(key, manifest):
+            raise BadInput(f"{self.uri(key)} is missing or unfinished. Run the step that makes it again.")
+        if not self.is_local:
+            self._download(key, target)
         return target
+
+    def _download(self, key: str, target: Path) -> None:
+        part = target.with_name(f"{PART}{uuid.uuid4().hex}")
+        part.mkdir(parents=True)
+        try:
+            self.fs.get(self._full(key).rstrip("/") + "/", f"{part}/", recursive=True)
+            try:
+                part.rename(target)
+            except OSError:  # another process was faster, with the same content
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)

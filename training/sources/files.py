@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from training.contract import BadInput
 from training.sources.delimited import read_delimited
@@ -47,7 +48,11 @@ def open_files(uri: str, file_format: str | None) -> Source:
     """:raises BadInput: no file is there, or one of an unknown format."""
     import fsspec
 
-    fs, pattern = fsspec.core.url_to_fs(str(Path(uri).expanduser()) if "://" not in uri else uri)
+    if uri.startswith("file://"):
+        address = unquote(uri)  # fsspec takes %20 for a part of the name
+    else:
+        address = uri if "://" in uri else str(Path(uri).expanduser())
+    fs, pattern = fsspec.core.url_to_fs(address)
     fs.invalidate_cache()  # a listing of this process may be older than the files
     try:
         found = _find(fs, pattern, uri, file_format)
