@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.tiny import tiny_checkpoint
+from training import evaluate as evaluation
+from training.classifier import load_classifier
+from training.contract import BadInput, EvaluateRequest, Tracking
+from training.evaluate import evaluate, evaluate_parts, golden_examples
+from training.gate import Rules, decide
+from training.testset import TestSet
+
+LABELS = ["neg", "neu", "pos"]
+TEXTS = [
+    f"the {noun} was {word} {'very ' * n}" for noun in ("film", "book") for word in ("good", "bad") for n in range(5)
+]
+
+
+def write_parquet(path, texts=TEXTS, labels=None, columns=("text", "label")):
+    labels = [LABELS[i % 3] for i in range(len(texts))] if labels is None else labels
+    pq.write_table(pa.table(dict(zip(columns, (texts, labels), strict=True))), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "candidate": tiny_checkpoint(root / "candidate", LABELS, seed=1),
+        "champion": tiny_checkpoint(root / "champion", LABELS, seed=2),
+        "base": tiny_checkpoint(root / "base"),
+    }
+
+
+@pytest.fixture
+def request_(models, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return EvaluateRequest(
+        pipeline="films",
+        store=str(tmp_path / "store"),
+        candidate=str(models["candidate"]),
+        champion=str(models["champion"]),
+        test_set=str(write_parquet(tmp_path / "test.parquet")),
+        batch_size=4,
+        golden_examples=5,
+    )
+
+
+def read(uri):
+    return json.loads(Path(uri.removeprefix("file://")).read_text())
+
+
+def test_the_report_satisfies_the_gate_and_holds_both_models(request_):
+    result = evaluate(request_)
+    report = read(result.report)
+    assert report["test_set"]["labels"] == LABELS
+    assert report["candidate"]["metrics"] == result.metrics
+    assert report["champion"]["metrics"] == result.champion_metrics
+    verdict = decide(report, Rules(no_worse_by=1.0))
+    assert verdict.decision == "promote"
+    assert verdict.champion["digest"] == report["champion"]["digest"] != report["candidate"]["digest"]
+
+
+def test_every_prediction_is_kept_in_the_order_of_the_test_set(request_):
+    report = read(evaluate(request_).report)
+    table = pq.read_table(report["predictions"]["candidate"].removeprefix("file://"))
+    rows = table.to_pylist()
+    assert [row["label"] for row in rows] == [LABELS[i % 3] for i in range(len(TEXTS))]
+    right = sum(row["label"] == row["prediction"] for row in rows)
+    assert report["candidate"]["metrics"]["accuracy"] == pytest.approx(right / len(rows))
+    labels = json.loads(table.schema.metadata[b"labels"])
+    assert all(labels[int(np.argmax(row["scores"]))] == row["prediction"] for row in rows)
+
+
+def test_batches_do_not_change_the_scores(request_, models):
+    classifier = load_classifier(models["candidate"], "candidate")
+    together = classifier.score(TEXTS, 64)
+    alone = np.vstack([classifier.score([text], 1) for text in TEXTS])
+    assert np.abs(together - alone).max() < 1e-6
+
+
+def test_unchanged_inputs_are_a_hit_and_a_changed_one_says_what_changed(request_, tmp_path):
+    first = evaluate(request_)
+    again = evaluate(request_)
+    assert (first.hit, first.why) == (False, "miss: first run")
+    assert again.hit
+    assert replace(again, hit=first.hit, why=first.why) == first
+    moved = shutil.copy(tmp_path / "test.parquet", tmp_path / "same-rows.parquet")
+    assert evaluate(replace(request_, test_set=str(moved))).hit
+    fewer = write_parquet(tmp_path / "fewer.parquet", TEXTS[:-1])
+    changed = evaluate(replace(request_, test_set=str(fewer)))
+    assert changed.why.startswith("miss: test_set ")
+    assert evaluate(replace(request_, force=True)).why == "forced"
+
+
+def test_an_evaluation_that_was_deleted_is_made_again(request_):
+    result = evaluate(request_)
+    shutil.rmtree(Path(result.report.removeprefix("file://")).parent)
+    again = evaluate(request_)
+    assert not again.hit
+    assert read(again.report)
+
+
+def test_asking_for_the_parts_writes_nothing(request_, tmp_path):
+    parts = evaluate_parts(request_)
+    assert set(parts) >= {"candidate", "champion", "test_set", "code"}
+    assert not (tmp_path / "store").exists()
+
+
+def with_head_order(source, target, order):
+    """The same classifier with its labels in another order of ids."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(source)
+    labels = [model.config.id2label[i] for i in order]
+    model.classifier.weight.data = model.classifier.weight.data[order]
+    model.classifier.bias.data = model.classifier.bias.data[order]
+    model.config.id2label = dict(enumerate(labels))
+    model.config.label2id = {label: i for i, label in enumerate(labels)}
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    return target
+
+
+def test_the_same_classifier_with_reordered_labels_scores_the_same(request_, models, tmp_path):
+    reordered = with_head_order(models["candidate"], tmp_path / "reordered", [2, 0, 1])
+    report = read(evaluate(replace(request_, champion=str(reordered))).report)
+    candidate, champion = report["candidate"], report["champion"]
+    assert candidate["digest"] != champion["digest"]
+    assert candidate["confusion"] == champion["confusion"]
+    assert candidate["metrics"] == pytest.approx(champion["metrics"])
+
+
+def test_a_label_the_champion_does_not_know_counts_against_it(request_, tmp_path):
+    older = tiny_checkpoint(tmp_path / "older", ["neg", "pos", "spam"], seed=3)
+    report = read(evaluate(replace(request_, champion=str(older))).report)
+    assert report["test_set"]["labels"] == ["neg", "neu", "pos", "spam"]
+    assert report["champion"]["unknown_labels"] == ["neu"]
+    assert report["candidate"]["unknown_labels"] == []
+    assert report["champion"]["labels"]["neu"]["recall"] == 0.0
+    assert report["champion"]["metrics"]["log_loss"] > report["candidate"]["metrics"]["log_loss"]
+    assert decide(report, Rules(no_worse_by=1.0)).decision == "promote"
+
+
+def test_the_same_weights_as_champion_are_not_scored_twice(request_, models, monkeypatch):
+    loaded = []
+    load = load_classifier
+    monkeypatch.setattr(
+        "training.classifier.load_classifier", lambda path, name: loaded.append(name) or load(path, name)
+    )
+    report = read(evaluate(replace(request_, champion=str(models["candidate"]))).report)
+    assert len(loaded) == 1
+    assert report["champion"]["metrics"] == report["candidate"]["metrics"]
+
+
+def test_the_first_run_has_no_champion(request_):
+    result = evaluate(replace(request_, champion=None))
+    report = read(result.report)
+    assert report["champion"] is result.champion_metrics is report["predictions"]["champion"] is None
+    assert decide(report, Rules()).decision == "promote"
+
+
+def test_a_snapshot_is_a_test_set(request_, tmp_path):
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    write_parquet(snapshot / "test.parquet")
+    (snapshot / "manifest.json").write_text(json.dumps({"rows": {"test": len(TEXTS)}}))
+    by_file = evaluate(request_)
+    by_snapshot = evaluate(replace(request_, test_set=snapshot.as_uri()))
+    assert by_snapshot.hit
+    assert by_snapshot.key == by_file.key
+    (snapshot / "manifest.json").write_text(json.dumps({"rows": {"test": 3}}))
+    with pytest.raises(BadInput, match="its manifest says 3"):
+        evaluate(replace(request_, test_set=snapshot.as_uri()))
+
+
+def test_other_column_names_are_given_in_the_request(request_, tmp_path):
+    path = write_parquet(tmp_path / "other.parquet", columns=("utterance", "intent"))
+    assert evaluate(replace(request_, test_set=path.as_uri(), text="utterance", label="intent")).rows == len(TEXTS)
+    with pytest.raises(BadInput, match="no column text, label; it has utterance, intent"):
+        evaluate(replace(request_, test_set=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        ([], [], "is empty"),
+        (["good", "  "], ["pos", "neg"], "row 1 has no text"),
+        (["good", None], ["pos", "neg"], "row 1 has no text"),
+        (["good", "bad"], ["pos", None], "row 1 has no label"),
+        (["good", "bad"], ["pos", "awful"], "does not know: 'awful'; it knows 'neg', 'neu', 'pos'"),
+        (["good", "bad"], [0, 1], "does not know: '0', '1'"),
+    ],
+)
+def test_a_test_set_that_cannot_judge_is_refused(request_, tmp_path, texts, labels, message):
+    types = {"text": pa.string()} if not texts else {}
+    table = pa.table({"text": pa.array(texts, types.get("text")), "label": labels})
+    pq.write_table(table, tmp_path / "bad.parquet")
+    with pytest.raises(BadInput, match=message):
+        evaluate(replace(request_, test_set=str(tmp_path / "bad.parquet")))
+    assert not (tmp_path / "store" / "evaluations").exists()
+
+
+def test_a_file_that_is_no_parquet_is_refused(request_, tmp_path):
+    (tmp_path / "bad.parquet").write_text("text,label\n")
+    with pytest.raises(BadInput, match="no readable Parquet"):
+        evaluate(replace(request_, test_set=str(tmp_path / "bad.parquet")))
+    with pytest.raises(BadInput, match="no complete snapshot"):
+        evaluate(replace(request_, test_set=str(tmp_path / "nothing")))
+    with pytest.raises(BadInput, match="does not exist"):
+        evaluate(replace(request_, test_set=str(tmp_path / "nothing.parquet")))
+
+
+def test_a_model_without_a_trained_head_is_refused(request_, models, tmp_path):
+    with pytest.raises(BadInput, match="no classification head"):
+        evaluate(replace(request_, candidate=str(models["base"])))
+    claims = shutil.copytree(models["base"], tmp_path / "claims")
+    config = json.loads((claims / "config.json").read_text())
+    config["architectures"] = ["BertForSequenceClassification"]
+    (claims / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match=r"its files lack classifier\.bias"):
+        evaluate(replace(request_, candidate=str(claims)))
+
+
+def test_a_damaged_model_is_refused(request_, models, tmp_path):
+    damaged = shutil.copytree(models["candidate"], tmp_path / "damaged")
+    weights = (damaged / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        evaluate(replace(request_, candidate=str(damaged)))
+
+
+def test_a_diverged_model_is_reported_with_nulls_and_held(request_, models, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    diverged = shutil.copytree(models["candidate"], tmp_path / "diverged")
+    weights = load_file(diverged / "model.safetensors")
+    weights["classifier.bias"] = weights["classifier.bias"] * float("nan")
+    save_file(weights, diverged / "model.safetensors", metadata={"format": "pt"})
+    result = evaluate(replace(request_, candidate=str(diverged)))
+    assert set(result.metrics.values()) == {None}
+    assert decide(read(result.report), Rules()).decision == "hold"
+
+
+def test_golden_examples_cover_the_labels_and_are_the_same_each_time():
+    texts = [f"text {i}" for i in range(100)] + ["text 0"]
+    labels = ["often"] * 97 + ["rare"] * 3 + ["often"]
+    clear = np.tile([0.9, 0.1], (101, 1))
+    clear[:50] = [0.51, 0.49]
+    golden = golden_examples(TestSet("", "", texts, labels), ["often", "rare"], clear, 8)
+    assert golden == golden_examples(TestSet("", "", texts, labels), ["often", "rare"], clear, 8)
+    rows = [texts.index(text) for text in golden["texts"]]
+    assert len(set(rows)) == 8
+    assert {97, 98, 99} < set(rows)
+    assert all(row >= 50 for row in rows), "near ties are taken last"
+    assert golden["labels"] == ["often"] * 8
+
+
+def test_progress_is_logged_while_scoring(request_, monkeypatch, caplog):
+    monkeypatch.setattr("training.classifier.PROGRESS_SECONDS", 0.0)
+    with caplog.at_level("INFO"):
+        evaluate(request_)
+    assert any("progress: 20% | candidate" in message for message in caplog.messages)
+
+
+# MLflow's own queries, on a SQLite file
+third_party = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@third_party
+def test_a_champion_alias_that_does_not_exist_is_bad_input(request_, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(BadInput, match="films@champion"):
+        evaluate(replace(request_, champion="models:/films@champion"))
+
+
+@third_party
+def test_metrics_and_report_go_to_the_run_that_made_the_candidate(request_, models, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri, uri)
+    run = client.create_run(client.create_experiment("films", artifact_location=(tmp_path / "artifacts").as_uri()))
+    client.create_registered_model("films")
+    version = client.create_model_version("films", "file:///unused", run.info.run_id)
+    name = f"models:/films/{version.version}"
+    resolve = evaluation.resolve_model
+    monkeypatch.setattr(
+        evaluation,
+        "resolve_model",
+        lambda reference, cache, tracking_uri: (
+            replace(resolve(str(models["candidate"]), cache), name=name)
+            if reference == name
+            else resolve(reference, cache, tracking_uri)
+        ),
+    )
+    tracking = Tracking(uri=uri, experiment="films", model_name="films")
+    result = evaluate(replace(request_, candidate=name, tracking=tracking))
+    logged = client.get_run(run.info.run_id).data.metrics
+    assert logged == pytest.approx({f"test_{metric}": value for metric, value in result.metrics.items()})
+    [artifact] = (tmp_path / "artifacts").rglob("report.json")
+    assert json.loads(artifact.read_text()) == read(result.report)
