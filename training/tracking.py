@@ -1,0 +1,449 @@
+"""
+Keep one MLflow run, one logged model and one registered version for each training key.
+
+Everything is looked for before it is created, so that a retry after any failure finds what the first attempt left.
+MLflow's HTTP client must not repeat a request by itself: a POST whose answer was lost has already created something.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from training.contract import BadInput, Tracking
+from training.model import DIGEST_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+log = logging.getLogger(__name__)
+
+KEY_TAG = "ratchet.key"
+MODEL_NAME = "model"
+PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
+LIBRARIES = ("torch", "transformers", "accelerate", "safetensors", "mlflow", "pandas", "numpy")  # of the environment
+MODEL_LIBRARIES = ("mlflow", "pandas", "torch", "transformers", "safetensors")  # what pyfunc_model.py needs
+
+HTTP_TIMEOUT_SECONDS = 15  # assumed: a request answered later than that is repeated by us
+OUTAGE_SECONDS = 600.0  # how long the end of a run waits for MLflow
+FLUSH_SECONDS = 2.0
+SYSTEM_SECONDS = 5.0
+BATCH = 500  # MLflow takes at most 1000 metrics in a request
+PARAMETERS_AT_ONCE = 100  # MLflow's limit for a request
+
+# A server that is down, restarting or overloaded answers with one of these; anything else will not pass by waiting.
+PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "ABORTED"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Published:
+    run_id: str
+    experiment_id: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run is told about itself, once."""
+
+    parameters: Mapping[str, Any]
+    tags: Mapping[str, str]
+    datasets: Sequence[Dataset] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    split: str
+    source: str
+    digest: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    value: float
+    step: int
+    time_ms: int
+
+
+class Journal:
+    """Metrics on disk, each once for each step: what MLflow has not yet seen survives an outage and a kill."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self.points: list[Point] = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    self.points.append(Point(*json.loads(line)))
+                except (ValueError, TypeError):
+                    continue  # the line that a kill cut short
+        self._seen = {(point.name, point.step) for point in self.points}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", buffering=1)
+        self._file.write("\n")  # ends a line that a kill cut short
+
+    def record(self, metrics: Mapping[str, float], step: int) -> None:
+        """Keep the numbers among ``metrics``."""
+        now = time.time_ns() // 1_000_000
+        self.add(Point(name, float(value), step, now) for name, value in metrics.items() if math.isfinite(value))
+
+    def add(self, points: Iterable[Point]) -> None:
+        """Keep ``points``; a step that is trained again after a resume does not count twice."""
+        with self._lock:
+            for point in points:
+                if (point.name, point.step) not in self._seen:
+                    self._seen.add((point.name, point.step))
+                    self.points.append(point)
+                    self._file.write(json.dumps(astuple(point)) + "\n")
+
+    def next_step(self, prefix: str) -> int:
+        return 1 + max((point.step for point in self.points if point.name.startswith(prefix)), default=-1)
+
+
+class Recorder:
+    """
+    Follows a run from a thread of its own; training never waits for MLflow.
+
+    :param journal: metrics recorded so far, and from now on.
+    :param client: for tests; None: MLflow at ``tracking.uri``.
+    """
+
+    def __init__(
+        self, tracking: Tracking, key: str, facts: Facts, journal: Journal, client: MlflowClient | None = None
+    ) -> None:
+        self.tracking, self.key, self.facts, self.journal = tracking, key, facts, journal
+        self.client = client or connect(tracking)
+        self._run: Run | None = None
+        self._acknowledged = 0  # points of the journal that MLflow has
+        self._on_server: set[tuple[str, int]] = set()
+        self._busy = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._follow, name="mlflow", daemon=True),
+            threading.Thread(target=self._sample_system, name="system-metrics", daemon=True),
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def publish(
+        self, checkpoint: Path, digest: str, scratch: Path, outage_seconds: float = OUTAGE_SECONDS
+    ) -> Published:
+        """
+        Send what is left, log and register the model, and end the run. Safe to repeat.
+
+        :raises Exception: MLflow was not to be reached for ``outage_seconds``; a retry continues here.
+        """
+        self._stop.set()
+
+        def everything() -> Published:
+            with self._busy:
+                run = self._flush()
+                model = self._log_model(run, checkpoint, digest, scratch)
+                version = self._register(run, model, digest)
+                self.client.set_terminated(run.info.run_id, "FINISHED")
+            return Published(run.info.run_id, run.info.experiment_id, str(version.version))
+
+        return patiently(everything, outage_seconds)
+
+    def abort(self, status: str, wait_seconds: float = 2.0) -> None:
+        """Note in MLflow how the run ended, if that can be done at once; a later attempt continues the same run."""
+        self._stop.set()
+
+        def end() -> None:
+            try:
+                with self._busy:
+                    self.client.set_terminated(self._flush().info.run_id, status)
+            except Exception as error:
+                log.warning("MLflow was not told that the run is %s: %s", status, error)
+
+        thread = threading.Thread(target=end, daemon=True)
+        thread.start()
+        thread.join(wait_seconds)
+
+    def _follow(self) -> None:
+        reachable = True
+        while not self._stop.wait(FLUSH_SECONDS if reachable else 2 * FLUSH_SECONDS):
+            try:
+                with self._busy:
+                    self._flush()
+                if not reachable:
+                    log.info("MLflow answers again; nothing was lost.")
+                reachable = True
+            except Exception as error:
+                if reachable:
+                    log.warning("MLflow does not answer; metrics are kept until it does: %s", error)
+                reachable = False
+
+    def _sample_system(self) -> None:
+        """Record what MLflow's own monitors see, through the journal: its monitor gives up at the first outage."""
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+        monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+        try:
+            monitors.append(GPUMonitor())
+        except Exception as error:  # no GPU, or no library to ask it
+            log.debug("No GPU metrics: %s", error)
+        step = self.journal.next_step("system/")
+        while True:
+            values: dict[str, float] = {}
+            for monitor in monitors:
+                monitor.collect_metrics()
+                values.update(monitor.aggregate_metrics())
+                monitor.clear_metrics()
+            self.journal.record({f"system/{name}": value for name, value in values.items()}, step)
+            step += 1
+            if self._stop.wait(SYSTEM_SECONDS):
+                return
+
+    def _flush(self) -> Run:
+        """Bring the run up to date. Callers hold ``_busy``."""
+        from mlflow.entities import Metric
+
+        if self._run is None:
+            self._run = self._open_run()
+        run_id = self._run.info.run_id
+        while pending := self.journal.points[self._acknowledged : self._acknowledged + BATCH]:
+            new = [point for point in pending if (point.name, point.step) not in self._on_server]
+            if new:
+                self.client.log_batch(run_id, [Metric(p.name, p.value, p.time_ms, p.step) for p in new])
+            self._acknowledged += len(pending)
+        return self._run
+
+    def _open_run(self) -> Run:
+        experiment_id = self._experiment()
+        run = find_run(self.client, experiment_id, self.key)
+        tags = {KEY_TAG: self.key, **self.tracking.tags, **self.facts.tags, **environment()}
+        if run is None:
+            name = f"{self.tracking.model_name}-{self.key[:8]}"
+            run = self.client.create_run(experiment_id, tags=tags, run_name=name)
+            log.info("MLflow run %s in experiment %s", run.info.run_id, self.tracking.experiment)
+        else:
+            log.info("MLflow run %s continues", run.info.run_id)
+            self.client.update_run(run.info.run_id, status="RUNNING")
+            self._on_server = {
+                (metric.key, metric.step)
+                for name in run.data.metrics
+                for metric in self.client.get_metric_history(run.info.run_id, name)
+            }
+        self._describe(run, tags)
+        return run
+
+    def _describe(self, run: Run, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag, Param, RunTag
+
+        run_id = run.info.run_id
+        # a value that was logged cannot change; an attempt on another machine may have, say, another precision
+        parameters = [
+            Param(name, str(value)[:6000])
+            for name, value in self.facts.parameters.items()
+            if name not in run.data.params
+        ]
+        changed = [RunTag(name, value) for name, value in tags.items() if run.data.tags.get(name) != value]
+        for start in range(0, max(len(parameters), 1), PARAMETERS_AT_ONCE):
+            batch = parameters[start : start + PARAMETERS_AT_ONCE]
+            self.client.log_batch(run_id, params=batch, tags=changed if start == 0 else [])
+        known = {dataset_input.dataset.digest for dataset_input in run.inputs.dataset_inputs} if run.inputs else set()
+        inputs = [
+            DatasetInput(
+                MlflowDataset(
+                    name=f"{self.tracking.model_name}-{dataset.split}",
+                    digest=dataset.digest[:32],  # MLflow keeps 36 characters; the whole one is a tag
+                    source_type="uri",
+                    source=json.dumps({"uri": dataset.source}),
+                    profile=json.dumps({"num_rows": dataset.rows}),
+                ),
+                [InputTag("mlflow.data.context", dataset.split)],
+            )
+            for dataset in self.facts.datasets
+            if dataset.digest[:32] not in known
+        ]
+        if inputs:
+            self.client.log_inputs(run_id, inputs)
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        experiment = self.client.get_experiment_by_name(self.tracking.experiment)
+        if experiment is None:
+            try:
+                return self.client.create_experiment(self.tracking.experiment)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                experiment = self.client.get_experiment_by_name(self.tracking.experiment)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            raise BadInput(
+                f"The MLflow experiment {self.tracking.experiment!r} is deleted, so nothing can be logged to it. "
+                "Restore it (mlflow experiments restore), then retry: the model is kept."
+            )
+        return experiment.experiment_id
+
+    def _version_tags(self, digest: str) -> dict[str, str]:
+        ours = {name: value for name, value in self.facts.tags.items() if name.startswith("ratchet.")}
+        return {KEY_TAG: self.key, DIGEST_TAG: digest, **self.tracking.tags, **ours}
+
+    def _log_model(self, run: Run, checkpoint: Path, digest: str, scratch: Path) -> LoggedModel:
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        run_id = run.info.run_id
+        self.client.set_tag(run_id, DIGEST_TAG, digest)
+        models = self.client.search_logged_models(
+            [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'", max_results=100
+        )
+        model = next((model for model in models if model.tags.get(DIGEST_TAG) == digest), None)
+        if model is None:
+            model = self.client.create_logged_model(
+                run.info.experiment_id, MODEL_NAME, run_id, self._version_tags(digest), model_type="classifier"
+            )
+        if model.status != LoggedModelStatus.READY:
+            folder = scratch / "mlflow-model"
+            save_pyfunc(checkpoint, folder, model, run_id)
+            self.client.log_model_artifacts(model.model_id, str(folder))
+            model = self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        outputs = self.client.get_run(run_id).outputs
+        if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        return model
+
+    def _register(self, run: Run, model: LoggedModel, digest: str) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        version = find_version(self.client, self.tracking.model_name, self.key, digest)
+        if version is not None:
+            return version
+        try:
+            self.client.create_registered_model(self.tracking.model_name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = self.client.create_model_version(
+            self.tracking.model_name,
+            source=f"models:/{model.model_id}",
+            run_id=run.info.run_id,
+            tags=self._version_tags(digest),
+            model_id=model.model_id,
+        )
+        log.info("Registered models:/%s/%s", version.name, version.version)
+        return version
+
+
+def connect(tracking: Tracking) -> MlflowClient:
+    """:return: a client that sends every request once, and not for ever."""
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_TIMEOUT_SECONDS))
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking.uri, tracking.uri)
+
+
+def find_run(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
+    runs = client.search_runs(
+        [experiment_id], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time ASC"], max_results=1
+    )
+    return runs[0] if runs else None
+
+
+def find_version(client: MlflowClient, name: str, key: str, digest: str) -> ModelVersion | None:
+    """:return: the registered version that holds the model ``digest`` made under ``key``."""
+    quoted = name.replace("'", "\\'")
+    versions = client.search_model_versions(f"name = '{quoted}' AND tags.`{KEY_TAG}` = '{key}'")
+    return next((version for version in versions if version.tags.get(DIGEST_TAG) == digest), None)
+
+
+def patiently(action: Callable[[], T], outage_seconds: float = OUTAGE_SECONDS) -> T:
+    """Repeat ``action`` while MLflow is away. :raises Exception: it stayed away, or the failure is of another kind."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    deadline, pause = time.monotonic() + outage_seconds, 1.0
+    while True:
+        try:
+            return action()
+        except (MlflowException, RequestException, OSError) as error:
+            passing = not isinstance(error, MlflowException) or error.error_code in PASSING
+            if not passing or time.monotonic() + pause > deadline:
+                raise
+            log.warning("MLflow does not answer; next attempt in %.0f s: %s", pause, error)
+            time.sleep(pause)
+            pause = min(2 * pause, 30.0)
+
+
+def environment() -> dict[str, str]:
+    """:return: tags that tell what a run ran on."""
+    import torch
+
+    versions = {f"environment.{name}": metadata.version(name) for name in LIBRARIES}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        **versions,
+        "environment.python": platform.python_version(),
+        "environment.platform": platform.platform(),
+        "environment.processor": _processor(),
+        "environment.cpus": str(os.cpu_count()),
+        "environment.gpu": gpu,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def save_pyfunc(checkpoint: Path, folder: Path, logged: LoggedModel, run_id: str) -> None:
+    """Write the model as MLflow keeps it: the checkpoint as it is, and the code that loads it."""
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    from training.checkpoints import copy_model
+
+    shutil.rmtree(folder, ignore_errors=True)
+    # the artifact takes the name of its folder: docs/architecture.md promises artifacts/model
+    named = copy_model(checkpoint, folder.with_name("checkpoint") / "model")
+    mlflow.pyfunc.save_model(
+        str(folder),
+        mlflow_model=Model(
+            artifact_path=logged.artifact_location,
+            model_uuid=logged.model_id,
+            run_id=run_id,
+            model_id=logged.model_id,
+        ),
+        python_model=str(PYFUNC_CODE),
+        artifacts={"model": str(named)},
+        signature=ModelSignature(
+            inputs=Schema([ColSpec("string")]),
+            outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
+            params=ParamSchema([ParamSpec("top_k", "long", 1)]),
+        ),
+        input_example=["Where is my card?", "Thank you, that worked."],
+        pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in MODEL_LIBRARIES],
+    )
+    shutil.rmtree(named.parent)

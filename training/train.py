@@ -1,0 +1,224 @@
+"""Train a candidate on a snapshot: the stage ``train``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from training import checkpoints
+from training.contract import BadInput, TrainRequest, TrainResult
+from training.keys import Records, code_version, key_of, locked
+from training.model import model_identity, put_model
+from training.progress import Progress
+from training.stage import write_result
+from training.store import MANIFEST, Store, sha256_file
+from training.tracking import Dataset, Facts, Journal, Point, Recorder, connect, find_version, patiently
+
+log = logging.getLogger(__name__)
+
+STAGE = "train"
+TRAINED = "trained.json"  # in the work directory: the model is in the store, MLflow may not know it yet
+MODELS_CACHE = "models"
+SIGTERM_EXIT = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model in the store, and what MLflow is told about its making."""
+
+    model: str
+    digest: str
+    metrics: dict[str, float]
+    epochs: float
+    seconds: float
+
+
+def train(request: TrainRequest) -> TrainResult:
+    """
+    Fine-tune the base model, keep the best epoch in the store, and record it in MLflow.
+
+    Safe to retry: finished work is found by its key, unfinished work continues from the last whole checkpoint, and
+    what MLflow already has is not made twice.
+
+    :raises BadInput: the snapshot, the base model or the configuration cannot be trained with.
+    """
+    store = Store(request.store)
+    records = Records(store, STAGE)
+    parts = train_parts(request)
+    key = key_of(parts)
+    with locked(Path(request.work) / STAGE / key) as work, _terminated_as_exit():
+        unfinished = _read_trained(work / TRAINED)
+        recorded = unfinished or (None if request.force else _recorded(records, key))
+        hit = recorded is not None and store.is_complete(store.key(recorded.model))
+        why = records.why_hit(key) if hit else records.why_miss(parts, request.pipeline, force=request.force)
+        log.info("%s: %s", STAGE, why)
+        if recorded is not None and hit:
+            result = _make_known(request, store, key, recorded, work)
+        else:
+            result = _train(request, store, key, work)
+        result = replace(result, hit=hit and unfinished is None, why=why)
+        records.write(key, parts, asdict(result), request.pipeline)
+        _clear(work)
+    return result
+
+
+def train_parts(request: TrainRequest) -> dict[str, Any]:
+    """:return: all that decides what is trained; equal parts make the same model. Imports nothing heavy."""
+    return {
+        "snapshot": _snapshot_digest(request),
+        "base_model": model_identity(request.base_model, Path(request.work) / MODELS_CACHE),
+        "arguments": dict(request.arguments),
+        "class_weights": request.class_weights,
+        "trainer": _trainer_identity(request.trainer),
+        "max_length": request.max_length,
+        "early_stopping_epochs": request.early_stopping_epochs,
+        "code": code_version(),
+    }
+
+
+def _trainer_identity(trainer: str | None) -> str | None:
+    """:return: the name with the digest of the file that defines it: an edit makes another model."""
+    if trainer is None:
+        return None
+    module = trainer.partition(":")[0]
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError) as error:
+        raise BadInput(f"train.trainer {trainer!r}: module {module!r} cannot be found: {error}.") from error
+    if spec is None or spec.origin is None:
+        raise BadInput(
+            f"train.trainer {trainer!r}: there is no module {module!r} in the training environment. "
+            "Install it there, or put its directory on PYTHONPATH."
+        )
+    return f"{trainer}@{sha256_file(Path(spec.origin))}"
+
+
+@contextmanager
+def _terminated_as_exit() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit, so that the MLflow run does not stay RUNNING for ever."""
+
+    def leave(signum: int, frame: Any) -> None:  # noqa: ARG001 - the signature of a signal handler
+        raise SystemExit(SIGTERM_EXIT)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _recorded(records: Records, key: str) -> Trained | None:
+    result = records.find(key)
+    return None if result is None else Trained(**{name: result[name] for name in Trained.__dataclass_fields__})
+
+
+def _read_trained(path: Path) -> Trained | None:
+    return Trained(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _clear(work: Path) -> None:
+    """Remove checkpoints and journal; the lock stays, since others may be waiting for it."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def _result(key: str, trained: Trained) -> TrainResult:
+    return TrainResult(key=key, hit=False, why="", **asdict(trained))
+
+
+def _snapshot_digest(request: TrainRequest) -> str:
+    return request.snapshot.rstrip("/").rpartition("/")[2]
+
+
+def _facts(request: TrainRequest, told: Mapping[str, Any]) -> Facts:
+    """:param told: what the model's manifest says about its training."""
+    tags = {
+        "ratchet.pipeline": request.pipeline,
+        "ratchet.snapshot": _snapshot_digest(request),
+        "ratchet.code": code_version(),
+        "ratchet.base_model": told["base_model"],
+    }
+    datasets = [
+        Dataset(split, f"{request.snapshot}/{split}.parquet", _snapshot_digest(request), rows)
+        for split, rows in told["rows"].items()
+    ]
+    return Facts(told["parameters"], tags, datasets)
+
+
+def _make_known(request: TrainRequest, store: Store, key: str, trained: Trained, work: Path) -> TrainResult:
+    """Log and register a model that is already in the store, unless MLflow has it. Nothing is trained."""
+    result = _result(key, trained)
+    if request.tracking is None:
+        return result
+    client, name = connect(request.tracking), request.tracking.model_name
+    with Progress() as progress:
+        progress.doing("looking for the model in MLflow")
+        version = patiently(lambda: find_version(client, name, key, trained.digest))
+        if version is not None:
+            run = patiently(lambda: client.get_run(str(version.run_id)))
+            if run.info.status == "FINISHED":
+                return replace(
+                    result, run_id=version.run_id, experiment_id=run.info.experiment_id, version=str(version.version)
+                )
+        log.info("MLflow does not have this model as a version of %s: it is logged without training.", name)
+        progress.doing("recording in MLflow")
+        model_key = store.key(trained.model)
+        told = store.read_json(f"{model_key}/{MANIFEST}")["training"]
+        journal = Journal(work / "journal.jsonl")
+        journal.add(Point(*point) for point in told["history"])
+        recorder = Recorder(request.tracking, key, _facts(request, told), journal, client)
+        checkpoint = store.local_directory(model_key, Path(request.work) / MODELS_CACHE)
+        return replace(result, **asdict(recorder.publish(checkpoint, trained.digest, work / "mlflow")))
+
+
+def _train(request: TrainRequest, store: Store, key: str, work: Path) -> TrainResult:
+    from training.fit import fit, prepare
+
+    started = time.monotonic()
+    recorder: Recorder | None = None
+    with Progress() as progress:
+        try:
+            job = prepare(request, work, progress)
+            told = {"base_model": job.base_model, "rows": job.rows, "parameters": job.parameters}
+            journal = Journal(work / "journal.jsonl")
+            if request.tracking is not None:
+                recorder = Recorder(request.tracking, key, _facts(request, told), journal)
+                recorder.start()
+            fitted = fit(job, progress, journal.record)
+            progress.doing("saving the model")
+            model = checkpoints.copy_model(fitted.checkpoint, work / "model")
+            history = [astuple(point) for point in journal.points if not point.name.startswith("system/")]
+            notes = {"labels": job.labels, "key": key, "training": {**told, "history": history}}
+            uri, digest = put_model(model, store, notes)
+            trained = Trained(uri, digest, fitted.metrics, fitted.epochs, time.monotonic() - started)
+            write_result(work / TRAINED, json.dumps(asdict(trained)))
+            log.info("Model %s: %s", digest[:12], _spoken(fitted.metrics))
+        except BaseException as error:
+            if recorder is not None:
+                recorder.abort("KILLED" if isinstance(error, (SystemExit, KeyboardInterrupt)) else "FAILED")
+            raise
+        result = _result(key, trained)
+        if recorder is None:
+            return result
+        progress.doing("recording in MLflow")
+        return replace(result, **asdict(recorder.publish(model, digest, work / "mlflow")))
+
+
+def _spoken(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation rows, no metrics"
