@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""
+Start a retraining run through Airflow's REST API, wait for it, and exit by its verdict.
+
+One file, standard library alone: copy it into any CI system.
+
+    export AIRFLOW_URL=https://airflow.example AIRFLOW_USER=ci AIRFLOW_PASSWORD=...
+    python3 retrain.py sentiment --note "$COMMIT"
+
+Exit status: 0 promoted, or nothing had changed; 3 held, production is untouched; 1 a step failed, or Airflow did not
+answer; 2 wrong usage. ``ratchet run`` is this with live progress.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_HELD = 0, 1, 2, 3
+
+STEPS = ("ingest", "train", "evaluate", "gate", "deploy", "promote")
+ENDED = ("success", "failed")
+PARSE_SECONDS = 90  # Airflow sees a new file within 10 s in the embedded stack, and within minutes elsewhere
+AWAY_SECONDS = 120  # an API that is away this long is not coming back (assumed)
+LOG_LINES = 15
+
+
+class RunError(Exception):
+    """The run could not be started or followed. The message says what to do next."""
+
+
+class Refused(RunError):
+    """Airflow answered with an error status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Airflow:
+    """Airflow's REST API, as one user. An API that restarts is waited for; a token that ran out is renewed."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = url.rstrip("/")
+        self._login = {"username": user, "password": password}
+        self._token = ""
+        loopback = any(f"//{host}" in self.url for host in ("127.0.0.1", "localhost", "[::1]"))
+        proxies = urllib.request.ProxyHandler({}) if loopback else urllib.request.ProxyHandler()
+        self._opener = urllib.request.build_opener(proxies)
+
+    def get(self, path: str) -> Any:
+        return self._call("GET", f"/api/v2{path}")
+
+    def find(self, path: str) -> Any | None:
+        """:return: None if there is no such thing."""
+        try:
+            return self.get(path)
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._call("POST", f"/api/v2{path}", body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return self._call("PATCH", f"/api/v2{path}", body)
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        deadline = time.monotonic() + AWAY_SECONDS
+        while True:
+            try:
+                if not self._token:
+                    self._token = self._send("POST", "/auth/token", self._login)["access_token"]
+                return self._send(method, path, body)
+            except Refused as error:
+                if error.status == 401 and self._token:
+                    self._token = ""  # it ran out; signing in again says whether that was the reason
+                    continue
+                # A POST that was answered with an error may have been carried out: it is not sent again
+                if error.status < 500 or method == "POST" or time.monotonic() > deadline:
+                    raise
+            except OSError as error:
+                refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
+                if (method == "POST" and not refused) or time.monotonic() > deadline:
+                    raise RunError(f"Airflow at {self.url} does not answer ({error}). Is it up?") from error
+            time.sleep(1)
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, content, headers, method=method)
+        try:
+            with self._opener.open(request, timeout=30) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            told = error.read().decode(errors="replace")[:500]
+            if path == "/auth/token":
+                raise Refused(f"Airflow at {self.url} did not accept the user or the password: {told}", 403) from error
+            raise Refused(f"Airflow answered {error.code} to {method} {path}: {told}", error.code) from error
+
+
+@dataclass(frozen=True)
+class Task:
+    """The part of a task instance that following needs."""
+
+    name: str
+    state: str | None
+    attempt: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one pipeline."""
+
+    airflow: Airflow = field(repr=False)
+    pipeline: str
+    identity: str
+
+    @property
+    def url(self) -> str:
+        """Its page in the Airflow UI."""
+        return f"{self.airflow.url}/dags/{quote(self.pipeline)}/runs/{quote(self.identity)}"
+
+    @property
+    def _path(self) -> str:
+        return f"/dags/{quote(self.pipeline)}/dagRuns/{quote(self.identity)}"
+
+    def state(self) -> str:
+        return str(self.airflow.get(self._path)["state"])
+
+    def tasks(self) -> list[Task]:
+        """:return: the steps, in their order."""
+        found = self.airflow.get(f"{self._path}/taskInstances?limit=100")["task_instances"]
+        tasks = [Task(one["task_id"], one["state"], one["try_number"], one["duration"]) for one in found]
+        order = {name: place for place, name in enumerate(STEPS)}
+        return sorted(tasks, key=lambda task: order.get(task.name, len(order)))
+
+    def result(self, step: str, key: str = "return_value") -> dict[str, Any]:
+        """:return: what the step returned; empty if it did not."""
+        entry = self.airflow.find(f"{self._path}/taskInstances/{quote(step)}/xcomEntries/{quote(key)}")
+        value = entry and entry["value"]
+        if isinstance(value, str):
+            value = json.loads(value)
+        return value or {}
+
+    def log(self, task: Task) -> list[str]:
+        """:return: what the step's newest attempt has logged so far, without what Airflow says about itself."""
+        answer = self.airflow.find(
+            f"{self._path}/taskInstances/{quote(task.name)}/logs/{task.attempt}?full_content=true"
+        )
+        return list(_lines((answer or {}).get("content", [])))
+
+
+def start(airflow: Airflow, pipeline: str, parameters: dict[str, Any], parse_seconds: float = PARSE_SECONDS) -> Run:
+    """
+    Start a run of ``pipeline``, once Airflow knows it.
+
+    :raises RunError: Airflow does not know the pipeline, or cannot read its file; nothing was started.
+    """
+    _wait_until_parsed(airflow, pipeline, parse_seconds)
+    airflow.patch(f"/dags/{quote(pipeline)}?update_mask=is_paused", {"is_paused": False})
+    run = airflow.post(f"/dags/{quote(pipeline)}/dagRuns", {"logical_date": None, "conf": parameters})
+    return Run(airflow, pipeline, run["dag_run_id"])
+
+
+def _wait_until_parsed(airflow: Airflow, pipeline: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        for error in airflow.get("/importErrors?limit=100")["import_errors"]:
+            if PurePath(error["filename"]).name == f"{pipeline}.py":
+                raise RunError(
+                    f"Airflow cannot read the pipeline {pipeline!r}; nothing was started.\n{error['stack_trace']}"
+                )
+        if airflow.find(f"/dags/{quote(pipeline)}") is not None:
+            return
+        if time.monotonic() > deadline:
+            known = ", ".join(sorted(dag["dag_id"] for dag in airflow.get("/dags?limit=100")["dags"])) or "none"
+            raise RunError(
+                f"Airflow knows no pipeline {pipeline!r} after {seconds:.0f} s; nothing was started. It knows: {known}."
+            )
+        time.sleep(0.5)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    word: str  # promoted | unchanged | held | failed
+    reasons: list[str]
+    results: dict[str, dict[str, Any]]  # what each step returned
+    log: list[str] = field(default_factory=list)  # the end of the failed step's
+
+    @property
+    def exit_status(self) -> int:
+        return {"promoted": EXIT_DONE, "unchanged": EXIT_DONE, "held": EXIT_HELD}.get(self.word, EXIT_FAILED)
+
+
+def outcome(run: Run) -> Outcome:
+    """:return: how an ended run ended. Anything but a clear verdict is a failure."""
+    tasks = run.tasks()
+    results = {task.name: run.result(task.name) for task in tasks if task.state == "success"}
+    failed = next((task for task in tasks if task.state == "failed"), None)
+    if failed is not None:
+        log = run.log(failed)
+        attempts = f" after {failed.attempt} attempts" if failed.attempt > 1 else ""
+        return Outcome("failed", [f"Step {failed.name} failed{attempts}: {_cause(log)}"], results, log[-LOG_LINES:])
+    verdict = results.get("gate", {})
+    decision, reasons = verdict.get("decision"), list(verdict.get("reasons", []))
+    if decision in ("hold", "ask"):
+        return Outcome("held", reasons, results)
+    if decision == "promote" and results.get("promote"):
+        return Outcome("unchanged" if results["promote"].get("hit") else "promoted", reasons, results)
+    states = ", ".join(f"{task.name} {task.state}" for task in tasks)
+    return Outcome("failed", [f"The run ended without a verdict ({states}). Production is as it was."], results)
+
+
+def _lines(content: list[Any]) -> Iterator[str]:
+    for entry in content:
+        if isinstance(entry, str):
+            yield entry.rstrip("\n")
+            continue
+        event = str(entry.get("event", ""))
+        if not event.startswith("::") and entry.get("logger") != "py.warnings":
+            yield event
+        for error in entry.get("error_detail") or []:
+            yield f"{error['exc_type']}: {error['exc_value']}"
+
+
+def _cause(log: list[str]) -> str:
+    """:return: the last exception the task logged, else its last line."""
+    raised = [
+        line for line in log if line.partition(":")[0].endswith(("Exception", "Error", "Failed", "Input", "Timeout"))
+    ]
+    return (raised or log or ["it left no log"])[-1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument("pipeline", help="name of the pipeline, which is its DAG's")
+    parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
+    parser.add_argument("--note", help="why this run; shown on the run")
+    parser.add_argument("--source", help="read this instead of the spec's data.source")
+    parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop waiting, with status 1")
+    options = parser.parse_args(arguments)
+    missing = [name for name in ("AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD") if not os.environ.get(name)]
+    if missing:
+        parser.error(f"set {', '.join(missing)} in the environment")
+    airflow = Airflow(*(os.environ[name] for name in ("AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD")))
+    try:
+        run = start(airflow, options.pipeline, parameters_from(options))
+        print(f"Started {run.url}", flush=True)
+        ended = _wait(run, options.timeout_minutes * 60)
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    print("\n".join([f"{options.pipeline}: {ended.word}", *(f"- {reason}" for reason in ended.reasons), *ended.log]))
+    return ended.exit_status
+
+
+def parameters_from(options: argparse.Namespace) -> dict[str, Any]:
+    """:return: the parameters that were given; the DAG has defaults for the others."""
+    given = {"force": options.force, "note": options.note, "source": options.source}
+    return {name: value for name, value in given.items() if value}
+
+
+def _wait(run: Run, seconds: float) -> Outcome:
+    deadline = time.monotonic() + seconds
+    told: dict[str, str | None] = {}
+    while True:
+        state = run.state()
+        for task in run.tasks():
+            if task.state != told.get(task.name):
+                print(f"{task.name}: {task.state}", flush=True)
+                told[task.name] = task.state
+        if state in ENDED:
+            return outcome(run)
+        if time.monotonic() > deadline:
+            raise RunError(f"The run has not ended in time and goes on: {run.url}")
+        time.sleep(2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

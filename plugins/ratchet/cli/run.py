@@ -1,0 +1,266 @@
+"""``ratchet run``: start a run, follow it with live progress, and say how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import unquote, urlsplit
+
+from ratchet.cli.retrain import (
+    ENDED,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    Airflow,
+    Outcome,
+    Run,
+    RunError,
+    Task,
+    outcome,
+    parameters_from,
+    start,
+)
+from ratchet.cli.specs import load, spec_path
+from ratchet.cli.stack.settings import Settings, StackError
+from ratchet.spec import PipelineSpec
+from ratchet.stub import write_stub
+
+POLL_SECONDS = 0.5
+PLAIN_SECONDS = 10.0  # between two lines of progress where lines cannot be written over
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+PROGRESS = re.compile(r"progress: (?P<percent>\d+)% .*\| loss (?P<loss>\S+) \| elapsed \S+ \| left (?P<left>\S+)")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "run",
+        help="start a run and follow it",
+        description="Start a run through Airflow's REST API, follow it, and exit by its verdict: 0 promoted or nothing "
+        "changed, 3 held, 1 a step failed, 2 wrong usage.",
+    )
+    parser.add_argument("pipeline", metavar="NAME", help="the pipeline: dags/NAME.yaml")
+    parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
+    parser.add_argument("--note", help="why this run; shown on the run")
+    parser.add_argument("--source", help="read this instead of the spec's data.source, in this run only")
+    parser.add_argument("--url", help="an Airflow elsewhere; default: the embedded stack")
+    parser.add_argument("--user", help="with --url: who starts the run")
+    parser.add_argument("--password-env", metavar="VARIABLE", help="with --url: variable that holds the password")
+    parser.set_defaults(execute=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start a run and follow it to its end. :return: the exit status, by the verdict."""
+    try:
+        if options.url:
+            airflow, spec = _airflow_elsewhere(options), None
+        else:
+            airflow, spec = _embedded_airflow(), _checked_spec(options.pipeline)
+        started = start(airflow, options.pipeline, parameters_from(options))
+    except (RunError, StackError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    print(f"Started {started.url}")
+    display = Display(sys.stdout)
+    try:
+        follow(started, display)
+        ended = outcome(started)
+    except RunError as error:
+        display.close()
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        display.close()
+        print(f"\nStopped following; the run goes on. To stop it too, mark it as failed at {started.url}")
+        return EXIT_INTERRUPTED
+    print(summary(started, ended, spec))
+    return ended.exit_status
+
+
+class Display:
+    """Lines that stay, and under them one that is written over where the output is a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._live = stream.isatty()
+        self._shown = 0  # width of the line that is written over
+        self._next_plain = 0.0
+
+    def line(self, text: str) -> None:
+        self.close()
+        print(text, file=self._stream, flush=True)
+
+    def progress(self, text: str) -> None:
+        if self._live:
+            width = os.get_terminal_size(self._stream.fileno()).columns - 1
+            print("\r" + text[:width].ljust(self._shown), end="", file=self._stream, flush=True)
+            self._shown = min(len(text), width)
+        elif time.monotonic() >= self._next_plain:
+            print(text, file=self._stream, flush=True)
+            self._next_plain = time.monotonic() + PLAIN_SECONDS
+
+    def close(self) -> None:
+        """Clear the line that is written over."""
+        if self._shown:
+            print("\r" + " " * self._shown + "\r", end="", file=self._stream, flush=True)
+            self._shown = 0
+
+
+def follow(followed: Run, display: Display) -> None:
+    """Show each step as it goes, until the run has ended."""
+    began: dict[tuple[str, int], float] = {}
+    told: dict[str, tuple[str | None, int]] = {}
+    waiting = time.monotonic()
+    while True:
+        state = followed.state()
+        tasks = followed.tasks()
+        for task in tasks:
+            if told.get(task.name) != (task.state, task.attempt):
+                told[task.name] = (task.state, task.attempt)
+                if text := _told(followed, task):
+                    display.line(text)
+        if state in ENDED:
+            display.close()
+            return
+        running = [task for task in tasks if task.state == "running"]
+        for task in running:
+            since = began.setdefault((task.name, task.attempt), time.monotonic())
+            display.progress(_progress(followed, task, time.monotonic() - since))
+        if state == "queued" and time.monotonic() - waiting > PLAIN_SECONDS:
+            display.progress("queued: another run of this pipeline is under way, and this one starts after it")
+        time.sleep(POLL_SECONDS)
+
+
+def _told(followed: Run, task: Task) -> str | None:
+    """:return: the line for a step that has just come to this state, if there is something to say."""
+    head = f"{task.name:<9}"
+    seconds = _clock(task.seconds or 0)
+    if task.state == "success":
+        return f"{head} done     {seconds:>6}  {followed.result(task.name).get('why', '')}".rstrip()
+    if task.state == "up_for_retry":
+        return f"{head} failed   {seconds:>6}  attempt {task.attempt}; it is tried again"
+    if task.state == "failed":
+        return f"{head} failed   {seconds:>6}"
+    if task.state in ("skipped", "upstream_failed"):
+        return f"{head} skipped"
+    return None
+
+
+def _progress(followed: Run, task: Task, seconds: float) -> str:
+    text = f"{task.name:<9} running  {_clock(seconds):>6}"
+    if task.name != "train":
+        return text
+    found = [match for line in followed.log(task) if (match := PROGRESS.search(line))]
+    if not found:
+        return text
+    latest = found[-1]
+    return f"{text}  {latest['percent']}% | loss {latest['loss']} | left {latest['left']}"
+
+
+def summary(ended_run: Run, ended: Outcome, spec: PipelineSpec | None) -> str:
+    """:return: what a person wants to know at the end: verdict, reasons, metrics, a prediction, addresses."""
+    lines = ["", _headline(ended_run.pipeline, ended), *(f"  - {reason}" for reason in ended.reasons)]
+    if ended.log:
+        lines += ["The end of its log:", *(f"    {line}" for line in ended.log)]
+    evaluated = ended.results.get("evaluate", {})
+    for title, metrics in (
+        ("Candidate", evaluated.get("metrics")),
+        ("Champion", evaluated.get("champion_metrics")),
+    ):
+        if metrics:
+            lines.append(f"{title:<11}{_metrics(metrics)}")
+    endpoint = _endpoint_url(ended, spec)
+    if endpoint:
+        lines += _prediction(endpoint, evaluated.get("golden"))
+        lines.append(f"{'Endpoint':<11}{endpoint}")
+    lines.append(f"{'Airflow':<11}{ended_run.url}")
+    mlflow = ended_run.result("train", "links").get("run") if "train" in ended.results else None
+    if mlflow:
+        lines.append(f"{'MLflow':<11}{mlflow}")
+    return "\n".join(lines)
+
+
+def _headline(pipeline: str, ended: Outcome) -> str:
+    promoted = ended.results.get("promote", {})
+    if ended.word == "promoted":
+        previous = promoted.get("previous")
+        return f"PROMOTED: {pipeline} version {promoted.get('version')} is champion" + (
+            f"; it was version {previous}." if previous else ", the first one."
+        )
+    if ended.word == "unchanged":
+        return f"UNCHANGED: {pipeline} version {promoted.get('version')} is champion already; nothing had to be done."
+    if ended.word == "held":
+        return f"HELD: the candidate for {pipeline} is not good enough; champion and endpoint are what they were."
+    return f"FAILED: {pipeline}; champion and endpoint are what they were, unless promote had begun."
+
+
+def _metrics(metrics: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in metrics.items())
+
+
+def _endpoint_url(ended: Outcome, spec: PipelineSpec | None) -> str | None:
+    """:return: where the endpoint answers: as the deploy step said, else (held) as the embedded endpoint host says."""
+    deployed = ended.results.get("deploy", {}).get("url")
+    if deployed or spec is None:
+        return deployed
+    settings = Settings.from_environment()
+    token = settings.secrets["endpoint_token"]
+    answer = _ask(f"{settings.url('endpoints')}/endpoints/{spec.deploy.endpoint}", token=token)
+    return answer.get("url") if isinstance(answer, dict) and answer.get("status") == "serving" else None
+
+
+def _prediction(endpoint: str, golden: str | None) -> list[str]:
+    """:return: one text of the test set with the endpoint's answer, if the text can be read from here."""
+    if not golden or urlsplit(golden).scheme != "file":
+        return []
+    try:
+        text = json.loads(Path(unquote(urlsplit(golden).path)).read_text())["texts"][0]
+    except (OSError, LookupError, ValueError):
+        return []
+    answer = _ask(f"{endpoint.rstrip('/')}/invocations", {"inputs": text})
+    if not isinstance(answer, list) or not answer:
+        return [f"{'Prediction':<11}none: {endpoint} does not answer"]
+    first = answer[0][0] if isinstance(answer[0], list) else answer[0]
+    return [f"{'Prediction':<11}{text[:100]!r} -> {first['label']} ({first['score']:.3f}), asked at the endpoint"]
+
+
+def _ask(url: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
+    """:return: the answer, or None."""
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as response:
+            return json.loads(response.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _checked_spec(pipeline: str) -> PipelineSpec:
+    """Write the pipeline's stub if it has none. :raises SpecError: the spec is not valid; nothing was started."""
+    spec = load(pipeline)
+    if written := write_stub(spec_path(pipeline)):
+        print(f"Wrote {written}")
+    return spec
+
+
+def _embedded_airflow() -> Airflow:
+    settings = Settings.from_environment()
+    return Airflow(settings.url("airflow"), "operator", settings.passwords["operator"])
+
+
+def _airflow_elsewhere(options: argparse.Namespace) -> Airflow:
+    password = os.environ.get(options.password_env or "")
+    if not options.user or not password:
+        print("ratchet run: --url needs --user, and --password-env with a variable that is set.", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+    return Airflow(options.url, options.user, password)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
