@@ -24,7 +24,7 @@ help:  ## this list
 	@echo '  AIRFLOW_PORT, MLFLOW_PORT, ENDPOINTS_PORT   RATCHET_HOME (default .ratchet)   PYTEST_ARGS="-k gate -x"'
 
 run:  ## start everything, run a pipeline, show the verdict; the stack stays up
-	@$(SUBMAKE) -j3 install $(if $(filter sentiment,$(PIPELINE)),sample)
+	@$(SUBMAKE) -j3 $(AIRFLOW_READY) $(TRAINING_READY) $(if $(filter sentiment,$(PIPELINE)),sample)
 	@$(RATCHET).stack up
 	@$(RATCHET) run "$$PIPELINE" $(OPTIONS) $(if $(SOURCE),--source "$$SOURCE"); status=$$?; \
 	  if [ $$status -eq 3 ]; then exit 0; else exit $$status; fi  # held: the pipeline did its work
@@ -42,7 +42,7 @@ logs: $(AIRFLOW_READY)  ## the last lines of all logs, or of PROGRAM=name
 	@$(RATCHET).stack logs $(if $(FOLLOW),--follow) $(PROGRAM)
 
 bad-data:  ## retrain the sample on partly shuffled labels: the candidate is held, the endpoint stays
-	@$(SUBMAKE) -j3 install sample
+	@$(SUBMAKE) -j3 $(AIRFLOW_READY) $(TRAINING_READY) sample
 	@$(RATCHET).sample spoil
 	@$(RATCHET).stack up
 	@$(RATCHET) run sentiment $(OPTIONS) --source "$$RATCHET_HOME/sample/bad-data/*.csv"; status=$$?; \
@@ -53,7 +53,8 @@ bad-data:  ## retrain the sample on partly shuffled labels: the candidate is hel
 sample: $(AIRFLOW_READY)
 	@$(RATCHET).sample fetch
 
-install: $(AIRFLOW_READY) $(TRAINING_READY)  ## both environments, from the pinned requirements
+install:  ## both environments, from the pinned requirements
+	@$(SUBMAKE) -j2 $(AIRFLOW_READY) $(TRAINING_READY)
 
 # An installation that was interrupted has no .ready and starts from nothing; one whose pins changed is brought up to date.
 define install_environment
@@ -61,7 +62,7 @@ define install_environment
 if [ -f $$directory/.ready ]; then rm -f $$directory/.ready $$directory/.ready-dev; \
 else $(PYTHON) -m venv --clear $$directory || { echo 'Ratchet needs Python 3.11: install it, or name it with PYTHON=.' >&2; exit 1; }; fi; \
 echo "Installing $(2) into $$directory ..."; \
-$$directory/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(3) --constraint $(4); \
+$$directory/bin/python -m pip install -qq --disable-pip-version-check --requirement $(3) --constraint $(4); \
 touch $$directory/.ready; echo "$$directory is ready after $$((SECONDS - began)) s."
 endef
 
@@ -72,11 +73,11 @@ $(TRAINING_READY): training/requirements.txt training/requirements.lock
 	$(call install_environment,.venv-training,the training environment,training/requirements.txt,training/requirements.lock)
 
 .venv/.ready-dev: $(AIRFLOW_READY) requirements-dev.txt
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c requirements.lock
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c requirements.lock
 	@touch $@
 
 .venv-training/.ready-dev: $(TRAINING_READY) training/requirements-dev.txt
-	@.venv-training/bin/python -m pip install --quiet --disable-pip-version-check \
+	@.venv-training/bin/python -m pip install -qq --disable-pip-version-check \
 	  -r training/requirements-dev.txt -c training/requirements.lock
 	@touch $@
 
