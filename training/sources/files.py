@@ -48,11 +48,8 @@ def open_files(uri: str, file_format: str | None) -> Source:
     """:raises BadInput: no file is there, or one of an unknown format."""
     import fsspec
 
-    if uri.startswith("file://"):
-        address = unquote(uri)  # fsspec takes %20 for a part of the name
-    else:
-        address = uri if "://" in uri else str(Path(uri).expanduser())
-    fs, pattern = fsspec.core.url_to_fs(address)
+    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri  # fsspec would keep the %20
+    fs, pattern = fsspec.core.url_to_fs(path if "://" in path else str(Path(path).expanduser()))
     fs.invalidate_cache()  # a listing of this process may be older than the files
     try:
         found = _find(fs, pattern, uri, file_format)

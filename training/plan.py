@@ -1,0 +1,89 @@
+"""Say which steps of a pipeline would find their work done, and why or why not. Reads the data, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.contract import EvaluateRequest, IngestRequest, PackageRequest, PlanRequest, PlanResult, TrainRequest
+from training.ingest import judge, read
+from training.keys import Records, key_of
+from training.snapshot import Snapshot
+from training.store import Store
+
+NOT_YET = "unknown: runs when the step before it has made something new"
+
+Step = dict[str, str]
+
+
+def plan(request: PlanRequest) -> PlanResult:
+    """:raises BadInput: the data or the configuration could not be used by the run either."""
+    store = Store(request.ingest.store)
+    snapshot = read(request.ingest).snapshot
+    ingested = _ingest(request.ingest, store, snapshot)
+    trained, model = _train(request.train, store, store.uri(snapshot.key))
+    evaluated, golden = _evaluate(request, store, model, store.uri(snapshot.key), ingested["state"])
+    packaged = _package(store, model, golden)
+    return PlanResult(steps=[ingested, trained, evaluated, packaged])
+
+
+def _step(name: str, why: str) -> Step:
+    state = why.partition(":")[0]
+    return {"step": name, "state": state if state in ("hit", "unknown") else "miss", "why": why}
+
+
+def _ingest(request: IngestRequest, store: Store, snapshot: Snapshot) -> Step:
+    _hit, why, _key, _parts = judge(request, store, snapshot)
+    return _step("ingest", why)
+
+
+def _train(values: Mapping[str, Any], store: Store, snapshot: str) -> tuple[Step, str | None]:
+    """:return: the step, and the URI of the model that is there already."""
+    from training.train import train_parts
+
+    request = TrainRequest.from_dict({**values, "snapshot": snapshot})
+    parts, records = train_parts(request), Records(store, "train")
+    found = None if request.force else records.find(key_of(parts))
+    if found is None or not store.is_complete(store.key(found["model"])):
+        return _step("train", records.why_miss(parts, request.pipeline, force=request.force)), None
+    return _step("train", records.why_hit(key_of(parts))), found["model"]
+
+
+def _evaluate(
+    request: PlanRequest, store: Store, model: str | None, snapshot: str, ingested: str
+) -> tuple[Step, str | None]:
+    """:return: the step, and the URI of the golden examples that are there already."""
+    from training.evaluate import evaluate_parts
+
+    if model is None or ingested != "hit":
+        return _step("evaluate", NOT_YET), None
+    wanted = {"pipeline": request.ingest.pipeline, "store": request.ingest.store, **request.evaluate}
+    evaluation = EvaluateRequest.from_dict({**wanted, "candidate": model, "test_set": snapshot})
+    parts, records = evaluate_parts(evaluation), Records(store, "evaluate")
+    last = records.last_parts(evaluation.pipeline) or {}
+    if (last.get("candidate") or {}).get("digest") == parts["candidate"]["digest"]:
+        parts["candidate"] = last["candidate"]  # the same weights, under the name that the registry gave them
+    unsaid = ""
+    if evaluation.champion is None and last.get("champion"):
+        parts["champion"] = last["champion"]
+        unsaid = f"; if the champion is still {last['champion']['name']}"
+    found = None if evaluation.force else records.find(key_of(parts))
+    if found is None:
+        return _step("evaluate", records.why_miss(parts, evaluation.pipeline, force=evaluation.force)), None
+    return _step("evaluate", records.why_hit(key_of(parts)) + unsaid), found["golden"]
+
+
+def _package(store: Store, model: str | None, golden: str | None) -> Step:
+    from training.package import RELEASE, package_parts
+
+    if model is None or golden is None:
+        return _step("package", NOT_YET)
+    parts, records = (
+        package_parts(PackageRequest(store=store.root, model=model, golden=golden)),
+        Records(store, "package"),
+    )
+    found = records.find(key_of(parts))
+    if found is None or not store.is_complete(f"releases/{found['digest']}", RELEASE):
+        # a verdict comes first: what was held has never been packaged
+        return _step("package", "miss: not packaged yet; runs if the gate promotes")
+    return _step("package", records.why_hit(key_of(parts)))
