@@ -36,6 +36,7 @@ PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
 
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 RESERVED_NAMES = ("airflow", "ratchet", "serving", "training")  # dags/ is on Airflow's import path
+HUB_DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?(@[^/?\s]+)?(/[^/?\s]+)?(\?split=[^&\s]+)?")
 LOCATIONS: tuple[KeyPath, ...] = (
     ("data", "source"),
     ("data", "validation"),
@@ -51,7 +52,8 @@ class Section(BaseModel):
 
 class Data(Section):
     source: str = Field(min_length=1)
-    """Labelled rows: a path or glob, `file://`, `s3://bucket/prefix/*.jsonl` or `hf://dataset@revision`. A relative
+    """Labelled rows: a path or glob, `file://`, `s3://bucket/prefix/*.jsonl` or
+    `hf://ORG/NAME@REVISION[/CONFIG][?split=NAME]`, whose own test and validation splits are used as such. A relative
     path starts at the folder of the spec; `${NAME}` is an environment variable."""
     text: str = Field(min_length=1)
     """Column that holds the text."""
@@ -83,10 +85,8 @@ class Data(Section):
             raise ValueError("expected a path, file://, s3:// or hf://")
         if scheme == "s3" and not re.match(r"[^/]+/.", rest):
             raise ValueError("expected s3://bucket/key")
-        if scheme == "hf" and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", rest):
-            raise ValueError(
-                "expected hf://dataset@revision, the data set's name on the Hub and a commit, tag or branch"
-            )
+        if scheme == "hf" and not HUB_DATA_SET.fullmatch(rest):
+            raise ValueError("expected hf://ORG/NAME@REVISION[/CONFIG][?split=NAME]")
         return value
 
     @model_validator(mode="after")

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from ratchet.spec import BoundedMetric, Gate, PipelineSpec, SpecError, load_spec
+
+from training.contract import IngestRequest, TrainRequest
+from training.gate import Rules
+from training.report import HIGHER_IS_BETTER, METRICS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SHORTEST = """\
+data:
+  source: messages.csv
+  text: message
+  label: topic
+"""
+
+
+def spec_at(path: Path, text: str = SHORTEST, **environment: str) -> PipelineSpec:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return load_spec(path, environment)
+
+
+def problems_of(tmp_path: Path, text: str) -> list[tuple[int, str, str]]:
+    with pytest.raises(SpecError) as caught:
+        spec_at(tmp_path / "mail.yaml", text)
+    return [(p.line, p.key, p.message) for p in caught.value.problems]
+
+
+def test_the_shortest_spec_is_under_ten_lines_and_complete(tmp_path):
+    spec = spec_at(tmp_path / "my_mail.yaml")
+    assert len(SHORTEST.splitlines()) < 10
+    assert spec.name == "my_mail"
+    assert spec.path == tmp_path / "my_mail.yaml"
+    assert spec.deploy.endpoint == "my-mail"
+    assert spec.train.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert spec.trigger.schedule is None
+
+
+def test_a_section_with_nothing_in_it_means_its_defaults(tmp_path):
+    empty = "".join(f"{section}:\n" for section in ("train", "gate", "deploy", "trigger"))
+    assert spec_at(tmp_path / "mail.yaml", SHORTEST + empty) == spec_at(tmp_path / "mail.yaml")
+
+
+def test_every_key_arrives_in_the_request_of_its_step(tmp_path):
+    spec = spec_at(
+        tmp_path / "mail.yaml",
+        """\
+data:
+  {source: s3://b/k.csv, text: t, label: l, validation: /v.csv, test: /t.csv, format: csv,
+   test_percent: 20, validation_percent: 5}
+train:
+  {base_model: org/model@main, arguments: {learning_rate: 1e-4}, class_weights: balanced,
+   trainer: acme.focal:FocalTrainer, max_length: 64, early_stopping_epochs: null, timeout_minutes: 5}
+gate: {minimum: {accuracy: 0.8}, no_worse_by: 0, metric: log_loss}
+deploy: {endpoint: mail-prod, timeout_minutes: 3}
+trigger: {schedule: "0 3 * * 1"}
+""",
+    )
+    assert spec.ingest_request("file:///store", max_rows=7, force=True) == IngestRequest(
+        pipeline="mail",
+        store="file:///store",
+        source="s3://b/k.csv",
+        text="t",
+        label="l",
+        validation="/v.csv",
+        test="/t.csv",
+        format="csv",
+        test_percent=20,
+        validation_percent=5,
+        max_rows=7,
+        force=True,
+    )
+    assert TrainRequest(snapshot="s", **spec.train_request("file:///store", "/work")) == TrainRequest(
+        snapshot="s",
+        pipeline="mail",
+        store="file:///store",
+        work="/work",
+        base_model="org/model@main",
+        arguments={"learning_rate": 0.0001},
+        class_weights="balanced",
+        trainer="acme.focal:FocalTrainer",
+        max_length=64,
+        early_stopping_epochs=None,
+    )
+    assert Rules.from_dict(spec.gate_rules()) == Rules(minimum={"accuracy": 0.8}, no_worse_by=0, metric="log_loss")
+    assert (spec.train.timeout_minutes, spec.deploy.timeout_minutes) == (5, 3)
+    assert (spec.deploy.endpoint, spec.trigger.schedule) == ("mail-prod", "0 3 * * 1")
+
+
+def test_the_spec_offers_the_metrics_that_the_gate_knows():
+    assert set(get_args(BoundedMetric)) == set(HIGHER_IS_BETTER)
+    assert set(get_args(Gate.model_fields["metric"].annotation)) == set(METRICS)
+
+
+def test_a_spec_cannot_be_changed_after_it_was_read(tmp_path):
+    spec = spec_at(tmp_path / "mail.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        spec.data.text = "other"
+
+
+# line, key, what the message says
+BAD = [
+    ("text: a", 1, "data", "missing; expected a section"),
+    ("data:", 1, "data", "expected keys and values, found null"),
+    ("data: messages.csv", 1, "data", 'expected keys and values, found "messages.csv"'),
+    ("data:\n  source: a.csv\n  text: b", 1, "data.label", "missing; expected a value"),
+    (SHORTEST + "  formt: csv", 5, "data.formt", "did you mean 'format'?"),
+    (SHORTEST + "  zzz: 1", 5, "data.zzz", "unknown key; valid: source, text, label"),
+    (SHORTEST + "trian:\n  max_length: 9", 5, "trian", "did you mean 'train'? valid: data, train, gate"),
+    (SHORTEST + "base_model: a/b", 5, "base_model", "it belongs in train: base_model"),
+    (SHORTEST + "  schedule: '@daily'", 5, "data.schedule", "it belongs in trigger: schedule"),
+    (SHORTEST + "name: mail", 5, "name", "unknown key"),
+    (SHORTEST.replace("topic", "1"), 4, "data.label", "expected text, found 1; put it in quotes"),
+    (SHORTEST.replace("topic", "true"), 4, "data.label", "expected text, found true; put it in quotes"),
+    (SHORTEST.replace("topic", "[a]"), 4, "data.label", "expected text, found a list"),
+    (SHORTEST.replace("topic", "''"), 4, "data.label", "expected some text"),
+    (SHORTEST.replace("messages.csv", "ftp://x/y"), 2, "data.source", "expected a path, file://, s3:// or hf://"),
+    (SHORTEST.replace("messages.csv", "s3://bucket"), 2, "data.source", "expected s3://bucket/key"),
+    (SHORTEST.replace("messages.csv", "hf://"), 2, "data.source", "expected hf://ORG/NAME@REVISION"),
+    (SHORTEST.replace("messages.csv", "~/a.csv"), 2, "data.source", "~ is not expanded"),
+    (SHORTEST.replace("messages.csv", "${UNSET}/a.csv"), 2, "data.source", "environment variable UNSET is not set"),
+    (SHORTEST.replace("messages.csv", "${A:-x}/a.csv"), 2, "data.source", "with nothing but a name in the braces"),
+    (SHORTEST.replace("messages.csv", "{connection: db}"), 2, "data.source", "a connection and a query are planned"),
+    (SHORTEST + "  test_percent: '15'", 5, "data.test_percent", 'expected a valid integer, found "15"'),
+    (SHORTEST + "  test_percent: 0", 5, "data.test_percent", "expected greater than or equal to 1, found 0"),
+    (SHORTEST + "  test_percent: 7.5", 5, "data.test_percent", "expected a valid integer, found 7.5"),
+    (SHORTEST + "  test_percent: 60\n  validation_percent: 40", 1, "data", "leave no rows to train on"),
+    (SHORTEST + "  format: xlsx", 5, "data.format", "expected 'csv', 'tsv', 'jsonl' or 'parquet', found \"xlsx\""),
+    (SHORTEST + "train:\n  base_model: a b", 6, "train.base_model", "expected a Hub id"),
+    (SHORTEST + "train:\n  base_model: ~/m", 6, "train.base_model", "~ is not expanded"),
+    (SHORTEST + "train:\n  target: sagemaker", 6, "train.target", "'sagemaker' is planned and not there yet"),
+    (SHORTEST + "train:\n  target: gcp", 6, "train.target", "expected 'local', found \"gcp\""),
+    (SHORTEST + "train:\n  arguments: [1]", 6, "train.arguments", "expected keys and values, found a list"),
+    (SHORTEST + "train:\n  trainer: Focal", 6, "train.trainer", 'expected module:Class, found "Focal"'),
+    (SHORTEST + "train:\n  class_weights: yes", 6, "train.class_weights", "expected 'balanced', found \"yes\""),
+    (SHORTEST + "train:\n  max_length: true", 6, "train.max_length", "expected a valid integer, found true"),
+    (SHORTEST + "train:\n\n  early_stopping_epochs: 0", 7, "train.early_stopping_epochs", "greater than or equal to 1"),
+    (SHORTEST + "gate:\n  minimum: {f1: 0.5}", 6, "gate.minimum.f1", "unknown metric; expected 'accuracy', 'f1_macro'"),
+    (SHORTEST + "gate:\n  minimum:\n    accuracy: 85", 7, "gate.minimum.accuracy", "less than or equal to 1, found 85"),
+    (SHORTEST + "gate:\n  minimum: 0.8", 6, "gate.minimum", "expected keys and values, found 0.8"),
+    (SHORTEST + "gate:\n  no_worse_by: -0.1", 6, "gate.no_worse_by", "greater than or equal to 0, found -0.1"),
+    (SHORTEST + "gate:\n  no_worse_by: null", 6, "gate.no_worse_by", "expected a valid number, found null"),
+    (SHORTEST + "gate:\n  no_worse_by: .nan", 6, "gate.no_worse_by", 'expected a valid number, found ".nan"'),
+    (SHORTEST + "gate:\n  metric: f2", 6, "gate.metric", "'f1_weighted' or 'log_loss', found \"f2\""),
+    (SHORTEST + "gate:\n  approval: always", 6, "gate.approval", "'always' is planned and not there yet"),
+    (SHORTEST + "deploy:\n  target: huggingface", 6, "deploy.target", "'huggingface' is planned and not there yet"),
+    (SHORTEST + "deploy:\n  endpoint: My_Mail", 6, "deploy.endpoint", "lower-case letters, digits and -"),
+    (SHORTEST + "trigger:\n  schedule: 61 * * * *", 6, "trigger.schedule", "expected a cron expression"),
+    (SHORTEST + "trigger:\n  schedule: 0 0 31 2 *", 6, "trigger.schedule", "expected a cron expression"),
+    (SHORTEST + "trigger:\n  schedule: 3 * * *", 6, "trigger.schedule", "expected five fields"),
+    (SHORTEST + "trigger:\n  schedule: '@dayly'", 6, "trigger.schedule", "did you mean '@daily'?"),
+    (SHORTEST + "trigger:\n  new_data: {min_rows: 5}", 6, "trigger.new_data", "planned and not there yet"),
+    (SHORTEST + "notify: []", 5, "notify", "notifications are planned and not there yet"),
+    (SHORTEST + "  label: other", 5, "data.label", "given twice, first in line 4"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "key", "message"), BAD, ids=[f"{b[2]}-{i}" for i, b in enumerate(BAD)])
+def test_what_is_wrong_is_named_with_line_key_and_what_was_expected(tmp_path, text, line, key, message):
+    found = problems_of(tmp_path, text)
+    assert [(at, of) for at, of, says in found if message in says] == [(line, key)], found
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path):
+    text = "data:\n  source: ${UNSET}\n  text: 1\n  text: 2\ntrain: {x: 1}\nnotify: 1\n"
+    with pytest.raises(SpecError) as caught:
+        spec_at(tmp_path / "mail.yaml", text)
+    path = tmp_path / "mail.yaml"
+    starts = [line.split(": ")[:2] for line in str(caught.value).splitlines()]
+    assert starts == [
+        [f"{path}:1", "data.label"],
+        [f"{path}:2", "data.source"],
+        [f"{path}:3", "data.text"],
+        [f"{path}:4", "data.text"],
+        [f"{path}:5", "train.x"],
+        [f"{path}:6", "notify"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["Mail.yaml", "mail.yml", "_mail.yaml", "-mail.yaml", "mail box.yaml", "a" * 64 + ".yaml"]
+)
+def test_a_file_whose_name_cannot_be_a_pipeline_is_refused(tmp_path, name):
+    with pytest.raises(SpecError, match=r"expected a file NAME\.yaml"):
+        spec_at(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["training", "ratchet", "serving", "airflow"])
+def test_a_name_whose_stub_would_hide_a_package_is_refused(tmp_path, name):
+    with pytest.raises(SpecError, match=f"would hide the package {name}"):
+        spec_at(tmp_path / f"{name}.yaml")
+
+
+def test_relative_paths_start_at_the_folder_of_the_spec(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (
+        SHORTEST.replace("messages.csv", "../data/*.csv") + "  test: test.csv\ntrain:\n  base_model: ../models/base\n"
+    )
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "mail.yaml").write_text(text)
+    spec = load_spec(Path("dags/mail.yaml"), {})
+    assert spec.data.source == str(tmp_path / "data" / "*.csv")
+    assert spec.data.test == str(tmp_path / "dags" / "test.csv")
+    assert spec.train.base_model == str(tmp_path / "models" / "base")
+
+
+@pytest.mark.parametrize(
+    "location", ["/abs/a.csv", "s3://b/k/*.csv", "file:///a.csv", "hf://imdb", "hf://o/n@r/c?split=train"]
+)
+def test_full_locations_stay_as_they_are(tmp_path, location):
+    assert spec_at(tmp_path / "mail.yaml", SHORTEST.replace("messages.csv", location)).data.source == location
+
+
+@pytest.mark.parametrize("model", ["bert-base-uncased", "org/model", "org/model@v1.0", "org/model@refs/pr/3"])
+def test_a_base_model_that_does_not_start_like_a_path_is_a_name_on_the_hub(tmp_path, model):
+    text = SHORTEST + f"train:\n  base_model: {model}\n"
+    assert spec_at(tmp_path / "mail.yaml", text).train.base_model == model
+
+
+def test_variables_are_replaced_in_locations_and_nowhere_else(tmp_path):
+    text = """\
+data: {source: "${HOME_OF_DATA}/a.csv", text: "${HOME_OF_DATA}", label: l, test: "s3://${BUCKET}/t.csv"}
+train: {base_model: "${HOME_OF_DATA}/base", arguments: {run: "${BUCKET}"}}
+"""
+    spec = spec_at(tmp_path / "mail.yaml", text, HOME_OF_DATA="/srv/data", BUCKET="acme")
+    assert (spec.data.source, spec.data.test) == ("/srv/data/a.csv", "s3://acme/t.csv")
+    assert spec.train.base_model == "/srv/data/base"
+    assert (spec.data.text, spec.train.arguments) == ("${HOME_OF_DATA}", {"run": "${BUCKET}"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  password: hunter2",
+        "  test: s3://me:hunter2@bucket/key",
+        "  test: ${MY_TOKEN}/x",
+        "  test: ftp://me:hunter2@x/y",
+        "  format: hf_hunter2hunter2",
+        "  test_percent: {api_key: hunter2}",
+        "train: {hub_token: hunter2, max_length: hf_hunter2hunter2}",
+        "hunter: [hunter2]",
+    ],
+)
+def test_nothing_that_looks_like_a_secret_is_repeated(tmp_path, line):
+    with pytest.raises(SpecError) as caught:
+        spec_at(tmp_path / "mail.yaml", f"{SHORTEST}{line}\n", MY_TOKEN="hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", ["@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"])
+def test_airflow_knows_every_preset_that_the_spec_takes(tmp_path, preset):
+    from airflow.sdk import DAG
+
+    text = f"{SHORTEST}trigger: {{schedule: '{preset}'}}\n"
+    DAG("mail", schedule=spec_at(tmp_path / "mail.yaml", text).trigger.schedule)
+
+
+def test_a_spec_is_read_without_anything_heavy():
+    code = (
+        "import sys; from ratchet.spec import load_spec; from pathlib import Path; "
+        f"load_spec(Path({str(ROOT / 'dags' / 'intents.yaml')!r})); "
+        "print(*{m.partition('.')[0] for m in sys.modules} & "
+        "{'torch', 'transformers', 'datasets', 'mlflow', 'airflow', 'pandas', 'numpy', 'pyarrow', 'fsspec'})"
+    )
+    environment = {"PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
