@@ -73,7 +73,9 @@ def load_classifier(directory: Path, name: str) -> Classifier:
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # it redraws a line, and a task log keeps every copy
     try:
         config = AutoConfig.from_pretrained(directory)
         _require_classifier(config, name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +122,9 @@ def convert(classifier: Classifier, path: Path) -> None:
     model = classifier.model.cpu()
     example = classifier.pad(classifier.encode(["one text", "another, which is longer"]))  # traced with padding
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            # the tracer warns of values it takes for constants; whether that matters, _require_parity finds out
+            warnings.simplefilter("ignore")
             converted = ov.convert_model(model, example_input=example)
     except Exception as error:  # OpenVINO raises its own kinds, and tracing whatever the model's code does
         kind = type(model).__name__
@@ -128,8 +132,17 @@ def convert(classifier: Classifier, path: Path) -> None:
     for port in converted.inputs:
         port.get_node().set_partial_shape(ov.PartialShape([-1, -1]))
     converted.validate_nodes_and_infer_types()
+    _name_by_position(converted)
     path.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(converted, path, compress_to_fp16=False)
+
+
+def _name_by_position(network: Any) -> None:
+    """OpenVINO names nodes by a counter of the process; the same model must give the same file, so count from 0."""
+    network.set_friendly_name("model")
+    for i, node in enumerate(network.get_ordered_ops()):
+        if re.fullmatch(rf"{node.get_type_name()}_\d+", node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}_{i}")
 
 
 def _read_golden(uri: str) -> dict[str, Any]:
@@ -174,14 +187,19 @@ def _checked_golden(golden: dict[str, Any] | None, classifier: Classifier) -> di
 
 def _require_parity(directory: Path, golden: dict[str, Any]) -> None:
     """:raises BadInput: the release, loaded as the server loads it, does not answer as the checkpoint does."""
+    import numpy as np
+
     from serving.model import Model, apply_function, default_function
     from serving.release import read_release
 
     release = read_release(directory)
     model = Model(release, "f32")
-    scores = apply_function(default_function(release), model.logits(model.tokenize(golden["texts"])))
-    if fault := _difference(golden, release.labels, scores):
-        raise BadInput(f"OpenVINO does not answer as PyTorch does, so nothing was packaged: {fault}")
+    encodings = model.tokenize(golden["texts"])
+    together = model.logits(encodings)
+    alone = np.concatenate([model.logits([encoding]) for encoding in encodings])  # other lengths than the traced one
+    for logits in (together, alone):
+        if fault := _difference(golden, release.labels, apply_function(default_function(release), logits)):
+            raise BadInput(f"OpenVINO does not answer as PyTorch does, so nothing was packaged: {fault}")
 
 
 def _difference(golden: dict[str, Any], labels: list[str] | tuple[str, ...], scores: np.ndarray) -> str | None:
