@@ -13,19 +13,33 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "ratchet-airflow",
         "name": "Ratchet",
         "description": "Retrain, gate and deploy Hugging Face models.",
-        "versions": [__version__],
         "config": {
             "ratchet": {
                 "description": "Where Ratchet's stages run and where they keep what they make.",
                 "options": {
-                    "training_python": _option("Python interpreter of the training environment.", "string"),
-                    "store": _option("URI of the store, file:// or s3://.", "string"),
-                    "work": _option("Local directory for checkpoints and locks.", "string"),
+                    "training_python": _option(
+                        "Python interpreter of the training environment. Unset: the one that runs Airflow.",
+                        example="/opt/ratchet-training/bin/python",
+                    ),
+                    "store": _option(
+                        "URI of the store, file:// or s3://. Unset: ratchet/store in AIRFLOW_HOME.",
+                        example="s3://acme-models/ratchet",
+                    ),
+                    "work": _option(
+                        "Local directory for checkpoints and locks. Unset: ratchet/work in AIRFLOW_HOME.",
+                        example="/var/lib/ratchet",
+                    ),
                 },
             }
         },
     }
 
 
-def _option(description: str, kind: str) -> dict[str, Any]:
-    return {"description": description, "type": kind, "version_added": "0.1.0", "example": None, "default": None}
+def _option(description: str, *, example: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "string",
+        "version_added": __version__,
+        "example": example,
+        "default": None,  # worked out in ratchet.settings
+    }
