@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from ratchet.cli import main, plan
+from ratchet.hooks.stage import StageFailed
+
+
+def spec_in(directory, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__RATCHET__STORE", "file:///store")
+    monkeypatch.setenv("AIRFLOW__RATCHET__WORK", str(directory / "work"))
+    monkeypatch.setenv("AIRFLOW__RATCHET__TRAINING_PYTHON", "python-of-training")
+    spec = directory / "mail.yaml"
+    spec.write_text("data: {source: /a.csv, text: b, label: c}\ntrain: {arguments: {seed: 1}}\n")
+    return str(spec)
+
+
+def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def run_stage(stage, request, *, python, work, log, env=None):
+        asked.append((stage, request, python))
+        log("INFO read 5 rows")
+        return {
+            "steps": [
+                {"step": "ingest", "state": "hit", "why": "hit: made on 2026-11-01"},
+                {"step": "train", "state": "miss", "why": "miss: arguments.seed 0 -> 1"},
+                {"step": "evaluate", "state": "unknown", "why": "unknown: runs after train"},
+            ]
+        }
+
+    monkeypatch.setattr(plan, "run_stage", run_stage)
+    assert main(["plan", spec_in(tmp_path, monkeypatch)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "STEP      STATE    WHY",
+        "ingest    hit      made on 2026-11-01",
+        "train     miss     arguments.seed 0 -> 1",
+        "evaluate  unknown  runs after train",
+    ]
+    [(stage, request, python)] = asked
+    assert (stage, python, request.ingest.source) == ("plan", "python-of-training", "/a.csv")
+    assert (request.train["arguments"], request.train["store"]) == ({"seed": 1}, "file:///store")
+
+
+def test_a_plan_that_fails_shows_what_the_stage_said(tmp_path, monkeypatch, capsys):
+    def run_stage(stage, request, *, log, **_):
+        log("ERROR no route to host")
+        raise StageFailed("plan failed (exit status 1)")
+
+    monkeypatch.setattr(plan, "run_stage", run_stage)
+    assert main(["plan", spec_in(tmp_path, monkeypatch)]) == 1
+    assert capsys.readouterr().err == "ERROR no route to host\nplan failed (exit status 1)\n"
