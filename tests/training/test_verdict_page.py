@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.reports import binary, report
+from training.gate import Rules, decide
+from training.verdict_page import verdict_page
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tags, their attributes and its text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.words = [], [], []
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words.append(data.strip())
+
+
+def page(evidence, **rules):
+    return Page(verdict_page(evidence, decide(evidence, Rules(**rules))))
+
+
+def test_the_verdict_and_its_reasons_come_first():
+    text = page(binary(871, 884), metric="accuracy").text
+    reason = "accuracy 0.871 is below the champion's 0.884 by 0.013, more than 0.010"
+    assert text.index("Hold") < text.index(reason) < text.index("Metrics") < text.index("Labels")
+
+
+def test_candidate_and_champion_stand_side_by_side_with_their_digests():
+    evidence = binary(910, 884)
+    text = page(evidence, metric="accuracy").text
+    assert "accuracy 0.9100 0.8840 +0.0260" in text
+    for part in ("candidate", "champion", "test_set"):
+        assert evidence[part]["digest"] in text
+
+
+HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(2)'>", "&lt;b&gt;"]
+
+
+def test_hostile_label_names_stay_text():
+    evidence = report([[9, 1, 0], [2, 7, 1], [0, 0, 5]], [[9, 1, 0], [2, 7, 1], [0, 0, 5]], labels=HOSTILE)
+    evidence["candidate"]["model"] = "models:/<script>x</script>/1"
+    shown = page(evidence, no_worse_by=0.0)
+    assert {"script", "img", "b"}.isdisjoint(shown.tags)
+    assert not [name for name, _value in shown.attributes if name.startswith("on") or name in ("src", "href")]
+    for label in HOSTILE:
+        assert label in shown.text
+
+
+def test_many_labels_give_a_list_of_mistakes_instead_of_a_matrix():
+    size = 150
+    confusion = [[40 if i == j else 3 if j == (i + 1) % size else 0 for j in range(size)] for i in range(size)]
+    html = verdict_page(evidence := report(confusion), decide(evidence, Rules()))
+    assert "label 149" in html
+    assert "and 120 rarer ones" in html
+    assert len(html) < 200_000
+
+
+@pytest.mark.parametrize("broken", [None, {}, {"candidate": "<script>"}])
+def test_a_report_that_cannot_be_used_still_gives_a_page(broken):
+    shown = page(broken)
+    assert "Hold" in shown.text
+    assert "cannot be used" in shown.text
+    assert "script" not in shown.tags
+
+
+def test_the_first_run_says_that_there_is_no_champion():
+    assert "There is no champion to compare with yet." in page(binary(900)).text
