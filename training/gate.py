@@ -158,9 +158,10 @@ def _exact(value: float) -> Fraction:
 
 
 def _shown(one: float, other: float) -> tuple[str, str]:
-    """:return: both with three decimals, or as many more as it takes to tell them apart."""
+    """:return: both with three decimals, or as many more as it takes to tell them apart, and from 0."""
     for decimals in range(3, 17):
         shown = f"{one:.{decimals}f}", f"{other:.{decimals}f}"
-        if one == other or shown[0] != shown[1]:
+        differs = one == other or shown[0] != shown[1]
+        if differs and all(float(text) != 0 or value == 0 for text, value in zip(shown, (one, other), strict=True)):
             return shown
     return str(one), str(other)

@@ -176,7 +176,7 @@ def _table(head: list[str], rows: list[list[str]], text_columns: int = 1) -> str
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "–" if value is None else f"{value:.4f}".replace("-", "−")
 
 
 def _difference(value: float, *, higher_is_better: bool = True) -> str:
@@ -215,7 +215,7 @@ th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); tex
 thead th { color: var(--soft); font-weight: 600; overflow-wrap: normal }
 .number { text-align: right; padding-left: 1rem; white-space: nowrap }
 .good { color: var(--good) } .bad { color: var(--bad) }
-code { font-size: .85em; overflow-wrap: anywhere }
+code { font-size: .85em } td:has(code) { max-width: none }
 .matrix th, .matrix td { padding: .3rem .5rem; max-width: 16rem }
 .matrix td { text-align: right; min-width: 3.2rem; border: 1px solid var(--line) } .matrix thead td { border: 0 }
 .matrix thead th { vertical-align: bottom; text-align: right }

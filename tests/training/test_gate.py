@@ -58,6 +58,11 @@ def test_one_row_beyond_the_margin_is_held_and_the_reason_shows_the_difference()
     assert verdict.reasons == ["accuracy 0.874 is below the champion's 0.884 by 0.01001, more than 0.01000"]
 
 
+def test_a_tiny_difference_is_not_shown_as_none():
+    verdict = decide(binary(88396, 88400, rows=100_000), Rules(**ACCURACY))
+    assert verdict.reasons == ["accuracy 0.88396 is below the champion's 0.88400 by 0.00004, no more than 0.01000"]
+
+
 def test_exactly_at_the_minimum_is_promoted():
     assert decide(binary(850), Rules(minimum={"accuracy": 0.85})).decision == "promote"
 
