@@ -132,7 +132,9 @@ def follow(followed: Run, display: Display) -> None:
             since = began.setdefault((task.name, task.attempt), time.monotonic())
             display.progress(_progress(followed, task, time.monotonic() - since))
         if state == "queued" and time.monotonic() - waiting > PLAIN_SECONDS:
-            display.progress("queued: another run of this pipeline is under way, and this one starts after it")
+            display.progress(
+                "queued: it starts when Airflow has a worker free and no other run of this pipeline is under way"
+            )
         time.sleep(POLL_SECONDS)
 
 

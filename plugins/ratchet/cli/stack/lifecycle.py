@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import xmlrpc.client
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -99,10 +98,11 @@ def _start(settings: Settings, supervisor: Supervisor, wanted: list[Program], te
     started = time.time()
     tell("Starting MLflow, the endpoint host and Airflow ...")
     supervisor.start(wanted)
-    _migrate(settings)  # while MLflow and the endpoint host start
-    for program in wanted:
-        if program.needs_database:
-            supervisor.call("startProcess", program.name, False)
+    in_database = [program for program in wanted if program.needs_database]
+    if in_database:
+        _migrate(settings)  # while MLflow and the endpoint host start
+    for program in in_database:
+        supervisor.call("startProcess", program.name, False)
     waiting = list(wanted)
     while waiting:
         processes = supervisor.processes()
@@ -171,12 +171,10 @@ def _get(url: str) -> dict[str, Any] | None:
 
 def _ports_asked_for_differ(settings: Settings) -> bool:
     ports = settings.ports
-    return any(int(os.environ.get(f"{name.upper()}_PORT") or port) != port for name, port in ports.items())
+    return any(os.environ.get(f"{name.upper()}_PORT") not in (None, "", str(port)) for name, port in ports.items())
 
 
 def _last_words(supervisor: Supervisor, program: Program, what: str) -> str:
-    with contextlib.suppress(OSError, xmlrpc.client.Fault):
-        what += supervisor.call("getProcessInfo", program.name)["spawnerr"] and " (it could not be started)"
     file = supervisor.log_file(program.name)
     lines = file.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:] if file.exists() else []
     told = "\n".join(f"    {line}" for line in lines) or "    (nothing)"

@@ -129,8 +129,9 @@ class Settings:
         chosen: dict[str, int] = {}
         for name, usual in USUAL_PORTS.items():
             variable = f"{name.upper()}_PORT"
-            asked = environment.get(variable)
-            if asked:
+            if asked := environment.get(variable):
+                if not asked.isdecimal() or not 0 < int(asked) < 65_536:
+                    raise StackError(f"{variable}={asked!r} is no port; nothing was started.")
                 if not _is_free(int(asked)):
                     raise StackError(f"{variable}={asked} is taken by another program; nothing was started. Free it.")
                 chosen[name] = int(asked)

@@ -41,7 +41,7 @@ class Supervisor:
             f"file = {_escaped(self.settings.control_socket)}",
             "chmod = 0700",
             "[supervisord]",
-            "nodaemon = true",
+            "umask = 077",
             f"directory = {_escaped(self.settings.home)}",
             f"pidfile = {_escaped(run / 'supervisord.pid')}",
             f"logfile = {_escaped(logs / 'supervisord.log')}",
@@ -58,7 +58,7 @@ class Supervisor:
                 f"autostart = {str(not program.needs_database).lower()}",
                 "autorestart = true",
                 "startsecs = 2",
-                "startretries = 5",
+                "startretries = 3",
                 f"stopwaitsecs = {STOP_SECONDS}",
                 "stopasgroup = true",
                 "killasgroup = true",
@@ -105,20 +105,20 @@ class Supervisor:
         """Start supervisord with the programs that need no database, and return when it answers."""
         write_private(self.programs_file, _program_file(programs))
         write_private(self.configuration_file, self.configuration(programs))
-        with (self.settings.logs / "supervisord.out").open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration_file)],
-                env=base_environment(self.settings, os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 30
-        while not self.is_running():
-            if process.poll() is not None or time.monotonic() > deadline:
-                told = (self.settings.logs / "supervisord.out").read_text(errors="replace").strip()
-                raise StackError(f"supervisord did not start; nothing runs.\n{told}")
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration_file)],
+            env=base_environment(self.settings, os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise StackError(f"supervisord did not start; nothing runs.\n{done.stdout.strip()}")
+        deadline = time.monotonic() + 10
+        while not self.is_running():  # its socket is open when the command returns; it listens a moment later
+            if time.monotonic() > deadline:
+                raise StackError(f"supervisord does not answer. Read {self.settings.logs / 'supervisord.log'}.")
             time.sleep(0.05)
 
     def stop(self) -> None:
