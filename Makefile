@@ -13,7 +13,7 @@ AIRFLOW_READY := .venv/.ready
 TRAINING_READY := .venv-training/.ready
 RATCHET := PYTHONPATH=plugins:. .venv/bin/python -m ratchet.cli
 OPTIONS = $(if $(FORCE),--force) $(if $(NOTE),--note "$$NOTE")
-SUBMAKE := $(MAKE) --no-print-directory
+SUBMAKE := $(MAKE) --silent --no-print-directory
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  make \1|/' | \
