@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 import yaml
 
 KeyPath = tuple[str | int, ...]
+
+# Names that values hide behind, and values that give themselves away: tokens of Hugging Face and AWS, user:password@
+SECRET_NAME = re.compile(r"secret|token|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"\bhf_\w{8,}|\bAKIA\w{8,}|(?<=://)[^/@\s]*:[^/@\s]*@")
 
 MAX_BYTES = 256 * 1024  # assumed: a spec is a page of text; more is a data file under the wrong name
 
@@ -46,6 +51,21 @@ class Document:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+    def shown(self, path: KeyPath) -> str:
+        """:return: the value as the file has it, for an error; cut short, and hidden if it looks like a secret."""
+        value: Any = self.values
+        try:
+            for part in path:
+                value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return "nothing"
+        if isinstance(value, dict | list):
+            return "a list" if isinstance(value, list) else "keys and values"
+        if SECRET_NAME.search(str(path[-1])):
+            return "a value that is not shown"
+        text = SECRET_VALUE.sub("***", json.dumps(value, ensure_ascii=False))
+        return text if len(text) <= 80 else text[:77] + "..."
 
 
 class RefusedYaml(yaml.MarkedYAMLError):

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ratchet.spec import Section, Sections
+from ratchet.spec import Section, Sections, sections
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = Path(__file__).with_name("spec.schema.json")
@@ -25,7 +25,7 @@ def to_schema() -> dict[str, Any]:
     """:return: the JSON schema of a spec file, for editors."""
     schema = Sections.model_json_schema()
     _describe(schema, Sections)
-    for name, model in _sections().items():
+    for name, model in sections().items():
         _describe(schema["$defs"][model.__name__], model)
         if not Sections.model_fields[name].is_required():
             # a section with nothing but comments below it is valid and means its defaults
@@ -46,7 +46,7 @@ def to_tables() -> str:
     """:return: one Markdown table per section."""
     parts = []
     purposes = _descriptions(Sections)
-    for name, model in _sections().items():
+    for name, model in sections().items():
         rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
         properties = model.model_json_schema()["properties"]
         for key, text in _descriptions(model).items():
@@ -64,14 +64,6 @@ def with_tables(page: str) -> str:
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN} -->\n\n{to_tables()}\n\n<!-- {END}{tail}"
-
-
-def _sections() -> dict[str, type[Section]]:
-    return {
-        name: field.annotation
-        for name, field in Sections.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    }
 
 
 def _descriptions(model: type[Section]) -> dict[str, str]:

@@ -8,7 +8,6 @@ description in the reference; pydantic itself does not read it, which would cost
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ratchet.document import Document, KeyPath, Problem, SpecError, dotted, read_document
+from ratchet.location import checked_model, checked_source, resolve_model, resolve_source
 from training.contract import IngestRequest
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
@@ -36,13 +36,13 @@ PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
 
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 RESERVED_NAMES = ("airflow", "ratchet", "serving", "training")  # dags/ is on Airflow's import path
-HUB_DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?(@[^/?\s]+)?(/[^/?\s]+)?(\?split=[^&\s]+)?")
-LOCATIONS: tuple[KeyPath, ...] = (
-    ("data", "source"),
-    ("data", "validation"),
-    ("data", "test"),
-    ("train", "base_model"),
-)
+# where ${NAME} and relative paths are resolved
+LOCATIONS = {
+    ("data", "source"): resolve_source,
+    ("data", "validation"): resolve_source,
+    ("data", "test"): resolve_source,
+    ("train", "base_model"): resolve_model,
+}
 
 
 class Section(BaseModel):
@@ -73,21 +73,7 @@ class Data(Section):
     @field_validator("source", "validation", "test")
     @classmethod
     def _readable_location(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        scheme, separator, rest = value.partition("://")
-        if re.search(r"://[^/@]*:[^/@]*@", value):
-            raise ValueError(
-                "expected a location without credentials: they would be shown in the Airflow UI. "
-                "Give them to the training environment instead (AWS_* variables, HF_TOKEN)"
-            )
-        if separator and scheme not in ("file", "s3", "hf"):
-            raise ValueError("expected a path, file://, s3:// or hf://")
-        if scheme == "s3" and not re.match(r"[^/]+/.", rest):
-            raise ValueError("expected s3://bucket/key")
-        if scheme == "hf" and not HUB_DATA_SET.fullmatch(rest):
-            raise ValueError("expected hf://ORG/NAME@REVISION[/CONFIG][?split=NAME]")
-        return value
+        return value if value is None else checked_source(value)
 
     @model_validator(mode="after")
     def _rows_left_to_train_on(self) -> Data:
@@ -122,9 +108,7 @@ class Train(Section):
     @field_validator("base_model")
     @classmethod
     def _hub_id_or_directory(cls, value: str) -> str:
-        if not value.startswith("/") and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", value):
-            raise ValueError("expected a Hub id, id@revision, or a local directory that starts with / or ./")
-        return value
+        return checked_model(value)
 
 
 class Gate(Section):
@@ -222,13 +206,13 @@ def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeli
     document = read_document(path)
     values, problems = _resolve_locations(document, path, environment)
     try:
-        sections = Sections.model_validate(values)
+        checked = Sections.model_validate(values)
     except ValidationError as error:
         problems += [_problem(each, document) for each in error.errors(include_url=False)]
     if problems := document.problems + problems:
         raise SpecError(path, problems)
-    endpoint = sections.deploy.endpoint or name.replace("_", "-")
-    resolved = {**dict(sections), "deploy": sections.deploy.model_copy(update={"endpoint": endpoint})}
+    endpoint = checked.deploy.endpoint or name.replace("_", "-")
+    resolved = {**dict(checked), "deploy": checked.deploy.model_copy(update={"endpoint": endpoint})}
     return PipelineSpec.model_construct(name=name, path=path.absolute(), **resolved)
 
 
@@ -249,52 +233,24 @@ def _resolve_locations(
     """:return: the values with variables replaced and relative paths made absolute; what could not be replaced."""
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in document.values.items()}
     problems = []
-    for section, key in LOCATIONS:
-        holder = values.get(str(section))
+    for (section, key), resolve in LOCATIONS.items():
+        holder = values.get(section)
         if not isinstance(holder, dict) or not isinstance(location := holder.get(key), str):
             continue
         try:
-            expanded = _expand(location, environment)
+            holder[key] = resolve(location, path.absolute().parent, environment)
         except ValueError as error:
-            problems.append(
-                Problem(
-                    document.line((section, key)),
-                    f"{section}.{key}",
-                    f"{error}, found {_found((section, key), document)}.",
-                )
-            )
-            expanded = "/"  # any value that raises no second problem
-        is_path = expanded.startswith(("./", "../")) if key == "base_model" else "://" not in expanded
-        holder[key] = os.path.normpath(path.absolute().parent / expanded) if is_path and expanded else expanded
+            at = (section, key)
+            problems.append(Problem(document.line(at), dotted(at), f"{error}, found {document.shown(at)}."))
+            holder[key] = "/"  # a value that raises no second problem
     return values, problems
-
-
-def _expand(location: str, environment: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if SECRET_NAME.search(name):
-            raise ValueError(f"expected a location, and {name} looks like the name of a secret; it was not read")
-        if not environment.get(name):
-            raise ValueError(f"the environment variable {name} is not set; set it where Airflow and ratchet run")
-        return environment[name]
-
-    expanded = re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, location)
-    if "${" in location and "${" in expanded:
-        raise ValueError("expected ${NAME} with nothing but a name in the braces")
-    if location.startswith("~"):
-        raise ValueError("~ is not expanded, since Airflow may run as somebody else; expected ${HOME} or a full path")
-    return expanded
-
-
-SECRET_NAME = re.compile(r"secret|token|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-SECRET_VALUE = re.compile(r"\bhf_\w{8,}|\bAKIA\w{8,}|(?<=://)[^/@\s]*:[^/@\s]*@")
 
 
 def _problem(error: Any, document: Document) -> Problem:
     """One of pydantic's errors in the words of the file."""
     loc: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
     key, kind, context = dotted(loc), error["type"], error.get("ctx", {})
-    found = _found(loc, document)
+    found = document.shown(loc)
     if loc in PLANNED_KEYS:
         message = f"{PLANNED_KEYS[loc]} are planned and not there yet; leave {loc[-1]!r} out."
     elif loc == ("data", "source") and isinstance(error["input"], dict):
@@ -314,7 +270,9 @@ def _problem(error: Any, document: Document) -> Problem:
     elif kind == "string_pattern_mismatch":
         message = f"expected {PATTERNS[loc]}, found {found}."
     elif kind == "string_type":
-        message = f"expected text, found {found}" + ("; put it in quotes." if _is_scalar(error["input"]) else ".")
+        message = f"expected text, found {found}" + (
+            "; put it in quotes." if isinstance(error["input"], int | float) else "."
+        )
     elif kind == "string_too_short":
         message = "expected some text, found none."
     else:
@@ -328,39 +286,18 @@ PATTERNS: dict[KeyPath, str] = {
 }
 
 
-def _found(loc: KeyPath, document: Document) -> str:
-    """:return: the value as the file has it, unless it looks like a secret."""
-    value: Any = document.values
-    try:
-        for part in loc:
-            value = value[part]
-    except (KeyError, IndexError, TypeError):
-        return "nothing"
-    if isinstance(value, (dict, list)):
-        return "a list" if isinstance(value, list) else "keys and values"
-    if SECRET_NAME.search(str(loc[-1])):
-        return "a value that is not shown"
-    text = SECRET_VALUE.sub("***", json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (bool, int, float))
-
-
-def _sections() -> dict[str, list[str]]:
-    """:return: section to its keys."""
+def sections() -> dict[str, type[Section]]:
     return {
-        name: list(field.annotation.model_fields)
+        name: field.annotation
         for name, field in Sections.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
 
 
 def _where_it_belongs(loc: KeyPath) -> str:
-    sections = _sections()
-    siblings = list(sections) if len(loc) == 1 else sections[str(loc[0])]
-    others = [section for section, keys in sections.items() if loc[-1] in keys]
+    keys = {name: list(model.model_fields) for name, model in sections().items()}
+    siblings = list(keys) if len(loc) == 1 else keys[str(loc[0])]
+    others = [name for name in keys if loc[-1] in keys[name]]
     if not difflib.get_close_matches(str(loc[-1]), siblings, cutoff=0.8) and others:
         return f"it belongs in {' or '.join(f'{section}: {loc[-1]}' for section in others)}"
     return nearest(str(loc[-1]), siblings)

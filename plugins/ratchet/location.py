@@ -1,0 +1,72 @@
+"""Turn the locations that a spec names into full ones: variables, relative paths, and what may be a location at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ratchet.document import SECRET_NAME
+
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+HUB_DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?(@[^/?\s]+)?(/[^/?\s]+)?(\?split=[^&\s]+)?")
+
+
+def resolve_source(location: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """:return: an absolute path or a URI; a relative path starts at ``folder``. :raises ValueError: see ``expand``."""
+    expanded = expand(location, environment)
+    return expanded if "://" in expanded or not expanded else _absolute(expanded, folder)
+
+
+def resolve_model(location: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """:return: likewise, where only ``./`` or ``../`` tells a relative path from a name on the Hub."""
+    expanded = expand(location, environment)
+    return _absolute(expanded, folder) if expanded.startswith(("./", "../")) else expanded
+
+
+def expand(location: str, environment: Mapping[str, str]) -> str:
+    """Replace ``${NAME}``. :raises ValueError: the variable is not set, looks like a secret, or is written otherwise."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if SECRET_NAME.search(name):
+            raise ValueError(f"expected a location, and {name} looks like the name of a secret; it was not read")
+        if not environment.get(name):
+            raise ValueError(f"the environment variable {name} is not set; set it where Airflow and ratchet run")
+        return environment[name]
+
+    if location.startswith("~"):
+        raise ValueError("~ is not expanded, since Airflow may run as somebody else; expected ${HOME} or a full path")
+    name_in_braces = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
+    if "${" in re.sub(name_in_braces, "", location):
+        raise ValueError("expected ${NAME} with nothing but a name in the braces")
+    return re.sub(name_in_braces, value, location)
+
+
+def checked_source(location: str) -> str:
+    """:raises ValueError: no stage reads such a location, or it carries credentials."""
+    scheme, separator, rest = location.partition("://")
+    if re.search(r"://[^/@]*:[^/@]*@", location):
+        raise ValueError(
+            "expected a location without credentials: they would be shown in the Airflow UI. "
+            "Give them to the training environment instead (AWS_* variables, HF_TOKEN)"
+        )
+    if separator and scheme not in ("file", "s3", "hf"):
+        raise ValueError("expected a path, file://, s3:// or hf://")
+    if scheme == "s3" and not re.match(r"[^/]+/.", rest):
+        raise ValueError("expected s3://bucket/key")
+    if scheme == "hf" and not HUB_DATA_SET.fullmatch(rest):
+        raise ValueError("expected hf://ORG/NAME@REVISION[/CONFIG][?split=NAME]")
+    return location
+
+
+def checked_model(location: str) -> str:
+    """:raises ValueError: neither a name on the Hub nor an absolute path."""
+    if not location.startswith("/") and not HUB_NAME.fullmatch(location):
+        raise ValueError("expected a Hub id, id@revision, or a local directory that starts with / or ./")
+    return location
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.normpath(folder / path)
