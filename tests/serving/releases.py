@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
 from pathlib import Path
 
 from serving.release import MANIFEST, digest_of_files
@@ -23,11 +25,13 @@ def make_release(directory: Path, *, seed: int = 0, labels: list[str] | None = N
     tokenizer = AutoTokenizer.from_pretrained(directory / "model")
     model = AutoModelForSequenceClassification.from_pretrained(directory / "model").eval()
     with torch.no_grad():
-        model.classifier.weight.mul_(20)  # random heads hardly tell texts apart; these do
+        for parameter in model.parameters():
+            parameter.mul_(9 if parameter.ndim == 2 else 1)  # as initialised it hardly tells texts apart
     model.save_pretrained(directory / "model")
     example = dict(tokenizer(["a film", "a very good film"], padding=True, return_tensors="pt"))
-    ov.save_model(ov.convert_model(model, example_input=example), directory / "openvino" / "model.xml", False)
-    (directory / "model" / "model.safetensors").unlink()
+    with warnings.catch_warnings(action="ignore"):  # tracing warns about every branch it takes
+        converted = ov.convert_model(model, example_input=example)
+    ov.save_model(converted, directory / "openvino" / "model.xml", compress_to_fp16=False)
     with torch.no_grad():
         batch = tokenizer(TEXTS, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
         scores = model(**batch).logits.softmax(-1)
@@ -43,8 +47,6 @@ def make_release(directory: Path, *, seed: int = 0, labels: list[str] | None = N
 
 def seal(directory: Path, **values: object) -> str:
     """Write ``release.json`` over the files as they are now. :return: the digest."""
-    import hashlib
-
     manifest = directory / MANIFEST
     old = json.loads(manifest.read_text()) if manifest.exists() else {}
     files = {
