@@ -46,7 +46,11 @@ class _Lines:
 def read_delimited(stream: io.BufferedReader, name: str, columns: Columns, *, delimiter: str) -> Iterator[Row | BadRow]:
     """:raises BadInput: a column is missing, or the file is no UTF-8 at all."""
     check_is_utf8(stream, name)
-    lines = _Lines(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        yield from _read_rows(_Lines(text), name, columns, delimiter)
+
+
+def _read_rows(lines: _Lines, name: str, columns: Columns, delimiter: str) -> Iterator[Row | BadRow]:
     header: list[str] | None = None
     text = label = 0
     rows = csv.reader(lines, delimiter=delimiter, strict=True)

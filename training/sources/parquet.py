@@ -32,7 +32,9 @@ def read_parquet(stream: io.BufferedReader, name: str, columns: Columns) -> Iter
             number = count(1)
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                 texts, labels = (batch.column(column).to_pylist() for column in columns)
-                yield from map(Row, number, texts, labels)
+                # the counter last: zip stops at the first iterator that ends, and must not have taken a number by then
+                for text, label, at in zip(texts, labels, number, strict=False):
+                    yield Row(at, text, label)
         except pyarrow.ArrowInvalid as error:
             raise BadInput(f"{name}: not Parquet, or only a part of it ({error}). Copy the file again.") from error
 

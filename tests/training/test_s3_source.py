@@ -1,0 +1,128 @@
+"""Against moto's S3 on loopback, addressed as users do: by AWS's environment variables."""
+
+import gzip
+import json
+import logging
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from training.contract import BadInput, IngestRequest
+from training.ingest import ingest
+from training.snapshot import read_split
+from training.store import Store, hash_tree
+
+ROWS = [(f"text number {i}", ["neg", "pos"][i % 2]) for i in range(300)]
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(endpoint, monkeypatch):
+    import s3fs
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="acme")
+    yield client
+    for entry in client.list_objects_v2(Bucket="acme").get("Contents", []):
+        client.delete_object(Bucket="acme", Key=entry["Key"])
+    client.delete_bucket(Bucket="acme")
+    client.close()
+
+
+def jsonl(rows):
+    return "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows).encode()
+
+
+def request(source, store="s3://acme/store", **values):
+    return IngestRequest(pipeline="films", store=str(store), source=source, text="text", label="label", **values)
+
+
+def test_a_folder_or_glob_in_a_bucket_gives_the_snapshot_that_local_files_give(s3, tmp_path):
+    s3.put_object(Bucket="acme", Key="in/a.jsonl", Body=jsonl(ROWS[:100]))
+    s3.put_object(Bucket="acme", Key="in/b.jsonl.gz", Body=gzip.compress(jsonl(ROWS[100:])))
+    s3.put_object(Bucket="acme", Key="in/_SUCCESS", Body=b"")
+    (tmp_path / "rows.jsonl").write_bytes(jsonl(ROWS))
+    local = ingest(request(str(tmp_path / "rows.jsonl"), tmp_path / "store"))
+    folder, glob = ingest(request("s3://acme/in/")), ingest(request("s3://acme/in/*.jsonl*"))
+    assert folder.digest == glob.digest == local.digest
+    assert (folder.hit, glob.hit) == (False, True)
+    assert folder.snapshot == f"s3://acme/store/snapshots/{local.digest}"
+    assert folder.source["files"] == 2
+    store = Store("s3://acme/store")
+    assert {row for split in local.rows for row in read_split(store, store.key(folder.snapshot), split)} == set(ROWS)
+
+
+def test_files_that_arrive_between_two_reads_are_seen(s3):
+    s3.put_object(Bucket="acme", Key="in/a.jsonl", Body=jsonl(ROWS[:200]))
+    ingest(request("s3://acme/in/"))
+    s3.put_object(Bucket="acme", Key="in/b.jsonl", Body=jsonl(ROWS[200:]))
+    result = ingest(request("s3://acme/in/"))
+    assert result.why.startswith("miss: 100 rows added since snapshot ")
+
+
+def test_an_object_name_is_shown_as_its_uri(s3):
+    s3.put_object(Bucket="acme", Key="in/a.csv", Body=b"texts,label\na,b\n")
+    with pytest.raises(BadInput, match=r"s3://acme/in/a\.csv: no column 'text'"):
+        ingest(request("s3://acme/in/a.csv"))
+
+
+@pytest.mark.parametrize("source", ["s3://acme/nothing/*.csv", "s3://acme/nothing.csv", "s3://nobody/x.csv"])
+def test_nothing_in_the_bucket_is_refused(s3, source):
+    with pytest.raises(BadInput, match="matches no file"):
+        ingest(request(source))
+
+
+def test_no_credentials_are_refused_with_what_to_set(s3, monkeypatch, tmp_path):
+    import s3fs
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(BadInput, match="AWS_ACCESS_KEY_ID"):
+        ingest(request("s3://acme/in/*.csv", tmp_path / "store"))
+
+
+def test_the_store_keeps_its_promises_in_a_bucket(s3, tmp_path):
+    store = Store("s3://acme/store")
+    (tmp_path / "made" / "deep").mkdir(parents=True)
+    (tmp_path / "made" / "deep" / "a.bin").write_bytes(b"a")
+    assert not store.is_complete("models/1")
+    with pytest.raises(BadInput, match="missing or unfinished"):
+        store.local_directory("models/1", tmp_path / "cache")
+    assert store.put_directory(tmp_path / "made", "models/1", {"n": 1}) == "s3://acme/store/models/1"
+    copy = store.local_directory("models/1", tmp_path / "cache")
+    assert hash_tree(copy) == hash_tree(tmp_path / "made")
+    assert store.local_directory("models/1", tmp_path / "cache") == copy
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [copy.name]
+    assert store.list("models/1") == ["models/1/deep", "models/1/manifest.json"]
+
+
+def test_of_two_writers_of_one_object_one_wins(s3):
+    store = Store("s3://acme/store")
+    store.create_json("ledger/000001.json", {"n": 1})
+    with pytest.raises(FileExistsError):
+        store.create_json("ledger/000001.json", {"n": 2})
+    assert store.read_json("ledger/000001.json") == {"n": 1}
+    with pytest.raises(FileNotFoundError):
+        store.read_json("ledger/000002.json")

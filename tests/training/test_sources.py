@@ -1,0 +1,253 @@
+import gzip
+import io
+import json
+
+import pyarrow
+import pytest
+import zstandard
+from pyarrow import parquet
+
+from training.contract import BadInput
+from training.sources import BadRow, Columns, Row, open_source
+
+COLUMNS = Columns("text", "label")
+ROWS = [("good film", "pos"), ('he said "no", twice', "neg"), ("two\nlines", "neg"), ("ÄÖÜ 💳", "pos")]
+
+
+def rows_of(uri, columns=COLUMNS, **options):
+    return [row for part in open_source(str(uri), **options).parts for row in part.read(columns)]
+
+
+def values_of(uri, **options):
+    return [(row.text, row.label) for row in rows_of(uri, **options)]
+
+
+def written(kind, rows=ROWS, columns=COLUMNS):
+    """:return: the rows as a file of this format, as its own common writer makes it."""
+    if kind == "jsonl":
+        return "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows).encode()
+    if kind == "parquet":
+        buffer = io.BytesIO()
+        texts, labels = zip(*rows, strict=True)
+        parquet.write_table(pyarrow.table({columns.text: texts, columns.label: labels}), buffer)
+        return buffer.getvalue()
+    import csv
+
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t" if kind == "tsv" else ",").writerows([columns, *rows])
+    return text.getvalue().encode()
+
+
+COMPRESS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_format_plain_or_compressed_gives_the_same_rows(tmp_path, kind, compression):
+    path = tmp_path / f"rows.{kind}{compression}"
+    path.write_bytes(COMPRESS[compression](written(kind)))
+    assert values_of(path) == ROWS
+    assert values_of(path.as_uri()) == ROWS
+
+
+def test_the_first_bytes_say_what_is_compressed_whatever_the_name_says(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(gzip.compress(written("csv")))
+    assert values_of(tmp_path / "rows.csv") == ROWS
+
+
+def test_a_given_format_overrides_the_name(tmp_path):
+    (tmp_path / "rows.txt").write_bytes(written("tsv"))
+    assert values_of(tmp_path / "rows.txt", file_format="tsv") == ROWS
+
+
+def test_names_with_spaces_and_brackets_are_found(tmp_path):
+    folder = tmp_path / "my data [old]"
+    folder.mkdir()
+    (folder / "a [1].csv").write_bytes(written("csv"))
+    assert values_of(folder / "a [1].csv") == ROWS
+    assert values_of((folder / "a [1].csv").as_uri()) == ROWS
+
+
+def test_a_folder_gives_its_data_files_and_passes_over_hidden_and_unfinished_ones(tmp_path):
+    for name in ("a.csv", "deep/b.jsonl", "c.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(written(name.rpartition(".")[2]))
+    for name in ("._a.csv", ".hidden/x.csv", "x.csv.part", "y.csv.tmp", "z.csv~", "_temporary/q.csv", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"not data")
+    source = open_source(str(tmp_path))
+    assert [part.name.removeprefix(f"{tmp_path}/") for part in source.parts] == ["a.csv", "c.parquet", "deep/b.jsonl"]
+    assert source.described["files"] == 3
+    assert source.described["bytes"] == sum(part.bytes for part in source.parts)
+
+
+def test_a_glob_gives_what_it_matches_in_order(tmp_path):
+    for name in ("b.csv", "a.csv", "c.tsv", ".a.csv"):
+        (tmp_path / name).write_bytes(written("csv"))
+    assert [part.name for part in open_source(f"{tmp_path}/*.csv").parts] == [f"{tmp_path}/a.csv", f"{tmp_path}/b.csv"]
+
+
+@pytest.mark.parametrize("what", ["nothing.csv", "*.csv", "empty"])
+def test_no_file_is_refused_with_what_was_asked_for(tmp_path, what):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="matches no file"):
+        open_source(f"{tmp_path}/{what}")
+
+
+def test_a_folder_without_data_files_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("hello")
+    with pytest.raises(BadInput, match="no data file"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.xlsx", "rows", "rows.gz"])
+def test_an_unknown_ending_is_refused_with_those_that_are_known(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(BadInput, match=r"\.csv, \.tsv, \.jsonl"):
+        open_source(str(tmp_path / name))
+
+
+def test_an_unknown_scheme_is_refused():
+    with pytest.raises(BadInput, match="ftp"):
+        open_source("ftp://host/rows.csv")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_missing_column_is_refused_with_file_columns_and_the_nearest(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_bytes(written(kind, columns=Columns("Texts", "label")))
+    with pytest.raises(BadInput) as refused:
+        rows_of(path)
+    for part in (str(path), "no column 'text'", "'Texts', 'label'", "Did you mean 'Texts'?"):
+        assert part in str(refused.value)
+
+
+def test_semicolons_in_a_csv_file_are_recognised_in_the_refusal(tmp_path):
+    (tmp_path / "rows.csv").write_text("text;label\na;b\n")
+    with pytest.raises(BadInput, match="not separated as this format has them"):
+        rows_of(tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    if kind == "csv":
+        path.write_text("text,label,label\na,b,c\n")
+    else:
+        parquet.write_table(pyarrow.Table.from_arrays([["a"], ["b"], ["c"]], names=["text", "label", "label"]), path)
+    with pytest.raises(BadInput, match=r"'label' .* 2 times"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_bytes(b"\xef\xbb\xbf" + written(kind))
+    assert values_of(path) == ROWS
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_utf_16_is_refused_as_a_whole(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_bytes(written(kind).decode().encode("utf-16"))
+    with pytest.raises(BadInput, match="UTF-16"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("compression", [".gz", ".zst"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_truncated_archive_is_refused_by_name(tmp_path, kind, compression):
+    path = tmp_path / f"rows.{kind}{compression}"
+    rows = [(f"film {i} {hash(str(i))}", "pos") for i in range(2000)]
+    whole = COMPRESS[compression](written(kind, rows))
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(BadInput, match=f"{path.name}: damaged or cut off"):
+        rows_of(path)
+
+
+def test_truncated_parquet_is_refused_by_name(tmp_path):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(written("parquet")[:-10])
+    with pytest.raises(BadInput, match=r"rows\.parquet: not Parquet, or only a part"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet", "rows.csv.gz"])
+def test_an_empty_file_is_reported_not_passed_over(tmp_path, name):
+    (tmp_path / name).write_bytes(gzip.compress(b"") if name.endswith("gz") else b"")
+    assert rows_of(tmp_path / name) == [BadRow(0, "empty file")]
+
+
+def test_row_numbers_are_the_lines_of_the_file(tmp_path):
+    (tmp_path / "rows.csv").write_text('text,label\na,x\n\n"two\nlines",y\nb,z\n')
+    assert [row.number for row in rows_of(tmp_path / "rows.csv")] == [2, 4, 6]
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": "x"}\n\n{"text": "b", "label": "y"}\n')
+    assert [row.number for row in rows_of(tmp_path / "rows.jsonl")] == [1, 3]
+
+
+def test_row_numbers_of_parquet_go_on_from_batch_to_batch(tmp_path):
+    rows = [(f"text {i}", "pos") for i in range(10_000)]
+    (tmp_path / "rows.parquet").write_bytes(written("parquet", rows))
+    assert [row.number for row in rows_of(tmp_path / "rows.parquet")] == list(range(1, 10_001))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('a,x\n"b,y\nc,z\n', [Row(2, "a", "x"), BadRow(3, "broken quote"), Row(4, "c", "z")]),
+        ('"a" b,x\nc,z\n', [BadRow(2, "broken quote"), Row(3, "c", "z")]),
+        ('"a,x\nb,y\n"c",z\n', [BadRow(2, "broken quote"), Row(3, "b", "y"), Row(4, "c", "z")]),
+        ("a,x\nb\nc,z,1\nd,w\n", [
+            Row(2, "a", "x"),
+            BadRow(3, "wrong number of columns"),
+            BadRow(4, "wrong number of columns"),
+            Row(5, "d", "w"),
+        ]),
+        ('say ""hi"",x\n"say ""hi""",y\n', [Row(2, 'say ""hi""', "x"), Row(3, 'say "hi"', "y")]),
+    ],
+)  # fmt: skip
+def test_a_broken_csv_row_costs_itself_alone(tmp_path, content, expected):
+    (tmp_path / "rows.csv").write_text("text,label\n" + content)
+    assert rows_of(tmp_path / "rows.csv") == expected
+
+
+def test_a_quote_that_is_never_closed_costs_one_row_of_a_large_file(tmp_path):
+    lines = [f"text number {i},pos\n" for i in range(50_000)]
+    lines[100] = '"open,pos\n'
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(lines))
+    rows = rows_of(tmp_path / "rows.csv")
+    assert len(rows) == 50_000
+    assert [row for row in rows if isinstance(row, BadRow)] == [BadRow(102, "broken quote")]
+
+
+def test_windows_and_old_mac_line_ends_are_line_ends(tmp_path):
+    for end in ("\r\n", "\r"):
+        (tmp_path / "rows.csv").write_bytes(end.join(["text,label", "a,x", "b,y", ""]).encode())
+        assert values_of(tmp_path / "rows.csv") == [("a", "x"), ("b", "y")]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "a"', "broken JSON"),
+        ("not json", "broken JSON"),
+        ("[" * 100_000, "broken JSON"),
+        ('["a", "x"]', "not a JSON object"),
+        ("null", "not a JSON object"),
+    ],
+)
+def test_a_broken_json_line_costs_itself_alone(tmp_path, line, reason):
+    good = json.dumps({"text": "a", "label": "x"})
+    (tmp_path / "rows.jsonl").write_text(f"{good}\n{line}\n{good}\n")
+    assert rows_of(tmp_path / "rows.jsonl") == [Row(1, "a", "x"), BadRow(2, reason), Row(3, "a", "x")]
+
+
+def test_a_bad_byte_in_a_column_that_is_not_used_costs_nothing(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b"text,note,label\ngood,\xff\xfe,pos\n")
+    (tmp_path / "rows.jsonl").write_bytes(b'{"text": "good", "note": "\xff", "label": "pos"}\n')
+    assert values_of(tmp_path / "rows.csv") == values_of(tmp_path / "rows.jsonl") == [("good", "pos")]
+
+
+def test_a_key_that_a_json_line_lacks_is_an_empty_value(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b", "label": "y"}\n')
+    assert rows_of(tmp_path / "rows.jsonl") == [Row(1, "a", None), Row(2, "b", "y")]
