@@ -18,6 +18,9 @@ from ratchet.stub import write_stub
 from tests.servers import ROOT, endpoint_host, mlflow_server, training_python
 from training.text import split_of
 
+# What Airflow runs in this process warns about its own dependencies.
+pytestmark = pytest.mark.filterwarnings("default")
+
 TOKEN = "a-control-token"
 TRAINING = {"learning_rate": 0.003, "num_train_epochs": 4, "per_device_train_batch_size": 16}  # for a tiny BERT
 GOOD = ("good", "great", "fine", "money", "film", "book")
@@ -73,11 +76,10 @@ def world(tmp_path_factory):
         check=True,
         cwd=ROOT,
     )
-    dags = root / "dags"
+    dags = Path(os.environ["AIRFLOW_HOME"]) / "dags"  # Airflow took this folder when it was imported
     dags.mkdir()
     with mlflow_server(root / "mlflow") as mlflow, endpoint_host(root / "endpoints", TOKEN) as port:
         values = {
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW_CONN_MLFLOW_DEFAULT": json.dumps({"conn_type": "http", "host": mlflow}),
             "AIRFLOW_CONN_RATCHET_ENDPOINTS": json.dumps(
                 {"conn_type": "http", "host": "127.0.0.1", "port": port, "password": TOKEN}
@@ -93,7 +95,7 @@ def world(tmp_path_factory):
             from airflow.utils.db import initdb
 
             initdb()
-            yield World(root, mlflow)
+            yield World(root, dags, mlflow)
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -102,26 +104,26 @@ def world(tmp_path_factory):
 class World:
     """What the tests look at from outside."""
 
-    def __init__(self, root: Path, mlflow: str) -> None:
-        self.root, self.mlflow = root, mlflow
+    def __init__(self, root: Path, dags: Path, mlflow: str) -> None:
+        self.root, self.dags, self.mlflow = root, dags, mlflow
 
     def pipeline(self, name: str, rows: list[tuple[str, str]]):
         """Write rows, spec and stub. :return: the DAG as Airflow loads it."""
         write_rows(self.root / "data" / name / "rows.csv", rows)
-        (self.root / "dags" / f"{name}.yaml").write_text(
+        (self.dags / f"{name}.yaml").write_text(
             f"data: {{source: {self.root}/data/{name}/*.csv, text: utterance, label: intent}}\n"
             f"train: {{base_model: {self.root}/base-model, arguments: {TRAINING}}}\n"
             "gate: {minimum: {accuracy: 0.7}}\n"
         )
-        write_stub(self.root / "dags" / f"{name}.yaml")
-        dag = runpy.run_path(str(self.root / "dags" / f"{name}.py"))["dag"]
+        write_stub(self.dags / f"{name}.yaml")
+        dag = runpy.run_path(str(self.dags / f"{name}.py"))["dag"]
         for task in dag.tasks:
             task.retry_delay = timedelta(seconds=0.1)
         return dag
 
     def example(self, name: str):
         source = ROOT / "plugins" / "ratchet" / "example_dags" / f"{name}.py"
-        copy = self.root / "dags" / source.name
+        copy = self.dags / source.name
         copy.write_text(source.read_text())
         return runpy.run_path(str(copy))["dag"]
 
@@ -171,10 +173,10 @@ class World:
 def fail_once_after_its_work(dag):
     """Let the first attempt of every step do all its work and then die."""
     for task in dag.tasks:
-        execute, failed = task.execute, []
+        execute, failed = type(task).execute, []
 
         def attempt(context, execute=execute, failed=failed):
-            made = execute(context)
+            made = execute(context["ti"].task, context)
             if not failed:
                 failed.append(True)
                 raise RuntimeError("the worker was lost after the work was done")

@@ -43,6 +43,10 @@ class StageOperator(BaseOperator):
 
     _process: StageProcess | None = None
 
+    def __init__(self, **kwargs: Any) -> None:
+        # each part of the result is an XCom of its own, so that ``step.output["snapshot"]`` names it
+        super().__init__(**{"multiple_outputs": True, **kwargs})
+
     def run_stage(
         self, request: Message, *, stage: str | None = None, env: dict[str, str] | None = None
     ) -> dict[str, Any]:
