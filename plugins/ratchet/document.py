@@ -79,8 +79,8 @@ class Yaml12Loader(yaml.SafeLoader):
     """
     YAML 1.2's core schema: ``no`` and ``on`` are words, ``1e-4`` is a number, ``2026-01-01`` and ``12:30`` are text.
 
-    PyYAML's own reading of plain words is YAML 1.1, where a label called ``no`` becomes False. Infinities and NaN stay
-    text: nothing in a spec may be one.
+    PyYAML's own reading of plain words is YAML 1.1, where a label called ``no`` becomes False. Infinities, NaN and
+    numbers too long to be meant stay text: nothing in a spec may be one.
     """
 
     yaml_implicit_resolvers = {}
@@ -89,8 +89,12 @@ class Yaml12Loader(yaml.SafeLoader):
 for tag, pattern, first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)", list("-+.0123456789")),
+    ("int", r"[-+]?(0|[1-9][0-9]{0,17})", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]{1,18}|[0-9]{1,18}\.[0-9]{0,18}|[0-9]{1,18}(\.[0-9]{0,18})?[eE][-+]?[0-9]{1,2})",
+        list("-+.0123456789"),
+    ),
 ):
     Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
 

@@ -28,6 +28,8 @@ def read(tmp_path: Path, content: str | bytes):
         ("2026-01-01", "2026-01-01"),
         (".inf", ".inf"),
         (".nan", ".nan"),
+        ("1e400", "1e400"),
+        ("9" * 5000, "9" * 5000),
         ("true", True),
         ("False", False),
         ("~", None),
