@@ -88,13 +88,21 @@ class _Inputs:
 
 
 def _resolve(request: EvaluateRequest) -> _Inputs:
-    tracking_uri = request.tracking.uri if request.tracking else None
-    cache = model_cache()
     return _Inputs(
-        resolve_model(request.candidate, cache, tracking_uri),
-        resolve_model(request.champion, cache, tracking_uri) if request.champion else None,
+        _find_model(request.candidate, request.tracking),
+        _find_model(request.champion, request.tracking) if request.champion else None,
         read_test_set(request.test_set, request.text, request.label),
     )
+
+
+def _find_model(reference: str, tracking: Tracking | None) -> LocalModel:
+    if not reference.startswith("models:/"):
+        return resolve_model(reference, model_cache())
+    from training.tracking import connect, patiently
+
+    if tracking:
+        connect(tracking)
+    return patiently(lambda: resolve_model(reference, model_cache(), tracking.uri if tracking else None))
 
 
 def _parts(inputs: _Inputs, request: EvaluateRequest) -> dict[str, Any]:
@@ -246,19 +254,23 @@ def _hash(text: str) -> str:
 
 
 def _log_to_mlflow(candidate: str, report: dict[str, Any], tracking: Tracking) -> None:
-    """Add the test metrics and the report to the run that made the candidate."""
+    """Add the test metrics and the report to the run that made the candidate. Safe to repeat."""
     if not candidate.startswith("models:/"):
         log.info("%s is not a registered version, so it has no MLflow run to log the report to.", candidate)
         return
-    from mlflow import MlflowClient
+    from training.tracking import connect, patiently
 
-    client = MlflowClient(tracking.uri, tracking.uri)
+    client = connect(tracking)
     name, version = candidate.removeprefix("models:/").rsplit("/", 1)
-    run_id = client.get_model_version(name, version).run_id
-    if not run_id:
-        log.info("%s was registered without a run; its report is in the store alone.", candidate)
-        return
-    for metric, value in report["candidate"]["metrics"].items():
-        if value is not None:
-            client.log_metric(run_id, f"test_{metric}", value)
-    client.log_dict(run_id, report, "evaluation/report.json")
+
+    def send() -> None:
+        run_id = client.get_model_version(name, version).run_id
+        if not run_id:
+            log.info("%s was registered without a run; its report is in the store alone.", candidate)
+            return
+        for metric, value in report["candidate"]["metrics"].items():
+            if value is not None:
+                client.log_metric(run_id, f"test_{metric}", value)
+        client.log_dict(run_id, report, "evaluation/report.json")
+
+    patiently(send)

@@ -296,7 +296,7 @@ def test_metrics_and_report_go_to_the_run_that_made_the_candidate(request_, mode
     monkeypatch.setattr(
         evaluation,
         "resolve_model",
-        lambda reference, cache, tracking_uri: (
+        lambda reference, cache, tracking_uri=None: (
             replace(resolve(str(models["candidate"]), cache), name=name)
             if reference == name
             else resolve(reference, cache, tracking_uri)

@@ -1,0 +1,93 @@
+"""Go the whole way from data to a packaged release in one process, and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from training.contract import EvaluateRequest, PackageRequest, TrainRequest, TryRequest, TryResult
+from training.gate import Rules, decide
+
+log = logging.getLogger(__name__)
+
+PREDICTIONS = 5
+
+
+def rehearse(request: TryRequest) -> TryResult:
+    """
+    Ingest, train, evaluate, judge, package and predict in a temporary store, without MLflow; it is removed at the end.
+
+    A held candidate is packaged as well: the rehearsal is about whether every step works.
+
+    :raises BadInput: the rules, the data or the configuration could not be used by a real run either.
+    """
+    from training.evaluate import evaluate
+    from training.ingest import ingest
+    from training.package import package
+    from training.train import train
+
+    rules = Rules.from_dict(request.rules)  # first, since it costs nothing to find out
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="ratchet-try-") as scratch:
+        store = (Path(scratch) / "store").as_uri()
+        with _timed("ingest", seconds):
+            snapshot = ingest(replace(request.ingest, store=store, force=False))
+            log.info("rows: %s; dropped: %s", snapshot.rows, snapshot.dropped or "none")
+        with _timed("train", seconds):
+            values = {**request.train, "store": store, "work": f"{scratch}/work", "tracking": None}
+            model = train(TrainRequest.from_dict({**values, "snapshot": snapshot.snapshot}))
+        pipeline = request.ingest.pipeline
+        with _timed("evaluate", seconds):
+            evaluation = evaluate(
+                EvaluateRequest(pipeline=pipeline, store=store, candidate=model.model, test_set=snapshot.snapshot)
+            )
+            report = json.loads(_local(evaluation.report).read_text())
+        verdict = decide(report, rules)
+        log.info("verdict: %s; %s", verdict.decision, "; ".join(verdict.reasons))
+        with _timed("package", seconds):
+            release = package(PackageRequest(store=store, model=model.model, golden=evaluation.golden))
+        with _timed("predict", seconds):
+            predictions = _predict(_local(release.release), _local(snapshot.snapshot))
+    return TryResult(
+        decision=verdict.decision,
+        reasons=verdict.reasons,
+        metrics=evaluation.metrics,
+        predictions=predictions,
+        seconds=seconds,
+    )
+
+
+def _predict(release_directory: Path, snapshot: Path) -> list[dict[str, Any]]:
+    """:return: what the release, loaded as the server loads it, says to a few texts of the test split."""
+    import pyarrow.parquet as pq
+
+    from serving.model import apply_function, default_function, load_model
+    from serving.release import read_release
+
+    texts = pq.read_table(snapshot / "test.parquet", columns=["text"]).slice(0, PREDICTIONS).column("text").to_pylist()
+    release = read_release(release_directory)
+    model = load_model(release)
+    scores = apply_function(default_function(release), model.logits(model.tokenize(texts)))
+    return [
+        {"text": text, "label": release.labels[int(row.argmax())], "score": float(row.max())}
+        for text, row in zip(texts, scores, strict=True)
+    ]
+
+
+def _local(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+@contextmanager
+def _timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
+    log.info("--- %s", step)
+    started = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - started, 2)
