@@ -2,7 +2,7 @@
 Read labelled rows into an immutable snapshot.
 
 Reading is the only way to know what a source holds, so ingest always reads; what it saves on unchanged data is
-everything after it. Rows are held in memory once, about half a kilobyte each beside their text (measured).
+everything after it. Rows are held in memory: a million of 100 characters take 0.9 GB (measured).
 """
 
 from __future__ import annotations
