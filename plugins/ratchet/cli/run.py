@@ -133,7 +133,7 @@ def follow(followed: Run, display: Display) -> None:
             display.progress(_progress(followed, task, time.monotonic() - since))
         if state == "queued" and time.monotonic() - waiting > PLAIN_SECONDS:
             display.progress(
-                "queued: it starts when Airflow has a worker free and no other run of this pipeline is under way"
+                "queued: waits for a free worker, and for another run of this pipeline to end"
             )
         time.sleep(POLL_SECONDS)
 
