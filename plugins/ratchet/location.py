@@ -26,7 +26,7 @@ def resolve_model(location: str, folder: Path, environment: Mapping[str, str]) -
 
 
 def expand(location: str, environment: Mapping[str, str]) -> str:
-    """Replace ``${NAME}``. :raises ValueError: the variable is not set, looks like a secret, or is written otherwise."""
+    """Replace ``${NAME}``. :raises ValueError: the variable is unset, looks like a secret or is written otherwise."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
