@@ -12,7 +12,7 @@ from typing import Any
 from training.gate import Verdict
 from training.report import HIGHER_IS_BETTER, METRICS, Report, Scored, UnusableReport, read_report
 
-MATRIX_LABELS = 20  # beyond this the confusion matrix is unreadable and gives way to a list of the commonest mistakes
+MATRIX_LABELS = 16  # beyond this the confusion matrix is unreadable and gives way to a list of the commonest mistakes
 MISTAKES = 30
 STRONGEST = 0.6  # of a cell's colour, so that its number stays legible
 
@@ -149,7 +149,7 @@ def _mistakes(labels: tuple[str, ...], scored: Scored) -> str:
     rows = [
         [_text(true), _text(taken), f"{-count:,}", f"{share:.0%}"] for count, true, taken, share in found[:MISTAKES]
     ]
-    left = f"<p>and {len(found) - MISTAKES:,} rarer ones</p>" if len(found) > MISTAKES else ""
+    left = f"<p>and {len(found) - MISTAKES:,} more</p>" if len(found) > MISTAKES else ""
     head = ["true label", "taken for", "rows", "of the label"]
     return f"<h2>The candidate's commonest mistakes</h2>{_table(head, rows, text_columns=2)}{left}"
 
@@ -216,10 +216,11 @@ thead th { color: var(--soft); font-weight: 600; overflow-wrap: normal }
 .number { text-align: right; padding-left: 1rem; white-space: nowrap }
 .good { color: var(--good) } .bad { color: var(--bad) }
 code { font-size: .85em } td:has(code) { max-width: none }
-.matrix th, .matrix td { padding: .3rem .5rem; max-width: 16rem }
-.matrix td { text-align: right; min-width: 3.2rem; border: 1px solid var(--line) } .matrix thead td { border: 0 }
+.matrix th, .matrix td { padding: .3rem .4rem; max-width: 16rem } .matrix tbody th { min-width: 9rem }
+.matrix td { text-align: right; min-width: 2.6rem; border: 1px solid var(--line) } .matrix thead td { border: 0 }
 .matrix thead th { vertical-align: bottom; text-align: right }
-.matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 12rem; overflow: hidden }
+.matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 12rem; overflow: hidden;
+  white-space: nowrap; text-overflow: ellipsis }
 .right { background: color-mix(in srgb, var(--good) calc(var(--share) * 100%), transparent) }
 .wrong { background: color-mix(in srgb, var(--bad) calc(var(--share) * 100%), transparent) }
 @media print { body { font-size: 11px; print-color-adjust: exact; -webkit-print-color-adjust: exact }
