@@ -25,6 +25,7 @@ help:  ## this list
 
 run:  ## start everything, run a pipeline, show the verdict; the stack stays up
 	@$(SUBMAKE) -j3 $(AIRFLOW_READY) $(TRAINING_READY) $(if $(filter sentiment,$(PIPELINE)),sample)
+	@$(RATCHET) validate "$$PIPELINE"
 	@$(RATCHET).stack up
 	@$(RATCHET) run "$$PIPELINE" $(OPTIONS) $(if $(SOURCE),--source "$$SOURCE"); status=$$?; \
 	  if [ $$status -eq 3 ]; then exit 0; else exit $$status; fi  # held: the pipeline did its work

@@ -115,7 +115,7 @@ def follow(followed: Run, display: Display) -> None:
     """Show each step as it goes, until the run has ended."""
     began: dict[tuple[str, int], float] = {}
     told: dict[str, tuple[str | None, int]] = {}
-    waiting = time.monotonic()
+    began_waiting, waited = time.monotonic(), False
     while True:
         state = followed.state()
         tasks = followed.tasks()
@@ -132,9 +132,7 @@ def follow(followed: Run, display: Display) -> None:
             since = began.setdefault((task.name, task.attempt), time.monotonic())
             display.progress(_progress(followed, task, time.monotonic() - since))
         if state == "queued" and time.monotonic() - waiting > PLAIN_SECONDS:
-            display.progress(
-                "queued: waits for a free worker, and for another run of this pipeline to end"
-            )
+            display.progress("queued: waits for a free worker, and for another run of this pipeline to end")
         time.sleep(POLL_SECONDS)
 
 
