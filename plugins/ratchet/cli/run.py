@@ -131,8 +131,9 @@ def follow(followed: Run, display: Display) -> None:
         for task in running:
             since = began.setdefault((task.name, task.attempt), time.monotonic())
             display.progress(_progress(followed, task, time.monotonic() - since))
-        if state == "queued" and time.monotonic() - waiting > PLAIN_SECONDS:
-            display.progress("queued: waits for a free worker, and for another run of this pipeline to end")
+        if state == "queued" and not waited and time.monotonic() - began_waiting > PLAIN_SECONDS:
+            waited = True
+            display.line("queued    it waits for a free worker, or for another run of this pipeline to end")
         time.sleep(POLL_SECONDS)
 
 
