@@ -77,18 +77,18 @@ class Installed:
 @pytest.fixture(scope="session")
 def installed(wheel, tmp_path_factory):
     directory = tmp_path_factory.mktemp("environment")
-    venv.create(directory, with_pip=True)
+    venv.create(directory)
     install = [
+        sys.executable,
         "-m",
         "pip",
+        "--python",
+        directory / "bin" / "python",
         "install",
         "--quiet",
-        "--disable-pip-version-check",
-        wheel,
-        "-c",
-        ROOT / "requirements.lock",
+        "--no-compile",
     ]
-    subprocess.run([directory / "bin" / "python", *install], check=True)
+    subprocess.run([*install, wheel, "--constraint", ROOT / "requirements.lock"], check=True)
     return Installed(directory, tmp_path_factory.mktemp("airflow"))
 
 
