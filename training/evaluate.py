@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SCORED_BEFORE = "hit: each of these models was scored on this test set before"
+PREDICTIONS = "predictions.parquet"
 CLEAR_MARGIN = 0.1  # assumed: a lead that no serving precision turns round, so that a golden example tests the release
 
 
@@ -31,7 +33,8 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     """
     Write the evaluation report, the predictions and the golden examples to the store.
 
-    A finished evaluation of the same models, test set and code is returned as it is.
+    A finished evaluation of the same models, test set and code is returned as it is, and a model that was scored on
+    this test set before is not scored again: comparing with the same champion costs what the candidate costs.
 
     :raises BadInput: a model or the test set cannot be used; nothing was written.
     """
@@ -42,21 +45,17 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     records = Records(store, "evaluate")
     if not request.force and store.is_complete(f"evaluations/{key}") and (found := records.find(key)):
         return EvaluateResult(**found, key=key, hit=True, why=records.why_hit(key))
-    why = records.why_miss(parts, request.pipeline, force=request.force)
+    candidate, champion, scored = _answer(store, inputs, request)
+    why = records.why_miss(parts, request.pipeline, force=request.force) if scored else SCORED_BEFORE
     log.info("%s", why)
-
-    candidate, champion = _answer(inputs, request.batch_size)
     place = f"evaluations/{key}"
-    report = _report(inputs.test_set, candidate, champion, store.uri(place))
+    report = _report(inputs.test_set, candidate, champion)
     golden = golden_examples(inputs.test_set, candidate.labels, candidate.scores, request.golden_examples)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch)
         (local / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         (local / "golden.json").write_text(json.dumps(golden, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-        _write_predictions(local / "candidate.parquet", candidate, inputs.test_set)
-        if champion:
-            _write_predictions(local / "champion.parquet", champion, inputs.test_set)
-        store.put_directory(local, place, parts)
+        store.put_directory(local, place, parts, overwrite=request.force)
     if request.tracking:
         _log_to_mlflow(inputs.candidate.name, report, request.tracking)
     result = {
@@ -67,7 +66,7 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
         "champion_metrics": report["champion"] and report["champion"]["metrics"],
     }
     records.write(key, parts, result, request.pipeline)
-    return EvaluateResult(**result, key=key, hit=False, why=why)
+    return EvaluateResult(**result, key=key, hit=not scored, why=why)
 
 
 def evaluate_parts(request: EvaluateRequest) -> dict[str, Any]:
@@ -127,34 +126,35 @@ class _Answers:
     model: LocalModel
     labels: tuple[str, ...]  # in the order of the model's ids
     scores: np.ndarray  # (n_rows, n_labels)
+    uri: str  # where they are kept
 
     @property
     def predictions(self) -> list[str]:
         return [self.labels[i] for i in self.scores.argmax(axis=1)]
 
 
-def _answer(inputs: _Inputs, batch_size: int) -> tuple[_Answers, _Answers | None]:
-    """:return: the answers of the candidate and of the champion, if there is one."""
+def _answer(store: Store, inputs: _Inputs, request: EvaluateRequest) -> tuple[_Answers, _Answers | None, bool]:
+    """:return: the answers of the candidate and of the champion, if any, and whether a model had to be scored."""
     test_set = inputs.test_set
     log.info("test set: %d rows, %d labels, from %s", len(test_set.texts), len(set(test_set.labels)), test_set.uri)
-    candidate = _score(inputs.candidate, "candidate", test_set, batch_size)
+    candidate, scored = _score(store, inputs.candidate, "candidate", test_set, request)
     if unknown := _unknown_labels(candidate, test_set):
         raise BadInput(
             f"{test_set.uri} has labels that the candidate {inputs.candidate.name} does not know: {_some(unknown)}; "
             f"it knows {_some(candidate.labels)}. Train it on them, or leave these rows out."
         )
     if inputs.champion is None:
-        return candidate, None
+        return candidate, None, scored
     if inputs.champion.digest == inputs.candidate.digest:
         log.info("champion: the same weights as the candidate, not scored again")
-        return candidate, _Answers(inputs.champion, candidate.labels, candidate.scores)
-    champion = _score(inputs.champion, "champion", test_set, batch_size)
+        return candidate, replace(candidate, model=inputs.champion), scored
+    champion, scored_too = _score(store, inputs.champion, "champion", test_set, request)
     if unknown := _unknown_labels(champion, test_set):
         log.warning("The champion does not know %s; rows with these labels count against it.", _some(unknown))
-    return candidate, champion
+    return candidate, champion, scored or scored_too
 
 
-def _report(test_set: TestSet, candidate: _Answers, champion: _Answers | None, place: str) -> dict[str, Any]:
+def _report(test_set: TestSet, candidate: _Answers, champion: _Answers | None) -> dict[str, Any]:
     labels = sorted({*test_set.labels, *candidate.labels, *(champion.labels if champion else ())})
     report: dict[str, Any] = {
         "test_set": {
@@ -165,10 +165,7 @@ def _report(test_set: TestSet, candidate: _Answers, champion: _Answers | None, p
         },
         "candidate": _measured(candidate, test_set, labels),
         "champion": _measured(champion, test_set, labels) if champion else None,
-        "predictions": {
-            "candidate": f"{place}/candidate.parquet",
-            "champion": f"{place}/champion.parquet" if champion else None,
-        },
+        "predictions": {"candidate": candidate.uri, "champion": champion.uri if champion else None},
     }
     for role in ("candidate", "champion"):
         if report[role]:
@@ -176,11 +173,30 @@ def _report(test_set: TestSet, candidate: _Answers, champion: _Answers | None, p
     return report
 
 
-def _score(model: LocalModel, role: str, test_set: TestSet, batch_size: int) -> _Answers:
+def _score(
+    store: Store, model: LocalModel, role: str, test_set: TestSet, request: EvaluateRequest
+) -> tuple[_Answers, bool]:
+    """:return: the model's answers, and whether it had to be asked: they are kept by model, test set and code."""
+    parts = {
+        "model": model.digest,
+        "test_set": test_set.digest,
+        "batch_size": request.batch_size,
+        "code": code_version(),
+    }
+    place = f"predictions/{key_of(parts)}"
+    if not request.force and store.is_complete(place):
+        log.info("%s %s was scored on this test set before", role, model.name)
+        return _read_predictions(store, place, model), False
+
     from training.classifier import load_classifier
 
     classifier = load_classifier(model.path, f"{role} {model.name}")
-    return _Answers(model, classifier.labels, classifier.score(test_set.texts, batch_size))
+    scores = classifier.score(test_set.texts, request.batch_size)
+    answers = _Answers(model, classifier.labels, scores, store.uri(f"{place}/{PREDICTIONS}"))
+    with tempfile.TemporaryDirectory() as scratch:
+        _write_predictions(Path(scratch) / PREDICTIONS, answers, test_set)
+        store.put_directory(Path(scratch), place, parts, overwrite=request.force)
+    return answers, True
 
 
 def _unknown_labels(answers: _Answers, test_set: TestSet) -> list[str]:
@@ -224,6 +240,17 @@ def _write_predictions(path: Path, answers: _Answers, test_set: TestSet) -> None
         }
     ).replace_schema_metadata({"labels": json.dumps(answers.labels)})  # the order of the scores
     pq.write_table(table, path, compression="zstd")
+
+
+def _read_predictions(store: Store, place: str, model: LocalModel) -> _Answers:
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    with store.open(f"{place}/{PREDICTIONS}") as file:
+        table = pq.read_table(file)
+    labels = json.loads(table.schema.metadata[b"labels"])
+    scores = np.array(table.column("scores").to_pylist(), dtype=np.float64).reshape(-1, len(labels))
+    return _Answers(model, tuple(labels), scores, store.uri(f"{place}/{PREDICTIONS}"))
 
 
 def golden_examples(test_set: TestSet, labels: Sequence[str], scores: np.ndarray, count: int) -> dict[str, list[Any]]:

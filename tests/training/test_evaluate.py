@@ -105,8 +105,18 @@ def test_an_evaluation_that_was_deleted_is_made_again(request_):
     result = evaluate(request_)
     shutil.rmtree(Path(result.report.removeprefix("file://")).parent)
     again = evaluate(request_)
-    assert not again.hit
-    assert read(again.report)
+    assert read(again.report)["candidate"]["metrics"] == result.metrics
+
+
+def test_a_model_that_was_scored_on_this_test_set_is_not_scored_again(request_):
+    first = evaluate(replace(request_, champion=None))
+    as_its_own_champion = evaluate(replace(request_, champion=request_.candidate))
+    assert as_its_own_champion.hit
+    assert as_its_own_champion.metrics == as_its_own_champion.champion_metrics == first.metrics
+    assert not evaluate(request_).hit
+    swapped = evaluate(replace(request_, candidate=request_.champion, champion=request_.candidate))
+    assert swapped.hit
+    assert swapped.champion_metrics == first.metrics
 
 
 def test_asking_for_the_parts_writes_nothing(request_, tmp_path):
