@@ -21,6 +21,10 @@ def get_provider_info() -> dict[str, Any]:
                         "Python interpreter of the training environment. Unset: the one that runs Airflow.",
                         example="/opt/ratchet-training/bin/python",
                     ),
+                    "training_path": _option(
+                        "Directories of your own modules, such as a Trainer subclass. Unset: none.",
+                        example="/opt/acme/trainers",
+                    ),
                     "store": _option(
                         "URI of the store, file:// or s3://. Unset: ratchet/store in AIRFLOW_HOME.",
                         example="s3://acme-models/ratchet",

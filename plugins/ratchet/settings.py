@@ -25,6 +25,11 @@ def training_python() -> str:
     return _setting("training_python") or sys.executable
 
 
+def training_path() -> list[str]:
+    """:return: directories of the user's own modules, such as a Trainer subclass, for the stages' import path."""
+    return [entry for entry in (_setting("training_path") or "").split(os.pathsep) if entry]
+
+
 def store_uri() -> str:
     return (_setting("store") or (_home() / "store").as_uri()).rstrip("/")
 

@@ -32,7 +32,14 @@ def plan(options: argparse.Namespace) -> int:
     )
     lines: list[str] = []
     try:
-        result = run_stage("plan", request, python=settings.training_python(), work=work, log=lines.append)
+        result = run_stage(
+            "plan",
+            request,
+            python=settings.training_python(),
+            path=settings.training_path(),
+            work=work,
+            log=lines.append,
+        )
     except StageFailed as error:
         print(*lines, error, sep="\n", file=sys.stderr)
         return 1

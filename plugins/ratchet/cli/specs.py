@@ -24,6 +24,7 @@ def use_stack_settings() -> None:
         os.environ.setdefault("AIRFLOW__RATCHET__TRAINING_PYTHON", str(stack.training_python))
         os.environ.setdefault("AIRFLOW__RATCHET__STORE", (stack.home / "store").as_uri())
         os.environ.setdefault("AIRFLOW__RATCHET__WORK", str(stack.home / "work"))
+        os.environ.setdefault("AIRFLOW__RATCHET__TRAINING_PATH", str(stack.dags))
 
 
 def specs_directory() -> Path:

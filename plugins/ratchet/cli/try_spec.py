@@ -52,7 +52,9 @@ def try_spec(options: argparse.Namespace) -> int:
         try:
             # the request of a try that failed is kept outside the scratch place, to be repeated by hand
             kept = settings.work_directory()
-            result = run_stage("try", request, python=settings.training_python(), work=kept, log=_show)
+            result = run_stage(
+                "try", request, python=settings.training_python(), path=settings.training_path(), work=kept, log=_show
+            )
         except StageFailed as error:
             print(error, file=sys.stderr)
             return EXIT_FAILURE

@@ -59,6 +59,7 @@ def check_training(spec: PipelineSpec, path: Path) -> None:
             "check",
             CheckRequest(arguments=spec.train.arguments, trainer=spec.train.trainer),
             python=settings.training_python(),
+            path=settings.training_path(),
             work=settings.work_directory(),
             log=lines.append,
         )

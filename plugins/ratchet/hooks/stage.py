@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,25 @@ class StageProcess:
     The process ends with this one, however this one ends: it watches the pipe that is its stdin.
 
     :param work: directory for the request, the result and the stage's code path; kept when the stage fails.
+    :param path: directories added to the stage's import path.
     :param env: variables added to the stage's environment, such as MLflow's credentials.
     """
 
     def __init__(
-        self, stage: str, request: Message, *, python: str, work: Path, env: Mapping[str, str] | None = None
+        self,
+        stage: str,
+        request: Message,
+        *,
+        python: str,
+        work: Path,
+        path: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.stage = stage
         self.directory = work / "requests" / f"{stage}-{uuid.uuid4().hex[:12]}"
         self.request = request
         self.command = [python, "-m", "training", stage, "--in", "request.json", "--out", "result.json"]
+        self.path = path
         self.env = _stage_environment(env or {})
         self.process: subprocess.Popen[str] | None = None
         self.stopped = False
@@ -109,7 +118,7 @@ class StageProcess:
             if spec is None or not spec.submodule_search_locations:
                 raise BadInput(f"The package {package!r} is not importable beside 'ratchet'; {self.stage} did not run.")
             (code / package).symlink_to(Path(spec.submodule_search_locations[0]).resolve())
-        self.env["PYTHONPATH"] = str(code)
+        self.env["PYTHONPATH"] = os.pathsep.join([str(code), *self.path])
         (self.directory / "request.json").write_text(self.request.to_json())
 
     def _outcome(self, status: int, log: Callable[[str], None]) -> dict[str, Any]:
@@ -135,7 +144,8 @@ class StageProcess:
             return None
 
     def repeat_command(self) -> str:
-        return f"cd {shlex.quote(str(self.directory))} && PYTHONPATH=code {shlex.join(self.command)}"
+        path = os.pathsep.join(["code", *self.path])
+        return f"cd {shlex.quote(str(self.directory))} && PYTHONPATH={shlex.quote(path)} {shlex.join(self.command)}"
 
 
 def run_stage(
@@ -145,10 +155,11 @@ def run_stage(
     python: str,
     work: Path,
     log: Callable[[str], None],
+    path: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run a stage to its end. :return: its result. Raises as :meth:`StageProcess.run` does."""
-    return StageProcess(stage, request, python=python, work=work, env=env).run(log)
+    return StageProcess(stage, request, python=python, work=work, path=path, env=env).run(log)
 
 
 def _stage_environment(extra: Mapping[str, str]) -> dict[str, str]:

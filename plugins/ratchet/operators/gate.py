@@ -32,9 +32,10 @@ class GateOperator(BaseOperator, SkipMixin):
     A held run succeeds: the gate did its work. Safe to retry: the same report and rules give the same verdict.
 
     :param report: URI of the ``report.json`` of an evaluation (templated).
-    :param minimum: metric to lowest value that passes: ``accuracy``, ``f1_macro``, ``f1_weighted``.
-    :param no_worse_by: how far below the champion the candidate may be, in units of ``metric``; None: not compared.
-    :param metric: what candidate and champion are compared by.
+    :param minimum: metric to lowest value that passes: ``accuracy``, ``f1_macro``, ``f1_weighted`` (templated).
+    :param no_worse_by: how far below the champion the candidate may be, in units of ``metric``; None: not compared
+        (templated).
+    :param metric: what candidate and champion are compared by (templated).
     :param mlflow_conn_id: connection of the MLflow server that keeps the verdict with a registered candidate's run.
     :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion`` and ``test_set``.
     :raises AirflowFailException: the rules contradict themselves, or there is no report; nothing is promoted.

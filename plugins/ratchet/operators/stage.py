@@ -56,6 +56,7 @@ class StageOperator(BaseOperator):
             request,
             python=settings.training_python(),
             work=settings.work_directory(),
+            path=settings.training_path(),
             env=env,
         )
         try:

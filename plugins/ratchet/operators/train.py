@@ -25,7 +25,7 @@ class TrainOperator(StageOperator):
     :param snapshot: URI of a snapshot (templated).
     :param base_model: Hub id, ``id@revision`` or local directory of any checkpoint that takes a sequence-classification
         head (templated).
-    :param arguments: ``transformers.TrainingArguments`` fields that replace Ratchet's defaults.
+    :param arguments: ``transformers.TrainingArguments`` fields that replace Ratchet's defaults (templated).
     :param class_weights: ``balanced`` weighs the loss by inverse label frequency.
     :param trainer: ``module:Class`` of a Trainer subclass, importable in the training environment.
     :param max_length: longest input in tokens; by default from the training texts.

@@ -132,6 +132,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "ratchet.training_python": settings.training_python,
         "ratchet.store": (settings.home / "store").as_uri(),
         "ratchet.work": settings.home / "work",
+        "ratchet.training_path": settings.dags,  # a Trainer subclass may stand beside the spec that names it
     }
     return {
         "AIRFLOW_HOME": str(settings.airflow_home),
