@@ -16,7 +16,7 @@ def spec_in(directory, monkeypatch):
 def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def run_stage(stage, request, *, python, work, log, env=None):
+    def run_stage(stage, request, *, python, path, work, log, env=None):
         asked.append((stage, request, python))
         log("INFO read 5 rows")
         return {

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
-from training.verdict_page import verdict_page
 
 from ratchet.hooks.model_registry import CHALLENGER, ModelRegistryHook
 from ratchet.links import LINKS, VerdictLink
 from ratchet.note import write_note
 from training.contract import BadInput
 from training.gate import Rules, decide
+from training.verdict_page import verdict_page
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -151,7 +151,7 @@ class PromoteOperator(BaseOperator):
         if found != expected:
             raise AirflowFailException(
                 f"The champion stays: the candidate was compared with version {expected}, but the alias names {found} "
-                "now. Somebody moved it since. Run the pipeline again, so that the candidate competes with what is live."
+                "now. Somebody moved it since. Run the pipeline again: the candidate must compete with what is live."
             )
         move = {
             "model": candidate.name,
