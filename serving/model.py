@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from serving.release import BadRelease, Golden, Release
-
-# OpenVINO reports its use to its makers through this package, from a forked child; without it, a stub does nothing.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

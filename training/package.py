@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import serving  # noqa: F401  # before OpenVINO is: keeps its telemetry from being loaded
 from training.contract import BadInput, PackageRequest, PackageResult
 from training.evaluate import model_cache
 from training.keys import Records, code_version, key_of
