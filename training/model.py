@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 from training.contract import BadInput
 from training.store import MANIFEST, Store, digest_of_files, hash_tree
@@ -128,7 +127,7 @@ def _require_checkpoint(path: Path, reference: str) -> None:
 
 def _from_store(uri: str, cache: Path) -> Path:
     if uri.startswith("file://"):
-        path = Path(url2pathname(urlsplit(uri).path))
+        path = Path(unquote(uri.removeprefix("file://")))
         if not path.is_dir():
             raise BadInput(f"{uri} does not exist. Run the step that makes it again.")
         return path

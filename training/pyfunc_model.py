@@ -24,7 +24,7 @@ class TextClassifier(PythonModel):
     def predict(
         self,
         context: Any,  # noqa: ARG002 - MLflow's signature
-        model_input: Any,
+        model_input,  # type: ignore[no-untyped-def]
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """

@@ -97,8 +97,8 @@ class Journal:
                     continue  # the line that a kill cut short
         self._seen = {(point.name, point.step) for point in self.points}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", buffering=1)
-        self._file.write("\n")  # ends a line that a kill cut short
+        with path.open("a") as file:
+            file.write("\n")  # ends a line that a kill cut short
 
     def record(self, metrics: Mapping[str, float], step: int) -> None:
         """Keep the numbers among ``metrics``."""
@@ -107,12 +107,12 @@ class Journal:
 
     def add(self, points: Iterable[Point]) -> None:
         """Keep ``points``; a step that is trained again after a resume does not count twice."""
-        with self._lock:
+        with self._lock, self._path.open("a") as file:
             for point in points:
                 if (point.name, point.step) not in self._seen:
                     self._seen.add((point.name, point.step))
                     self.points.append(point)
-                    self._file.write(json.dumps(astuple(point)) + "\n")
+                    file.write(json.dumps(astuple(point)) + "\n")
 
     def next_step(self, prefix: str) -> int:
         return 1 + max((point.step for point in self.points if point.name.startswith(prefix)), default=-1)
@@ -356,6 +356,7 @@ def connect(tracking: Tracking) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_TIMEOUT_SECONDS))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     return MlflowClient(tracking.uri, tracking.uri)

@@ -6,11 +6,8 @@ import importlib.util
 import json
 import logging
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +26,6 @@ log = logging.getLogger(__name__)
 STAGE = "train"
 TRAINED = "trained.json"  # in the work directory: the model is in the store, MLflow may not know it yet
 MODELS_CACHE = "models"
-SIGTERM_EXIT = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -56,18 +52,23 @@ def train(request: TrainRequest) -> TrainResult:
     records = Records(store, STAGE)
     parts = train_parts(request)
     key = key_of(parts)
-    with locked(Path(request.work) / STAGE / key) as work, _terminated_as_exit():
-        unfinished = _read_trained(work / TRAINED)
-        recorded = unfinished or (None if request.force else _recorded(records, key))
-        hit = recorded is not None and store.is_complete(store.key(recorded.model))
+    with locked(Path(request.work) / STAGE / key) as work:
+        untold = _read_trained(work / TRAINED)  # of an attempt that MLflow has not heard of
+        found = untold or (None if request.force else _recorded(records, key))
+        if found is not None and not store.is_complete(store.key(found.model)):
+            found = untold = None
+        hit = found is not None and untold is None
         why = records.why_hit(key) if hit else records.why_miss(parts, request.pipeline, force=request.force)
         log.info("%s: %s", STAGE, why)
-        if recorded is not None and hit:
-            result = _make_known(request, store, key, recorded, work)
+        if found is not None:
+            result = _make_known(request, store, key, found, work)
         else:
-            result = _train(request, store, key, work)
-        result = replace(result, hit=hit and unfinished is None, why=why)
-        records.write(key, parts, asdict(result), request.pipeline)
+            result = _train(request, store, key, work, lambda made: records.write(key, parts, made, request.pipeline))
+        result = replace(result, hit=hit, why=why)
+        if hit:
+            records.note_last(key, parts, request.pipeline)
+        else:
+            records.write(key, parts, asdict(result), request.pipeline)
         _clear(work)
     return result
 
@@ -98,26 +99,9 @@ def _trainer_identity(trainer: str | None) -> str | None:
     if spec is None or spec.origin is None:
         raise BadInput(
             f"train.trainer {trainer!r}: there is no module {module!r} in the training environment. "
-            "Install it there, or put its directory on PYTHONPATH."
+            "Install it there, or name its directory in the setting [ratchet] training_path."
         )
     return f"{trainer}@{sha256_file(Path(spec.origin))}"
-
-
-@contextmanager
-def _terminated_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that the MLflow run does not stay RUNNING for ever."""
-
-    def leave(signum: int, frame: Any) -> None:  # noqa: ARG001 - the signature of a signal handler
-        raise SystemExit(SIGTERM_EXIT)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _recorded(records: Records, key: str) -> Trained | None:
@@ -187,7 +171,10 @@ def _make_known(request: TrainRequest, store: Store, key: str, trained: Trained,
         return replace(result, **asdict(recorder.publish(checkpoint, trained.digest, work / "mlflow")))
 
 
-def _train(request: TrainRequest, store: Store, key: str, work: Path) -> TrainResult:
+def _train(
+    request: TrainRequest, store: Store, key: str, work: Path, record: Callable[[dict[str, Any]], None]
+) -> TrainResult:
+    """:param record: told of the finished model before MLflow is: no outage there makes it be trained again."""
     from training.fit import fit, prepare
 
     started = time.monotonic()
@@ -207,17 +194,18 @@ def _train(request: TrainRequest, store: Store, key: str, work: Path) -> TrainRe
             notes = {"labels": job.labels, "key": key, "training": {**told, "history": history}}
             uri, digest = put_model(model, store, notes)
             trained = Trained(uri, digest, fitted.metrics, fitted.epochs, time.monotonic() - started)
+            result = _result(key, trained)
+            record(asdict(result))
             write_result(work / TRAINED, json.dumps(asdict(trained)))
             log.info("Model %s: %s", digest[:12], _spoken(fitted.metrics))
+            if recorder is None:
+                return result
+            progress.doing("recording in MLflow")
+            return replace(result, **asdict(recorder.publish(model, digest, work / "mlflow")))
         except BaseException as error:
             if recorder is not None:
                 recorder.abort("KILLED" if isinstance(error, (SystemExit, KeyboardInterrupt)) else "FAILED")
             raise
-        result = _result(key, trained)
-        if recorder is None:
-            return result
-        progress.doing("recording in MLflow")
-        return replace(result, **asdict(recorder.publish(model, digest, work / "mlflow")))
 
 
 def _spoken(metrics: Mapping[str, float]) -> str:
