@@ -21,10 +21,10 @@ class TextClassifier(PythonModel):
         self.tokenizer = AutoTokenizer.from_pretrained(path)  # its model_max_length is the length of training
         self.model = AutoModelForSequenceClassification.from_pretrained(path, use_safetensors=True).eval()
 
-    def predict(
+    def predict(  # type: ignore[no-untyped-def]
         self,
         context: Any,  # noqa: ARG002 - MLflow's signature
-        model_input,  # type: ignore[no-untyped-def]
+        model_input,  # without a type: MLflow would take it for the schema of the input
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """

@@ -8,7 +8,6 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.types import ColSpec, Schema
 
-from tests.servers import mlflow_server
 from tests.tiny import tiny_checkpoint
 from training.contract import BadInput
 from training.model import DIGEST_TAG, model_digest, model_identity, put_model, resolve_model
@@ -71,10 +70,9 @@ def test_a_hub_commit_is_an_identity_without_asking_the_hub(tmp_path):
 class TestRegistry:
     """Models of a real MLflow server."""
 
-    @pytest.fixture(scope="class")
-    def server(self, tmp_path_factory):
-        with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
-            yield uri
+    @pytest.fixture
+    def server(self, tracking_server):
+        return tracking_server
 
     @pytest.fixture
     def client(self, server, monkeypatch):

@@ -33,9 +33,8 @@ FACTS = Facts(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
-        yield uri
+def server(tracking_server):
+    return tracking_server
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,12 @@ def watched(tmp_path, monkeypatch):
     return lab.WATCHED
 
 
+@pytest.fixture(scope="session")
+def undisturbed_digest(base_model, tmp_path_factory):
+    """Of the model that the same request makes when nothing goes wrong; the class that watches changes no weight."""
+    return train(lab.request_for(tmp_path_factory.mktemp("undisturbed"), base_model)).digest
+
+
 def checkpoint(result):
     return Path(result.model.removeprefix("file://"))
 
@@ -81,10 +87,8 @@ def test_a_model_that_is_gone_from_the_store_is_trained_again(tmp_path, base_mod
 
 
 def test_a_crash_within_an_epoch_costs_no_finished_epoch_and_changes_no_weight(
-    tmp_path, base_model, watched, monkeypatch
+    tmp_path, base_model, watched, monkeypatch, undisturbed_digest
 ):
-    undisturbed = train(lab.request_for(tmp_path / "a", base_model, trainer=watched))
-    (tmp_path / "steps").write_text("")
     request = lab.request_for(tmp_path / "b", base_model, trainer=watched)
     monkeypatch.setenv(lab.CRASH, "15")
     with pytest.raises(OSError, match="disk is full"):
@@ -92,13 +96,13 @@ def test_a_crash_within_an_epoch_costs_no_finished_epoch_and_changes_no_weight(
     monkeypatch.delenv(lab.CRASH)
     resumed = train(request)
     assert lab.steps_trained() == [*range(15), *range(12, 18)]
-    assert resumed.digest == undisturbed.digest
+    assert resumed.digest == undisturbed_digest
 
 
-def test_within_a_long_epoch_training_continues_where_it_was(tmp_path, base_model, watched, monkeypatch):
+def test_within_a_long_epoch_training_continues_where_it_was(
+    tmp_path, base_model, watched, monkeypatch, undisturbed_digest
+):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # after every step
-    undisturbed = train(lab.request_for(tmp_path / "a", base_model, trainer=watched))
-    (tmp_path / "steps").write_text("")
     request = lab.request_for(tmp_path / "b", base_model, trainer=watched)
     monkeypatch.setenv(lab.CRASH, "9")
     with pytest.raises(OSError, match="disk is full"):
@@ -106,12 +110,12 @@ def test_within_a_long_epoch_training_continues_where_it_was(tmp_path, base_mode
     monkeypatch.delenv(lab.CRASH)
     resumed = train(request)
     assert lab.steps_trained() == [*range(9), *range(9, 18)]
-    assert resumed.digest == undisturbed.digest
+    assert resumed.digest == undisturbed_digest
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, base_model, watched, monkeypatch):
-    undisturbed = train(lab.request_for(tmp_path / "a", base_model, trainer=watched))
-    (tmp_path / "steps").write_text("")
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tmp_path, base_model, watched, monkeypatch, undisturbed_digest
+):
     request = lab.request_for(tmp_path / "b", base_model, trainer=watched)
     monkeypatch.setenv(lab.CRASH, "15")
     with pytest.raises(OSError, match="disk is full"):
@@ -122,12 +126,10 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, base_m
     weights.write_bytes(weights.read_bytes()[:-100])
     resumed = train(request)
     assert lab.steps_trained() == [*range(15), *range(6, 18)]
-    assert resumed.digest == undisturbed.digest
+    assert resumed.digest == undisturbed_digest
 
 
-def test_after_kill_9_a_retry_ends_with_the_same_model(tmp_path, base_model, watched):
-    undisturbed = train(lab.request_for(tmp_path / "a", base_model, trainer=watched))
-    (tmp_path / "steps").write_text("")
+def test_after_kill_9_a_retry_ends_with_the_same_model(tmp_path, base_model, watched, undisturbed_digest):
     request = lab.request_for(tmp_path / "b", base_model, trainer=watched)
     (tmp_path / "request.json").write_text(request.to_json())
     command = [sys.executable, "-m", "training", "train", "--in", "request.json", "--out", "result.json"]
@@ -151,7 +153,7 @@ def test_after_kill_9_a_retry_ends_with_the_same_model(tmp_path, base_model, wat
     resumed = train(request)
     again = lab.steps_trained()[killed_after:]
     assert again[0] in (6, 12)  # the first epoch was finished
-    assert resumed.digest == undisturbed.digest
+    assert resumed.digest == undisturbed_digest
 
 
 def test_finished_training_is_not_repeated_when_only_saving_failed(tmp_path, base_model, watched, monkeypatch):
