@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # What is worth a retry is a process that was killed or a server that was away; both are back within a minute or two.
 RETRIES = 3
-RETRY_DELAY = timedelta(seconds=15)
-STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest or evaluation that is still making progress
+RETRY_DELAY = timedelta(seconds=15)  # and twice as long each time
+STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest, evaluation or packaging that is still making progress
 
 PARAMS = {
     "force": Param(False, type="boolean", title="Recompute", description="Do every step again, finished or not."),
@@ -60,6 +60,7 @@ def build(spec: PipelineSpec) -> DAG:
             "owner": "ratchet",
             "retries": RETRIES,
             "retry_delay": RETRY_DELAY,
+            "retry_exponential_backoff": 2,
             "execution_timeout": STEP_TIMEOUT,
         },
         tags=["ratchet"],
@@ -106,6 +107,7 @@ def build(spec: PipelineSpec) -> DAG:
             verdict=gated.output,
             golden=evaluated.output["golden"],
             deploy_timeout=timedelta(minutes=deploy.timeout_minutes),
+            execution_timeout=STEP_TIMEOUT + timedelta(minutes=deploy.timeout_minutes),
             force=force,
         )
         PromoteOperator(

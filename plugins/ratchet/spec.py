@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ratchet.document import Document, KeyPath, Problem, SpecError, dotted, read_document
+from ratchet.document import SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
 from ratchet.location import checked_model, checked_source, resolve_model, resolve_source
 from training.contract import IngestRequest
 
@@ -104,6 +104,17 @@ class Train(Section):
     """Stop after this many epochs without a better validation loss. `null`: never."""
     timeout_minutes: int = Field(default=720, ge=1)
     """Longest training time, minutes; then the step fails. A retry continues from the last checkpoint."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _without_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, argument in value.items():
+            if name.endswith("token") or (isinstance(argument, str) and SECRET_VALUE.search(argument)):
+                raise ValueError(
+                    f"{name} would be shown in the Airflow UI; expected no secret here. Give it to the training "
+                    "environment instead (HF_TOKEN)"
+                )
+        return value
 
     @field_validator("base_model")
     @classmethod

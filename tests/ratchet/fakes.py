@@ -32,8 +32,9 @@ class FakeRegistry:
         self.moves.append((alias, version.version))
         self.after_set()
 
-    def delete_alias(self, name, alias):
-        del self.aliases[alias]
+    def end_challenge(self, version):
+        if self.aliases.get("challenger") == version.version:
+            del self.aliases["challenger"]
 
     def tag_version(self, version, tags):
         self.tags.setdefault(version.version, {}).update(tags)
@@ -66,7 +67,7 @@ class FakeEndpoints:
     def describe(self, name):
         return self.digest and EndpointState(name, self.url, "serving", self.digest, "m" + self.digest, {})
 
-    def deploy(self, name, release, digest):
+    def deploy(self, name, release, digest, timeout, log):
         if digest != self.digest:
             self.deployments.append((name, release, digest))
         if digest in self.broken:
@@ -74,8 +75,6 @@ class FakeEndpoints:
                 f"Endpoint {name!r} did not take {digest}: smoke test failed; {self.digest} still serves."
             )
         self.digest = digest
-
-    def wait_until_serving(self, name, digest, timeout, log):
         return self.describe(name)
 
     def served_digest(self, url):

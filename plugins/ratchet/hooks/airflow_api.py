@@ -7,6 +7,8 @@ from urllib.parse import quote
 import httpx
 from airflow.sdk import BaseHook
 
+from ratchet.hooks.address import base_url
+
 
 class AirflowApiHook(BaseHook):
     """:param airflow_conn_id: connection to Airflow's REST API with the login of a user who may edit runs."""
@@ -23,10 +25,7 @@ class AirflowApiHook(BaseHook):
     def set_run_note(self, dag_id: str, run_id: str, note: str) -> None:
         """Replace the run's note; the API allows 1,000 characters."""
         connection = self.get_connection(self.airflow_conn_id)
-        base = f"{connection.schema or 'http'}://{connection.host}"
-        if connection.port:
-            base = f"{base}:{connection.port}"
-        with httpx.Client(base_url=base, timeout=15, trust_env=False) as client:
+        with httpx.Client(base_url=base_url(connection), timeout=15, trust_env=False) as client:
             answer = client.post(
                 "/auth/token", json={"username": connection.login, "password": connection.password or ""}
             )

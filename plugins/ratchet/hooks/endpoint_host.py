@@ -12,6 +12,11 @@ from typing import Any
 import httpx
 from airflow.sdk import BaseHook
 
+from ratchet.hooks.address import base_url
+
+POLL_SECONDS = 0.25
+UNDER_WAY = ("starting", "testing", "switching")
+
 
 @dataclass(frozen=True)
 class EndpointState:
@@ -26,7 +31,11 @@ class EndpointState:
 
 
 class DeploymentFailed(Exception):
-    """The endpoint host refused or dropped a release; the old one is still live."""
+    """The endpoint host dropped a release; the old one is still live. A retry may mend it."""
+
+
+class DeploymentRefused(Exception):
+    """The endpoint host will not take this request, however often it is sent: a wrong token, name or release."""
 
 
 class EndpointHostHook(BaseHook):
@@ -44,12 +53,8 @@ class EndpointHostHook(BaseHook):
     @cached_property
     def client(self) -> httpx.Client:
         connection = self.get_connection(self.endpoint_conn_id)
-        host = connection.host or "127.0.0.1"
-        base = host if "://" in host else f"{connection.schema or 'http'}://{host}"
-        if connection.port:
-            base = f"{base}:{connection.port}"
         return httpx.Client(
-            base_url=base,
+            base_url=base_url(connection),
             headers={"Authorization": f"Bearer {connection.password or ''}"},
             timeout=30,
             trust_env=False,  # a proxy variable must never see the token
@@ -62,33 +67,41 @@ class EndpointHostHook(BaseHook):
             return None
         return _state(_checked(response))
 
-    def deploy(self, name: str, release: str, digest: str) -> None:
-        """
-        Ask for ``release``. Safe to repeat: a release that is live, or being deployed, is not deployed again.
-
-        :raises DeploymentFailed: the request was refused, or another deployment is under way.
-        """
-        _checked(self.client.put(f"/endpoints/{name}", json={"release": release, "digest": digest}))
-
-    def wait_until_serving(
-        self, name: str, digest: str, timeout: timedelta, log: Callable[[str], None] | None = None
+    def deploy(
+        self, name: str, release: str, digest: str, timeout: timedelta, log: Callable[[str], None]
     ) -> EndpointState:
         """
-        Wait for the deployment of ``digest``.
+        Put ``release`` on the endpoint and wait until it serves; another deployment that is under way is waited for.
 
-        :raises DeploymentFailed: it failed, or did not end within ``timeout``.
+        Safe to repeat: a release that is live, or being deployed, is not deployed again.
+
+        :param log: told of every step of the deployment.
+        :raises DeploymentRefused: the request is wrong.
+        :raises DeploymentFailed: the deployment failed, or did not end within ``timeout``.
         """
         deadline = time.monotonic() + timeout.total_seconds()
+        while True:
+            response = self.client.put(f"/endpoints/{name}", json={"release": release, "digest": digest})
+            if response.status_code != httpx.codes.CONFLICT or time.monotonic() > deadline:
+                break
+            log(f"Endpoint {name}: another deployment is under way")
+            time.sleep(10 * POLL_SECONDS)
+        _checked(response)
+        return self._wait_until_serving(name, digest, deadline, timeout, log)
+
+    def _wait_until_serving(
+        self, name: str, digest: str, deadline: float, timeout: timedelta, log: Callable[[str], None]
+    ) -> EndpointState:
         shown = None
         while True:
             state = self.describe(name)
             deployment = state.deployment if state else {}
             status = deployment.get("status")
-            if log is not None and status != shown:
+            if state and state.status == "serving" and state.digest == digest and status not in UNDER_WAY:
+                return state  # live, whatever became of later attempts to replace it
+            if status != shown:
                 log(f"Endpoint {name}: {status}")
                 shown = status
-            if state and state.status == "serving" and state.digest == digest and status in ("done", None):
-                return state
             if status == "failed" and deployment.get("digest") == digest:
                 live = f"{state.digest[:12]} still serves" if state and state.digest else "nothing serves"
                 raise DeploymentFailed(
@@ -99,7 +112,7 @@ class EndpointHostHook(BaseHook):
                     f"Endpoint {name!r} does not serve {digest[:12]} after {timeout} (deployment is {status!r}). "
                     "Read the endpoint host's log (make logs), then retry."
                 )
-            time.sleep(0.25)
+            time.sleep(POLL_SECONDS)
 
     def served_digest(self, url: str) -> str | None:
         """:return: the digest the endpoint itself reports, which is not necessarily what the host believes."""
@@ -116,9 +129,8 @@ def _checked(response: httpx.Response) -> dict[str, Any]:
             reason = response.json().get("error", response.text)
         except ValueError:
             reason = response.text
-        raise DeploymentFailed(
-            f"The endpoint host answered {response.status_code} to {response.request.url.path}: {reason}"
-        )
+        kind = DeploymentFailed if response.status_code == httpx.codes.CONFLICT else DeploymentRefused
+        raise kind(f"The endpoint host answered {response.status_code} to {response.request.url.path}: {reason}.")
     return response.json()
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from ratchet.hooks.address import base_url
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -49,13 +51,7 @@ class ModelRegistryHook(BaseHook):
     @cached_property
     def tracking_uri(self) -> str:
         """The server's address without credentials."""
-        connection = self._connection
-        host = connection.host or ""
-        if "://" not in host:
-            host = f"{connection.schema or 'http'}://{host}"
-        if connection.port and not re.search(r":\d+$", host):
-            host = f"{host}:{connection.port}"
-        return host.rstrip("/")
+        return base_url(self._connection)
 
     @cached_property
     def environment(self) -> dict[str, str]:
@@ -81,7 +77,8 @@ class ModelRegistryHook(BaseHook):
         """
         Resolve ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
 
-        :return: None if the model, the version or the alias does not exist.
+        :return: None if the model, the version or the alias does not exist. Any other answer is an error: a server that
+            is away, or that refuses, must never look like a pipeline without a champion.
         :raises ValueError: ``reference`` is neither.
         """
         from mlflow.exceptions import MlflowException
@@ -96,8 +93,10 @@ class ModelRegistryHook(BaseHook):
             else:
                 found = self.client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
-            # MLflow answers INVALID_PARAMETER_VALUE for an alias that was never set
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND") or "alias" in str(error).lower():
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            # what MLflow answers for an alias that was never set; a proxy's error has neither code nor words
+            if error.error_code == "INVALID_PARAMETER_VALUE" and f"alias {alias} not found" in error.message:
                 return None
             raise
         return ModelVersion(name, str(found.version), found.run_id, dict(found.tags))
@@ -105,8 +104,11 @@ class ModelRegistryHook(BaseHook):
     def set_alias(self, version: ModelVersion, alias: str) -> None:
         self.client.set_registered_model_alias(version.name, alias, version.version)
 
-    def delete_alias(self, name: str, alias: str) -> None:
-        self.client.delete_registered_model_alias(name, alias)
+    def end_challenge(self, version: ModelVersion) -> None:
+        """Take the alias ``challenger`` away from this version; another challenger keeps it."""
+        challenger = self.find_version(f"models:/{version.name}@{CHALLENGER}")
+        if challenger is not None and challenger.version == version.version:
+            self.client.delete_registered_model_alias(version.name, CHALLENGER)
 
     def tag_version(self, version: ModelVersion, tags: dict[str, str]) -> None:
         for key, value in tags.items():

@@ -17,6 +17,7 @@ from typing import Any
 
 from training.contract import EXIT_BAD_INPUT, BadInput, Message
 
+LEFT_BEHIND = ("AIRFLOW", "_AIRFLOW", "MLFLOW_TRACKING_", "RATCHET_ENDPOINT_TOKEN", "PYTHON")
 STOP_SECONDS = 3.0  # from SIGTERM to SIGKILL; Airflow itself escalates after 5 s
 
 
@@ -83,20 +84,24 @@ class StageProcess:
             ) from error
         self.process = process
         if self.stopped:  # killed between the two lines above
-            self.stop()
+            self._end_group()
         assert process.stdout is not None
         try:
             for line in process.stdout:
                 log(line.rstrip("\n"))
             status = process.wait()
         finally:
-            self.stop()
+            self._end_group()
             process.stdout.close()
         return self._outcome(status, log)
 
     def stop(self) -> None:
-        """End the stage's whole process group within a few seconds. Safe to repeat."""
+        """End the stage because somebody asked for it. Safe to repeat."""
         self.stopped = True
+        self._end_group()
+
+    def _end_group(self) -> None:
+        """End the whole process group within a few seconds; after a stage's own end, what it left behind."""
         process = self.process
         if process is None:
             return
@@ -163,12 +168,8 @@ def run_stage(
 
 
 def _stage_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Airflow's own variables stay behind: they hold connections and keys, and a stage needs none of them."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AIRFLOW", "_AIRFLOW", "RATCHET_ENDPOINT_TOKEN", "PYTHON"))
-    }
+    """What holds Airflow's connections and keys stays behind; a stage is given the little it needs as ``extra``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_BEHIND)}
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 

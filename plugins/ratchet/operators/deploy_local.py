@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
-from ratchet.hooks.endpoint_host import DeploymentFailed, EndpointHostHook
+from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointHostHook
 from ratchet.hooks.model_registry import ModelRegistryHook
+from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
 from ratchet.links import EndpointLink
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import PackageRequest
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from ratchet.hooks.endpoint_host import EndpointState
 
 
 class LocalDeployOperator(StageOperator):
@@ -38,7 +41,8 @@ class LocalDeployOperator(StageOperator):
     :param mlflow_conn_id: connection of the MLflow server that ``models:/`` is resolved by.
     :param force: package again (templated).
     :return: ``endpoint``, ``url``, ``digest`` of the release, ``model_digest``, ``hit`` and ``why``.
-    :raises AirflowFailException: no verdict, or another one than ``promote``; the endpoint is untouched.
+    :raises AirflowFailException: no verdict, or another one than ``promote``, or the champion has changed since; the
+        endpoint is untouched.
     """
 
     stage = "package"
@@ -55,7 +59,7 @@ class LocalDeployOperator(StageOperator):
         ungated: bool = False,
         golden: str | None = None,
         store: str | None = None,
-        deploy_timeout: timedelta = timedelta(minutes=10),
+        deploy_timeout: timedelta = timedelta(minutes=15),
         endpoint_conn_id: str = EndpointHostHook.default_conn_name,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
         force: bool | str = False,
@@ -82,7 +86,9 @@ class LocalDeployOperator(StageOperator):
         return ModelRegistryHook(self.mlflow_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        self._check_verdict()
+        unchanged = f"Endpoint {self.endpoint!r} left unchanged"
+        if not self.ungated:
+            require_promote(self.verdict, self.model, unchanged)
         made = self.run_stage(
             PackageRequest(
                 store=self.store or settings.store_uri(),
@@ -92,29 +98,31 @@ class LocalDeployOperator(StageOperator):
             ),
             env=self.registry.environment if self.model.startswith("models:/") else None,
         )
-        self._check_judged(made["model_digest"])
-        before = self.hook.describe(self.endpoint)
-        live = before is not None and before.status == "serving" and before.digest == made["digest"]
+        if not self.ungated:
+            self._check_judged(made["model_digest"], unchanged)
         try:
-            self.hook.deploy(self.endpoint, made["release"], made["digest"])
-            state = self.hook.wait_until_serving(
-                self.endpoint, made["digest"], self.deploy_timeout, lambda line: self.log.info("%s", line)
+            before = self.hook.describe(self.endpoint)
+            state = self.hook.deploy(
+                self.endpoint,
+                made["release"],
+                made["digest"],
+                self.deploy_timeout,
+                lambda line: self.log.info("%s", line),
             )
+        except DeploymentRefused as error:
+            raise AirflowFailException(f"{unchanged}: {error} The champion alias was not moved.") from error
         except DeploymentFailed as error:
             raise RuntimeError(f"{error} The champion alias was not moved.") from error
-        served = self.hook.served_digest(state.url or "")
-        if served != made["digest"]:
-            raise RuntimeError(
-                f"Endpoint {self.endpoint!r} answers with {served}, not with {made['digest']} that was deployed. "
-                "The champion alias was not moved. Look for another process on its port, then retry."
-            )
+        self._check_served(state, made["digest"])
+        live = before is not None and before.status == "serving" and before.digest == made["digest"]
+        was = before.digest[:12] if before and before.digest else "nothing"
         why = (
             f"hit: {self.endpoint} serves release {made['digest'][:12]} already"
             if live
-            else f"miss: {self.endpoint} served {before.digest[:12] if before and before.digest else 'nothing'}"
+            else f"miss: {self.endpoint} served {was}"
         )
         self.log.info("deploy: %s", why)
-        self.push_links(context, endpoint=f"{(state.url or '').rstrip('/')}/metadata")
+        self.push_links(context, endpoint=f"{state.url}/metadata")
         return {
             "endpoint": self.endpoint,
             "url": state.url,
@@ -124,22 +132,17 @@ class LocalDeployOperator(StageOperator):
             "why": why,
         }
 
-    def _check_verdict(self) -> None:
-        if self.ungated:
-            return
-        decision = (self.verdict or {}).get("decision")
-        if decision != "promote":
-            reasons = "; ".join((self.verdict or {}).get("reasons", [])) or "there is no verdict"
-            raise AirflowFailException(
-                f"Endpoint {self.endpoint!r} left unchanged: the gate said {decision!r} for {self.model} ({reasons})."
-            )
+    def _check_judged(self, model_digest: str, unchanged: str) -> None:
+        verdict = self.verdict or {}
+        require_same_model(verdict, model_digest, self.model, unchanged)
+        candidate = self.registry.find_version(self.model) if self.model.startswith("models:/") else None
+        if candidate is not None:
+            require_champion_unmoved(verdict, candidate, self.registry, unchanged)
 
-    def _check_judged(self, model_digest: str) -> None:
-        if self.ungated:
-            return
-        judged = ((self.verdict or {}).get("candidate") or {}).get("digest")
-        if judged != model_digest:
-            raise AirflowFailException(
-                f"Endpoint {self.endpoint!r} left unchanged: the verdict is about model {judged}, but {self.model} is "
-                f"{model_digest}. Evaluate this model and pass it through the gate."
+    def _check_served(self, state: EndpointState, digest: str) -> None:
+        served = self.hook.served_digest(state.url or "")
+        if served != digest:
+            raise RuntimeError(
+                f"Endpoint {self.endpoint!r} answers with {served}, not with {digest} that was deployed. "
+                "The champion alias was not moved. Look for another process on its port, then retry."
             )

@@ -81,8 +81,6 @@ class EvaluateOperator(StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         candidate = self._registered(self.candidate)
         champion = self._champion()
-        if candidate is not None and candidate.uri != champion:
-            self.registry.set_alias(candidate, CHALLENGER)
         pipeline = self.pipeline or self.dag_id
         request = EvaluateRequest(
             pipeline=pipeline,
@@ -103,6 +101,8 @@ class EvaluateOperator(StageOperator):
             force=as_bool(self.force),
         )
         made = self.run_stage(request, env=self.registry.environment if request.tracking else None)
+        if candidate is not None and candidate.uri != champion:
+            self.registry.set_alias(candidate, CHALLENGER)
         if candidate and candidate.run_id:
             experiment = self.registry.experiment_of(candidate.run_id)
             self.push_links(context, run=self.registry.run_url(candidate.run_id, experiment))

@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
 
-from ratchet.hooks.model_registry import CHALLENGER, ModelRegistryHook
+from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.links import LINKS, VerdictLink
 from ratchet.note import write_note
 from training.contract import BadInput
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from training.gate import Verdict
 
-MAX_XCOM_REASONS = 20  # a gate over 150 labels must not write a page into Airflow's database
-
 
 class GateOperator(BaseOperator, SkipMixin):
     """
     Turn an evaluation report into a verdict; unless it is ``promote``, skip everything downstream.
 
-    A held run succeeds: the gate did its work. Safe to retry: the same report and rules give the same verdict.
+    A held run succeeds: the gate did its work. Safe to retry: the same report and rules give the same verdict. The
+    verdict of a registered candidate is kept with its MLflow run, as JSON and as a page; a server that is away fails
+    the task, which may be retried.
 
     :param report: URI of the ``report.json`` of an evaluation (templated).
     :param minimum: metric to lowest value that passes: ``accuracy``, ``f1_macro``, ``f1_weighted`` (templated).
@@ -82,8 +82,6 @@ class GateOperator(BaseOperator, SkipMixin):
         self._keep_with_candidate(context, report, verdict)
 
         answer = json.loads(verdict.to_json())
-        answer["reasons"] = answer["reasons"][:MAX_XCOM_REASONS]
-        answer["rules"] = answer["rules"][:MAX_XCOM_REASONS]
         if verdict.decision == "promote":
             return answer
         write_note(context, f"held: {'; '.join(verdict.reasons)}", self.log)
@@ -117,9 +115,7 @@ class GateOperator(BaseOperator, SkipMixin):
         self.registry.log_text(version.run_id, verdict_page(report, verdict), "verdict.html")
         self.registry.tag_version(version, {"ratchet.verdict": verdict.decision})
         if verdict.decision == "hold":
-            challenger = self.registry.find_version(f"models:/{version.name}@{CHALLENGER}")
-            if challenger is not None and challenger.version == version.version:
-                self.registry.delete_alias(version.name, CHALLENGER)
+            self.registry.end_challenge(version)
         experiment = self.registry.experiment_of(version.run_id)
         link = self.registry.artifact_url(version.run_id, experiment, "verdict.html")
         context["ti"].xcom_push(key=LINKS, value={"verdict": link})

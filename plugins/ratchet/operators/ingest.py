@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from ratchet import settings
+from ratchet.location import checked_source
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import IngestRequest
 
@@ -70,6 +73,8 @@ class IngestOperator(StageOperator):
         self.force = force
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        for location in filter(None, (self.source, self.source_override, self.validation, self.test)):
+            _require_location(location)
         if self.source_override:
             self.log.info("This run reads %s instead of %s", self.source_override, self.source)
         return self.run_stage(
@@ -87,3 +92,12 @@ class IngestOperator(StageOperator):
                 force=as_bool(self.force),
             )
         )
+
+
+def _require_location(location: str) -> None:
+    try:
+        checked_source(location)
+        if "://" not in location and not location.startswith("/"):
+            raise ValueError(f"expected an absolute path or a URI, found {location!r}")
+    except ValueError as error:
+        raise AirflowFailException(f"No snapshot was taken: {error}.") from error

@@ -10,7 +10,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.hooks.endpoint_host import EndpointHostHook
-from ratchet.hooks.model_registry import CHALLENGER, CHAMPION, ModelRegistryHook
+from ratchet.hooks.model_registry import CHAMPION, ModelRegistryHook
+from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
 from ratchet.ledger import Ledger
 from ratchet.links import LINKS, EndpointLink, VersionLink
 from ratchet.note import write_note
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ratchet.hooks.model_registry import ModelVersion
 
+CHAMPION_STAYS = "The champion stays"
 LOCK_SECONDS = 60  # the section under the lock takes about a second; a holder that died gave it up
 
 
@@ -112,28 +114,18 @@ class PromoteOperator(BaseOperator):
         }
 
     def _checked_candidate(self) -> ModelVersion:
-        verdict = self.verdict or {}
-        if verdict.get("decision") != "promote":
-            raise AirflowFailException(
-                f"The champion stays: the gate said {verdict.get('decision')!r} for {self.candidate} "
-                f"({'; '.join(verdict.get('reasons', [])) or 'there is no verdict'})."
-            )
-        judged = verdict.get("candidate") or {}
-        if judged.get("digest") != self.deployment.get("model_digest"):
-            raise AirflowFailException(
-                f"The champion stays: the verdict is about model {judged.get('digest')}, but the endpoint was given "
-                f"{self.deployment.get('model_digest')}. Deploy the model that was judged."
-            )
+        require_promote(self.verdict, self.candidate, CHAMPION_STAYS)
+        require_same_model(self.verdict, self.deployment.get("model_digest"), "what was deployed", CHAMPION_STAYS)
         candidate = self.registry.find_version(self.candidate)
         if candidate is None:
-            raise AirflowFailException(f"The champion stays: {self.candidate} does not exist. Train it again.")
+            raise AirflowFailException(f"{CHAMPION_STAYS}: {self.candidate} does not exist. Train it again.")
         return candidate
 
     def _check_endpoint(self) -> None:
         served = self.endpoints.served_digest(self.deployment["url"])
         if served != self.deployment["digest"]:
             raise RuntimeError(
-                f"The champion stays: endpoint {self.deployment['endpoint']!r} serves {served}, not "
+                f"{CHAMPION_STAYS}: endpoint {self.deployment['endpoint']!r} serves {served}, not "
                 f"{self.deployment['digest']}. Run the deploy step again."
             )
 
@@ -142,17 +134,11 @@ class PromoteOperator(BaseOperator):
         from training.store import Store
 
         ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
-        alias = f"models:/{candidate.name}@{CHAMPION}"
-        current = self.registry.find_version(alias)
+        served = f"{CHAMPION_STAYS}, although {self.deployment['endpoint']!r} serves the candidate already"
+        current = require_champion_unmoved(self.verdict, candidate, self.registry, served)
         if current is not None and current.version == candidate.version:
             return self._finish_interrupted(ledger, candidate)
-        expected = ((self.verdict.get("champion") or {}).get("model") or "").rpartition("/")[2] or None
         found = current.version if current else None
-        if found != expected:
-            raise AirflowFailException(
-                f"The champion stays: the candidate was compared with version {expected}, but the alias names {found} "
-                "now. Somebody moved it since. Run the pipeline again: the candidate must compete with what is live."
-            )
         move = {
             "model": candidate.name,
             "from": found,
@@ -165,7 +151,7 @@ class PromoteOperator(BaseOperator):
         }
         ledger.append("alias-intent", **move)
         self.registry.set_alias(candidate, CHAMPION)
-        now = self.registry.find_version(alias)
+        now = self.registry.find_version(f"models:/{candidate.name}@{CHAMPION}")
         if now is None or now.version != candidate.version:
             raise AirflowFailException(
                 f"The alias {CHAMPION!r} of {candidate.name} was set to {candidate.version}, but names "
@@ -188,6 +174,4 @@ class PromoteOperator(BaseOperator):
     def _tag(self, candidate: ModelVersion) -> None:
         tags = {"ratchet.release": self.deployment["digest"], "ratchet.endpoint": self.deployment["endpoint"]}
         self.registry.tag_version(candidate, tags)
-        challenger = self.registry.find_version(f"models:/{candidate.name}@{CHALLENGER}")
-        if challenger is not None and challenger.version == candidate.version:
-            self.registry.delete_alias(candidate.name, CHALLENGER)
+        self.registry.end_challenge(candidate)

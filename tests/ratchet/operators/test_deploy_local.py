@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from ratchet.operators.deploy_local import LocalDeployOperator
 
+from ratchet.operators.deploy_local import LocalDeployOperator
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
 
 OLD, NEW = "a" * 64, "b" * 64
 
 
-def deploy(endpoints, *, decision="promote", judged="m", **options):
-    verdict = {"decision": decision, "reasons": ["macro F1 0.871 < 0.884"], "candidate": {"digest": judged}}
+def deploy(endpoints, *, decision="promote", judged="m", champion="1", **options):
+    verdict = {
+        "decision": decision,
+        "reasons": ["macro F1 0.871 < 0.884"],
+        "candidate": {"digest": judged},
+        "champion": {"model": "models:/intents/1"},
+    }
     operator = LocalDeployOperator(
         task_id="deploy", model="models:/intents/2", endpoint="intents", **{"verdict": verdict, **options}
     )
     packaged = {"release": "file:///store/releases/b", "digest": NEW, "model_digest": "m", "hit": False, "why": "miss"}
-    operator.__dict__.update(hook=endpoints, registry=FakeRegistry("1", "2"), run_stage=lambda *_, **__: packaged)
+    operator.__dict__.update(
+        hook=endpoints, registry=FakeRegistry("1", "2", "3", champion=champion), run_stage=lambda *_, **__: packaged
+    )
     return operator.execute(context())
 
 
@@ -40,6 +47,13 @@ def test_a_verdict_about_another_model_deploys_nothing():
     endpoints = FakeEndpoints(OLD)
     with pytest.raises(AirflowFailException, match="verdict is about model other"):
         deploy(endpoints, judged="other")
+    assert endpoints.deployments == []
+
+
+def test_a_champion_that_was_moved_since_the_evaluation_keeps_its_endpoint():
+    endpoints = FakeEndpoints(OLD)
+    with pytest.raises(AirflowFailException, match="compared with version 1, but the alias names 3"):
+        deploy(endpoints, champion="3")
     assert endpoints.deployments == []
 
 

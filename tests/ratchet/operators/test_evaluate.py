@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from ratchet.operators.evaluate import EvaluateOperator
 
+from ratchet.operators.evaluate import EvaluateOperator
 from tests.ratchet.fakes import FakeRegistry, context
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+
 from ratchet import settings
 from ratchet.ledger import Ledger
 from ratchet.operators.promote import PromoteOperator
-
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
 from training.store import Store
 
@@ -106,7 +106,7 @@ def test_an_endpoint_that_serves_something_else_keeps_the_alias_where_it_is():
 @pytest.mark.parametrize("decision", ["hold", "ask", None, "Promote"])
 def test_anything_but_promote_is_refused(decision):
     registry = FakeRegistry("1", "2", champion="1")
-    with pytest.raises(AirflowFailException, match="champion stays"):
+    with pytest.raises(AirflowFailException, match="The champion stays"):
         promote(registry, FakeEndpoints(NEW), decision=decision)
     assert registry.aliases == {"champion": "1"}
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+
 from ratchet.hooks.stage import StageFailed
 from ratchet.operators import stage as stage_operator
 from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.stage import as_bool
-
 from tests.ratchet.fakes import context
 from training.contract import BadInput
 
@@ -43,7 +43,7 @@ def process(monkeypatch):
 
 
 def ingest(**options):
-    return IngestOperator(task_id="ingest", source="rows.csv", pipeline="intents", **options)
+    return IngestOperator(task_id="ingest", source="/data/rows.csv", pipeline="intents", **options)
 
 
 def test_the_stages_lines_keep_their_level_in_the_task_log(process, capsys):
@@ -72,10 +72,10 @@ def test_killing_the_task_stops_the_stage(process):
 
 
 def test_other_data_for_one_run_replaces_the_source(process):
-    ingest(source_override="other.csv").execute(context())
+    ingest(source_override="/other.csv").execute(context())
     ingest(source_override="").execute(context())
     ingest(source_override=None).execute(context())
-    assert [request.source for _, request in process.seen] == ["other.csv", "rows.csv", "rows.csv"]
+    assert [request.source for _, request in process.seen] == ["/other.csv", "/data/rows.csv", "/data/rows.csv"]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,13 @@ def test_other_data_for_one_run_replaces_the_source(process):
 def test_a_rendered_false_is_false(process, rendered, meant):
     ingest(force=rendered).execute(context())
     assert process.seen[0][1].force is meant
+
+
+@pytest.mark.parametrize("location", ["rows.csv", "s3://key:planted@bucket/rows.csv", "ftp://host/rows.csv"])
+def test_a_location_that_nobody_should_read_from_is_refused_before_the_stage_starts(process, location):
+    with pytest.raises(AirflowFailException, match="No snapshot was taken"):
+        ingest(source_override=location).execute(context())
+    assert process.seen == []
 
 
 def test_a_flag_that_is_neither_true_nor_false_is_refused():

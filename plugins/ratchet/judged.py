@@ -1,0 +1,51 @@
+"""What must hold between a verdict and the steps that act on it: deploy and promote refuse together or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from ratchet.hooks.model_registry import CHAMPION
+
+if TYPE_CHECKING:
+    from ratchet.hooks.model_registry import ModelRegistryHook, ModelVersion
+
+
+def require_promote(verdict: dict[str, Any] | None, model: str, unchanged: str) -> None:
+    """
+    :param unchanged: what is left as it is, in the words of the error.
+    :raises AirflowFailException: there is no verdict, or it is not ``promote``.
+    """
+    decision = (verdict or {}).get("decision")
+    if decision != "promote":
+        reasons = "; ".join((verdict or {}).get("reasons", [])) or "there is no verdict"
+        raise AirflowFailException(f"{unchanged}: the gate said {decision!r} for {model} ({reasons}).")
+
+
+def require_same_model(verdict: dict[str, Any], digest: str | None, model: str, unchanged: str) -> None:
+    """:raises AirflowFailException: the verdict is about other weights than these."""
+    judged = (verdict.get("candidate") or {}).get("digest")
+    if judged is None or judged != digest:
+        raise AirflowFailException(
+            f"{unchanged}: the verdict is about model {judged}, but {model} is {digest}. Evaluate this model and pass "
+            "it through the gate."
+        )
+
+
+def require_champion_unmoved(
+    verdict: dict[str, Any], candidate: ModelVersion, registry: ModelRegistryHook, unchanged: str
+) -> ModelVersion | None:
+    """
+    :return: the champion now: the one that the candidate was compared with, or the candidate itself.
+    :raises AirflowFailException: somebody moved the alias since the evaluation.
+    """
+    current = registry.find_version(f"models:/{candidate.name}@{CHAMPION}")
+    found = current.version if current else None
+    expected = ((verdict.get("champion") or {}).get("model") or "").rpartition("/")[2] or None
+    if found not in (expected, candidate.version):
+        raise AirflowFailException(
+            f"{unchanged}: the candidate was compared with version {expected}, but the alias names {found} now. "
+            "Somebody moved it since. Run the pipeline again: the candidate must compete with what is live."
+        )
+    return current

@@ -1,0 +1,108 @@
+"""What is absent from MLflow is told from what MLflow cannot say: a champion must never seem to be missing."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import httpx
+import pytest
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowFailException
+from mlflow.exceptions import MlflowException
+
+from ratchet.hooks.address import base_url
+from ratchet.hooks.model_registry import ModelRegistryHook
+from tests.servers import mlflow_server
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+
+
+def registry(url):
+    hook = ModelRegistryHook()
+    hook.__dict__["_connection"] = Connection(conn_id="mlflow_default", conn_type="http", host=url)
+    return hook
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory):
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
+        api = f"{url}/api/2.0/mlflow"
+        run = httpx.post(f"{api}/runs/create", json={"experiment_id": "0"}, trust_env=False).json()["run"]["info"]
+        source = f"{run['artifact_uri']}/model"
+        for path, body in (
+            ("registered-models/create", {"name": "intents"}),
+            ("model-versions/create", {"name": "intents", "source": source, "run_id": run["run_id"]}),
+        ):
+            httpx.post(f"{api}/{path}", json=body, trust_env=False).raise_for_status()
+        yield url
+
+
+@pytest.mark.parametrize("reference", ["models:/nobody/1", "models:/nobody@champion", "models:/intents@champion"])
+def test_what_does_not_exist_is_none(mlflow, reference):
+    assert registry(mlflow).find_version(reference) is None
+
+
+def test_a_version_is_found_by_number_and_by_alias_until_the_alias_goes(mlflow):
+    hook = registry(mlflow)
+    version = hook.find_version("models:/intents/1")
+    hook.set_alias(version, "challenger")
+    assert hook.find_version("models:/intents@challenger") == version
+    hook.end_challenge(version)
+    assert hook.find_version("models:/intents@challenger") is None
+
+
+@pytest.fixture
+def broken_server():
+    """Answers everything with one status and a page, as a proxy does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(self.server.status)
+            self.end_headers()
+            self.wfile.write(b"<html>alias champion not found</html>")
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 502, 503])
+def test_an_answer_that_is_not_mlflows_never_looks_like_no_champion(broken_server, status):
+    broken_server.status = status
+    with pytest.raises(MlflowException):
+        registry(f"http://127.0.0.1:{broken_server.server_port}").find_version("models:/intents@champion")
+
+
+def test_a_server_that_is_away_never_looks_like_no_champion():
+    with pytest.raises(MlflowException):
+        registry("http://127.0.0.1:9").find_version("models:/intents@champion")
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "http://mlflow.example:5000/"}, "http://mlflow.example:5000"),
+        ({"host": "mlflow.example", "port": 5000}, "http://mlflow.example:5000"),
+        ({"host": "mlflow.example", "schema": "https"}, "https://mlflow.example"),
+        ({"host": "https://mlflow.example/base/", "port": 443}, "https://mlflow.example:443/base"),
+    ],
+)
+def test_the_address_of_a_connection(fields, url):
+    assert base_url(Connection(conn_id="c", conn_type="http", **fields)) == url
+
+
+def test_credentials_in_the_host_are_refused_without_being_shown():
+    connection = Connection(conn_id="mlflow_default", conn_type="http", host="https://anna:planted@mlflow.example")
+    with pytest.raises(AirflowFailException, match="mlflow_default") as error:
+        base_url(connection)
+    assert "planted" not in str(error.value)
