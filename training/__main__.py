@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--out", dest="result", type=Path, required=True, metavar="result.json")
     parser.add_argument("--watch-stdin", action="store_true", help="end when stdin does")
     options = parser.parse_args()
+    sys.path += filter(None, os.environ.get(contract.USER_PATH, "").split(os.pathsep))
     if options.watch_stdin:
         die_with_parent()
     clean_up_on_sigterm()

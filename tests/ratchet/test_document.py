@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ratchet.document import MAX_BYTES, SpecError, read_document
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ratchet.factory import build
 from ratchet.spec import SpecError, load_spec
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from ratchet.ledger import Ledger
-
 from training.store import Store
 
 

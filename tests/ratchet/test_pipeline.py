@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from ratchet.stub import write_stub
 
+from ratchet.stub import write_stub
 from tests.servers import ROOT, endpoint_host, mlflow_server, training_python
 from training.text import split_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from ratchet.spec import BoundedMetric, Gate, PipelineSpec, SpecError, load_spec
 
+from ratchet.spec import BoundedMetric, Gate, PipelineSpec, SpecError, load_spec
 from training.contract import IngestRequest, TrainRequest
 from training.gate import Rules
 from training.report import HIGHER_IS_BETTER, METRICS

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from airflow.utils.file import might_contain_dag
+
 from ratchet.stub import stub_text, write_stub
 
 ROOT = Path(__file__).resolve().parents[2]

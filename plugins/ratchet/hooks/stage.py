@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from training.contract import EXIT_BAD_INPUT, BadInput, Message
+from training.contract import EXIT_BAD_INPUT, USER_PATH, BadInput, Message
 
 LEFT_BEHIND = ("AIRFLOW", "_AIRFLOW", "MLFLOW_TRACKING_", "RATCHET_ENDPOINT_TOKEN", "PYTHON")
 STOP_SECONDS = 3.0  # from SIGTERM to SIGKILL; Airflow itself escalates after 5 s
@@ -123,7 +123,8 @@ class StageProcess:
             if spec is None or not spec.submodule_search_locations:
                 raise BadInput(f"The package {package!r} is not importable beside 'ratchet'; {self.stage} did not run.")
             (code / package).symlink_to(Path(spec.submodule_search_locations[0]).resolve())
-        self.env["PYTHONPATH"] = os.pathsep.join([str(code), *self.path])
+        self.env["PYTHONPATH"] = str(code)
+        self.env[USER_PATH] = os.pathsep.join(self.path)
         (self.directory / "request.json").write_text(self.request.to_json())
 
     def _outcome(self, status: int, log: Callable[[str], None]) -> dict[str, Any]:
@@ -149,8 +150,8 @@ class StageProcess:
             return None
 
     def repeat_command(self) -> str:
-        path = os.pathsep.join(["code", *self.path])
-        return f"cd {shlex.quote(str(self.directory))} && PYTHONPATH={shlex.quote(path)} {shlex.join(self.command)}"
+        own = f"{USER_PATH}={shlex.quote(os.pathsep.join(self.path))} " if self.path else ""
+        return f"cd {shlex.quote(str(self.directory))} && {own}PYTHONPATH=code {shlex.join(self.command)}"
 
 
 def run_stage(

@@ -92,6 +92,7 @@ class LocalDeployOperator(StageOperator):
         made = self.run_stage(
             PackageRequest(
                 store=self.store or settings.store_uri(),
+                work=str(settings.work_directory()),
                 model=self.model,
                 golden=self.golden,
                 force=as_bool(self.force),

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.hooks.model_registry import CHALLENGER, ModelRegistryHook
+from ratchet.ledger import Ledger
 from ratchet.links import RunLink
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import EvaluateRequest, Tracking
@@ -39,7 +40,8 @@ class EvaluateOperator(StageOperator):
     :param force: score again (templated).
     :return: ``report`` and ``golden`` (URIs), ``candidate``, ``champion`` (a version, or None), ``metrics``,
         ``champion_metrics``, ``hit`` and ``why``.
-    :raises AirflowFailException: a model or the test set cannot be used; no report was written.
+    :raises AirflowFailException: a model or the test set cannot be used, or a champion that was promoted is gone from
+        MLflow; no report was written.
     """
 
     stage = "evaluate"
@@ -85,6 +87,7 @@ class EvaluateOperator(StageOperator):
         request = EvaluateRequest(
             pipeline=pipeline,
             store=self.store or settings.store_uri(),
+            work=str(settings.work_directory()),
             candidate=candidate.uri if candidate else self.candidate,
             champion=champion,
             test_set=self.test_set,
@@ -119,8 +122,23 @@ class EvaluateOperator(StageOperator):
             return found.uri
         if "@" not in self.champion:
             raise AirflowFailException(f"{self.champion} does not exist; nothing was scored. Name an existing version.")
+        self._require_none_promoted()
         self.log.info("%s does not exist yet: there is no champion to compare with", self.champion)
         return None
+
+    def _require_none_promoted(self) -> None:
+        """An alias that is gone must not make a pipeline with a history look like a new one."""
+        from training.store import Store
+
+        ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
+        promoted = ledger.records("alias-done")
+        if promoted:
+            last = promoted[-1]
+            raise AirflowFailException(
+                f"MLflow knows no {self.champion}, but version {last['to']} was promoted on {last['time'][:10]}; "
+                "nothing was scored, since the candidate would pass without a comparison. Bring MLflow's data back or set the "
+                "alias again; to start anew, give the pipeline another name."
+            )
 
     def _registered(self, reference: str) -> ModelVersion | None:
         if not reference.startswith("models:/"):

@@ -119,6 +119,12 @@ class PromoteOperator(BaseOperator):
         candidate = self.registry.find_version(self.candidate)
         if candidate is None:
             raise AirflowFailException(f"{CHAMPION_STAYS}: {self.candidate} does not exist. Train it again.")
+        judged = self.verdict["candidate"].get("model")
+        if candidate.uri != judged:
+            raise AirflowFailException(
+                f"{CHAMPION_STAYS}: the verdict is about {judged}, but {self.candidate} is {candidate.uri}. Promote "
+                "the version that was judged."
+            )
         return candidate
 
     def _check_endpoint(self) -> None:

@@ -101,6 +101,7 @@ class TrainOperator(StageOperator):
                 tags={"airflow.dag_id": self.dag_id, "airflow.run_id": context["run_id"]},
             ),
             force=as_bool(self.force),
+            run=context["run_id"],
         )
         made = self.run_stage(request, env=self.registry.environment)
         self.push_links(

@@ -134,13 +134,9 @@ def test_airflows_secrets_do_not_reach_the_stage(stages, tmp_path, monkeypatch):
     assert environment["MLFLOW_TRACKING_USERNAME"] == "anna"
 
 
-def test_the_users_own_modules_are_importable_when_their_directory_is_named(stages, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "focal.py").write_text("gamma = 2")
-    stages("import focal; result({'gamma': focal.gamma})")
-    assert run(tmp_path, path=[str(tmp_path / "mine")]) == {"gamma": 2}
-    with pytest.raises(StageFailed):
-        run(tmp_path)
+def test_the_directories_of_the_users_own_modules_reach_the_stage(stages, tmp_path):
+    stages("result({'path': os.environ['RATCHET_TRAINING_PATH']})")
+    assert run(tmp_path, path=[str(tmp_path / "mine"), "/other"]) == {"path": f"{tmp_path / 'mine'}{os.pathsep}/other"}
 
 
 def test_stopping_ends_a_stage_that_ignores_sigterm_and_its_children_within_5_seconds(stages, tmp_path):

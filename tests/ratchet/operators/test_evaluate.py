@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from ratchet.ledger import Ledger
 from ratchet.operators.evaluate import EvaluateOperator
 from tests.ratchet.fakes import FakeRegistry, context
+from training.store import Store
 
 
 def evaluate(registry, candidate="models:/intents/2", champion="models:/intents@champion"):
@@ -34,6 +36,12 @@ def test_the_alias_is_pinned_to_the_version_it_names_now():
 def test_a_first_run_has_no_champion():
     made, [request] = evaluate(FakeRegistry("2"))
     assert made["champion"] is request.champion is None
+
+
+def test_a_champion_that_is_gone_from_mlflow_is_not_taken_for_a_first_run(places):
+    Ledger(Store((places / "store").as_uri()), "intents").append("alias-done", to="1")
+    with pytest.raises(AirflowFailException, match=r"version 1 was promoted on .* without a comparison"):
+        evaluate(FakeRegistry("2"))
 
 
 def test_the_champion_itself_is_no_challenger():

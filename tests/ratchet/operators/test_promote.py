@@ -111,6 +111,21 @@ def test_anything_but_promote_is_refused(decision):
     assert registry.aliases == {"champion": "1"}
 
 
+def test_a_version_that_was_not_the_one_judged_is_refused():
+    registry = FakeRegistry("1", "2", "3", champion="1")
+    operator = PromoteOperator(
+        task_id="promote",
+        candidate="models:/intents/3",
+        verdict={"decision": "promote", "candidate": {"model": "models:/intents/2", "digest": "m"}},
+        deployment={"endpoint": "intents", "url": FakeEndpoints.url, "digest": NEW, "model_digest": "m"},
+        pipeline="intents",
+    )
+    operator.__dict__.update(registry=registry, endpoints=FakeEndpoints(NEW))
+    with pytest.raises(AirflowFailException, match="about models:/intents/2, but models:/intents/3"):
+        operator.execute(context())
+    assert registry.aliases == {"champion": "1"}
+
+
 def test_a_verdict_about_another_model_is_refused():
     registry = FakeRegistry("1", "2", champion="1")
     with pytest.raises(AirflowFailException, match="verdict is about model"):
