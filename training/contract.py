@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+USER_PATH = "RATCHET_TRAINING_PATH"  # directories of the user's own modules, which hide nobody else's
 
 EXIT_BAD_INPUT = 2  # bad data or configuration: a retry cannot help; any other failure may be bad luck
 
@@ -32,7 +35,7 @@ class Message:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """:raises BadInput: a key is unknown or a required one is missing."""
+        """:raises BadInput: a key is unknown, a required one is missing, or a value is of the wrong type."""
         fields = {f.name: f for f in dataclasses.fields(cls)}
         unknown = sorted(set(values) - set(fields))
         missing = sorted(
@@ -48,7 +51,39 @@ class Message:
             for name, hint in ((n, _message_type(h)) for n, h in hints.items())
             if hint is not None and isinstance(values.get(name), dict)
         }
-        return cls(**{**values, **{name: hint.from_dict(values[name]) for name, hint in nested.items()}})
+        message = cls(**{**values, **{name: hint.from_dict(values[name]) for name, hint in nested.items()}})
+        for name in fields:
+            if not _fits(value := getattr(message, name), hints[name]):
+                raise BadInput(f"{cls.__name__}: {name} is {value!r}; expected {_spoken(hints[name])}.")
+        return message
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """:return: whether ``value``, as JSON gives it, is what the annotation says."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _spoken(hint: Any) -> str:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_spoken(argument) for argument in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(repr(value) for value in typing.get_args(hint))
+    if hint is types.NoneType:
+        return "None"
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
 def _message_type(hint: Any) -> type[Message] | None:
@@ -107,7 +142,7 @@ class IngestResult(Made):
 class TrainRequest(Message):
     pipeline: str
     store: str
-    work: str  # local directory for checkpoints and locks; survives a retry
+    work: str  # local directory for checkpoints, locks and copies of models; survives a retry
     snapshot: str
     base_model: str  # Hub id, id@revision, or a local directory
     arguments: dict[str, Any] = field(default_factory=dict)  # TrainingArguments fields that override our defaults
@@ -117,6 +152,7 @@ class TrainRequest(Message):
     early_stopping_epochs: int | None = 2  # epochs without a better validation loss; None: never stop early
     tracking: Tracking | None = None  # None: no MLflow at all
     force: bool = False
+    run: str | None = None  # whose attempt this is; a forced one continues only what the same run has begun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +171,7 @@ class TrainResult(Made):
 class EvaluateRequest(Message):
     pipeline: str
     store: str
+    work: str  # local directory for copies of models
     candidate: str  # models:/NAME/VERSION, models:/NAME@ALIAS, a URI or path of a transformers checkpoint, a Hub id
     test_set: str  # URI of a snapshot, or of one Parquet file
     champion: str | None = None
@@ -158,6 +195,7 @@ class EvaluateResult(Made):
 @dataclass(frozen=True, kw_only=True)
 class PackageRequest(Message):
     store: str
+    work: str  # local directory for copies of models
     model: str  # as EvaluateRequest.candidate
     golden: str | None = None  # URI; None: a few neutral texts scored by the model itself
     force: bool = False
@@ -187,7 +225,6 @@ class CheckResult(Message):
 class PlanRequest(Message):
     ingest: IngestRequest
     train: dict[str, Any]  # TrainRequest without ``snapshot``
-    evaluate: dict[str, Any] = field(default_factory=dict)  # EvaluateRequest without ``candidate`` and ``test_set``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +235,7 @@ class PlanResult(Message):
 @dataclass(frozen=True, kw_only=True)
 class TryRequest(Message):
     ingest: IngestRequest
-    train: dict[str, Any]  # TrainRequest without ``snapshot``
+    train: dict[str, Any]  # TrainRequest without ``snapshot``; its ``work`` keeps the base model for the next time
     rules: dict[str, Any] = field(default_factory=dict)  # training.gate.Rules
 
 

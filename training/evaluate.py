@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, EvaluateRequest, EvaluateResult, Tracking
 from training.keys import Records, code_version, key_of
-from training.model import LocalModel, resolve_model
+from training.model import LocalModel, find_model
 from training.store import Store
 from training.testset import TestSet, read_test_set
 from training.text import text_hash
@@ -74,11 +72,6 @@ def evaluate_parts(request: EvaluateRequest) -> dict[str, Any]:
     return _parts(_resolve(request), request)
 
 
-def model_cache() -> Path:
-    """:return: the directory for copies of models that come from elsewhere."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ratchet"
-
-
 @dataclass(frozen=True)
 class _Inputs:
     candidate: LocalModel
@@ -88,20 +81,10 @@ class _Inputs:
 
 def _resolve(request: EvaluateRequest) -> _Inputs:
     return _Inputs(
-        _find_model(request.candidate, request.tracking),
-        _find_model(request.champion, request.tracking) if request.champion else None,
+        find_model(request.candidate, request.work, request.tracking),
+        find_model(request.champion, request.work, request.tracking) if request.champion else None,
         read_test_set(request.test_set, request.text, request.label),
     )
-
-
-def _find_model(reference: str, tracking: Tracking | None) -> LocalModel:
-    if not reference.startswith("models:/"):
-        return resolve_model(reference, model_cache())
-    from training.tracking import connect, patiently
-
-    if tracking:
-        connect(tracking)
-    return patiently(lambda: resolve_model(reference, model_cache(), tracking.uri if tracking else None))
 
 
 def _parts(inputs: _Inputs, request: EvaluateRequest) -> dict[str, Any]:
@@ -265,7 +248,7 @@ def golden_examples(test_set: TestSet, labels: Sequence[str], scores: np.ndarray
     near_tie = best[:, -1] - best[:, -2] < CLEAR_MARGIN
     by_label: dict[str, list[int]] = {}
     first = {text: row for row, text in reversed(list(enumerate(test_set.texts)))}
-    for row in sorted(first.values(), key=lambda row: (near_tie[row], _hash(test_set.texts[row]))):
+    for row in sorted(first.values(), key=lambda row: (near_tie[row], text_hash(test_set.texts[row]))):
         by_label.setdefault(test_set.labels[row], []).append(row)
     turns = sorted((turn, label, row) for label, rows in by_label.items() for turn, row in enumerate(rows))
     chosen = [row for _turn, _label, row in turns[:count]]
@@ -274,10 +257,6 @@ def golden_examples(test_set: TestSet, labels: Sequence[str], scores: np.ndarray
         "labels": [labels[i] for i in scores[chosen].argmax(axis=1)],
         "scores": [[score if np.isfinite(score) else None for score in row] for row in scores[chosen].tolist()],
     }
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _log_to_mlflow(candidate: str, report: dict[str, Any], tracking: Tracking) -> None:

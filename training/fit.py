@@ -28,7 +28,7 @@ from training.contract import BadInput, TrainRequest
 from training.defaults import SEED, default_arguments
 from training.examples import choose_length, count_tokens, make_examples, require_pad_token, token_limit
 from training.loop import Record, Watch, balanced_loss, stopped_early, validation_metrics, with_reproducible_order
-from training.model import LocalModel, resolve_model
+from training.model import LocalModel, find_model
 from training.progress import Progress
 from training.snapshot import read_split
 from training.store import MANIFEST, Store
@@ -88,7 +88,7 @@ def owned_arguments(directory: Path, *, validated: bool) -> dict[str, Any]:
         "report_to": [],
         "disable_tqdm": True,
         "save_strategy": "epoch",
-        "save_total_limit": 2,  # the last one and the best
+        "save_total_limit": None,  # Watch removes old ones, once the new one is known to be whole
         "eval_strategy": "epoch" if validated else "no",
         "metric_for_best_model": BEST_METRIC if validated else None,
         "greater_is_better": False if validated else None,
@@ -103,9 +103,8 @@ def prepare(request: TrainRequest, work: Path, progress: Progress) -> Job:
     :raises BadInput: the data, the model or an argument cannot be trained with.
     """
     progress.doing("loading the base model")
-    cache = Path(request.work) / "models"
     labels, splits = _read(request.snapshot)
-    base = resolve_model(request.base_model, cache)
+    base = find_model(request.base_model, request.work, request.tracking)
     given = checked_arguments(request.arguments)
     set_seed(given.get("seed", SEED))  # the new head is random
     tokenizer, model = load_base(base, labels)

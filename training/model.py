@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from training.contract import BadInput
+from training.contract import BadInput, Tracking
 from training.store import MANIFEST, Store, digest_of_files, hash_tree
 
 if TYPE_CHECKING:
@@ -78,6 +78,25 @@ def resolve_model(reference: str, cache: Path, tracking_uri: str | None = None) 
         path = _from_hub(reference, cache)
     _require_checkpoint(path, reference)
     return LocalModel(path, _checked_digest(path, reference), reference)
+
+
+def model_cache(work: str) -> Path:
+    """:return: the directory below ``work`` for copies of what is not on this machine."""
+    return Path(work) / "models"
+
+
+def find_model(reference: str, work: str, tracking: Tracking | None = None) -> LocalModel:
+    """
+    Bring a model to this machine as ``resolve_model`` does, and wait for MLflow while it is away.
+
+    :param tracking: where MLflow is; None: as MLflow itself finds it (``MLFLOW_TRACKING_URI``).
+    """
+    if not reference.startswith("models:/"):
+        return resolve_model(reference, model_cache(work))
+    from training.tracking import patiently, send_once
+
+    send_once()
+    return patiently(lambda: resolve_model(reference, model_cache(work), tracking.uri if tracking else None))
 
 
 def model_identity(reference: str, cache: Path, tracking_uri: str | None = None) -> str:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import serving  # noqa: F401  # before OpenVINO is: keeps its telemetry from being loaded
 from training.contract import BadInput, PackageRequest, PackageResult
-from training.evaluate import model_cache
 from training.keys import Records, code_version, key_of
-from training.model import LocalModel, resolve_model
+from training.model import LocalModel, find_model
 from training.store import Store, digest_of_files, hash_tree
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def package(request: PackageRequest) -> PackageResult:
     :raises BadInput: the model cannot be packaged, or the converted one answers differently; nothing was written.
     """
     store = Store(request.store)
-    model = resolve_model(request.model, model_cache())
+    model = find_model(request.model, request.work)
     golden = _read_golden(request.golden) if request.golden else None
     parts = _parts(model, golden)
     key = key_of(parts)
@@ -63,7 +62,7 @@ def package(request: PackageRequest) -> PackageResult:
 
 def package_parts(request: PackageRequest) -> dict[str, Any]:
     """:return: what the key of this release is made of. Writes nothing."""
-    model = resolve_model(request.model, model_cache())
+    model = find_model(request.model, request.work)
     return _parts(model, _read_golden(request.golden) if request.golden else None)
 
 

@@ -23,7 +23,7 @@ def plan(request: PlanRequest) -> PlanResult:
     ingested = _ingest(request.ingest, store, snapshot)
     trained, model = _train(request.train, store, store.uri(snapshot.key))
     evaluated, golden = _evaluate(request, store, model, store.uri(snapshot.key), ingested["state"])
-    packaged = _package(store, model, golden)
+    packaged = _package(store, request.train["work"], model, golden)
     return PlanResult(steps=[ingested, trained, evaluated, packaged])
 
 
@@ -57,8 +57,13 @@ def _evaluate(
 
     if model is None or ingested != "hit":
         return _step("evaluate", NOT_YET), None
-    wanted = {"pipeline": request.ingest.pipeline, "store": request.ingest.store, **request.evaluate}
-    evaluation = EvaluateRequest.from_dict({**wanted, "candidate": model, "test_set": snapshot})
+    evaluation = EvaluateRequest(
+        pipeline=request.ingest.pipeline,
+        store=store.root,
+        work=request.train["work"],
+        candidate=model,
+        test_set=snapshot,
+    )
     parts, records = evaluate_parts(evaluation), Records(store, "evaluate")
     last = records.last_parts(evaluation.pipeline) or {}
     if (last.get("candidate") or {}).get("digest") == parts["candidate"]["digest"]:
@@ -67,21 +72,19 @@ def _evaluate(
     if evaluation.champion is None and last.get("champion"):
         parts["champion"] = last["champion"]
         unsaid = f"; if the champion is still {last['champion']['name']}"
-    found = None if evaluation.force else records.find(key_of(parts))
+    found = records.find(key_of(parts))
     if found is None:
-        return _step("evaluate", records.why_miss(parts, evaluation.pipeline, force=evaluation.force)), None
+        return _step("evaluate", records.why_miss(parts, evaluation.pipeline)), None
     return _step("evaluate", records.why_hit(key_of(parts)) + unsaid), found["golden"]
 
 
-def _package(store: Store, model: str | None, golden: str | None) -> Step:
+def _package(store: Store, work: str, model: str | None, golden: str | None) -> Step:
     from training.package import RELEASE, package_parts
 
     if model is None or golden is None:
         return _step("package", NOT_YET)
-    parts, records = (
-        package_parts(PackageRequest(store=store.root, model=model, golden=golden)),
-        Records(store, "package"),
-    )
+    parts = package_parts(PackageRequest(store=store.root, work=work, model=model, golden=golden))
+    records = Records(store, "package")
     found = records.find(key_of(parts))
     if found is None or not store.is_complete(f"releases/{found['digest']}", RELEASE):
         # a verdict comes first: what was held has never been packaged

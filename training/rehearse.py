@@ -23,6 +23,7 @@ PREDICTIONS = 5
 def rehearse(request: TryRequest) -> TryResult:
     """
     Ingest, train, evaluate, judge, package and predict in a temporary store, without MLflow; it is removed at the end.
+    Only a base model from elsewhere is kept, in ``work`` of the train values, as a run keeps it.
 
     A held candidate is packaged as well: the rehearsal is about whether every step works.
 
@@ -30,29 +31,33 @@ def rehearse(request: TryRequest) -> TryResult:
     """
     from training.evaluate import evaluate
     from training.ingest import ingest
+    from training.model import find_model
     from training.package import package
     from training.train import train
 
     rules = Rules.from_dict(request.rules)  # first, since it costs nothing to find out
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="ratchet-try-") as scratch:
-        store = (Path(scratch) / "store").as_uri()
+        store, work = (Path(scratch) / "store").as_uri(), f"{scratch}/work"
         with _timed("ingest", seconds):
             snapshot = ingest(replace(request.ingest, store=store, force=False))
             log.info("rows: %s; dropped: %s", snapshot.rows, snapshot.dropped or "none")
         with _timed("train", seconds):
-            values = {**request.train, "store": store, "work": f"{scratch}/work", "tracking": None}
-            model = train(TrainRequest.from_dict({**values, "snapshot": snapshot.snapshot}))
+            wanted = TrainRequest.from_dict({**request.train, "store": store, "snapshot": snapshot.snapshot})
+            base = find_model(wanted.base_model, wanted.work, wanted.tracking)
+            model = train(replace(wanted, base_model=str(base.path), work=work, tracking=None, force=False))
         pipeline = request.ingest.pipeline
         with _timed("evaluate", seconds):
             evaluation = evaluate(
-                EvaluateRequest(pipeline=pipeline, store=store, candidate=model.model, test_set=snapshot.snapshot)
+                EvaluateRequest(
+                    pipeline=pipeline, store=store, work=work, candidate=model.model, test_set=snapshot.snapshot
+                )
             )
             report = json.loads(_local(evaluation.report).read_text())
         verdict = decide(report, rules)
         log.info("verdict: %s; %s", verdict.decision, "; ".join(verdict.reasons))
         with _timed("package", seconds):
-            release = package(PackageRequest(store=store, model=model.model, golden=evaluation.golden))
+            release = package(PackageRequest(store=store, work=work, model=model.model, golden=evaluation.golden))
         with _timed("predict", seconds):
             predictions = _predict(_local(release.release), _local(snapshot.snapshot))
     return TryResult(

@@ -353,13 +353,18 @@ class Recorder:
 
 def connect(tracking: Tracking) -> MlflowClient:
     """:return: a client that sends every request once, and not for ever."""
+    send_once()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking.uri, tracking.uri)
+
+
+def send_once() -> None:
+    """Have this process send MLflow every request once, and not for ever: patience is `patiently`'s."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_TIMEOUT_SECONDS))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking.uri, tracking.uri)
 
 
 def find_run(client: MlflowClient, experiment_id: str, key: str) -> Run | None:

@@ -15,7 +15,7 @@ from typing import Any
 from training import checkpoints
 from training.contract import BadInput, TrainRequest, TrainResult
 from training.keys import Records, code_version, key_of, locked
-from training.model import model_identity, put_model
+from training.model import model_cache, model_identity, put_model
 from training.progress import Progress
 from training.stage import write_result
 from training.store import MANIFEST, Store, sha256_file
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 STAGE = "train"
 TRAINED = "trained.json"  # in the work directory: the model is in the store, MLflow may not know it yet
-MODELS_CACHE = "models"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def train_parts(request: TrainRequest) -> dict[str, Any]:
     """:return: all that decides what is trained; equal parts make the same model. Imports nothing heavy."""
     return {
         "snapshot": _snapshot_digest(request),
-        "base_model": model_identity(request.base_model, Path(request.work) / MODELS_CACHE),
+        "base_model": model_identity(request.base_model, model_cache(request.work)),
         "arguments": dict(request.arguments),
         "class_weights": request.class_weights,
         "trainer": _trainer_identity(request.trainer),
@@ -167,7 +166,7 @@ def _make_known(request: TrainRequest, store: Store, key: str, trained: Trained,
         journal = Journal(work / "journal.jsonl")
         journal.add(Point(*point) for point in told["history"])
         recorder = Recorder(request.tracking, key, _facts(request, told), journal, client)
-        checkpoint = store.local_directory(model_key, Path(request.work) / MODELS_CACHE)
+        checkpoint = store.local_directory(model_key, model_cache(request.work))
         return replace(result, **asdict(recorder.publish(checkpoint, trained.digest, work / "mlflow")))
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from training.contract import BadInput, IngestRequest, PlanRequest, Tracking, TrainRequest
+from training.contract import BadInput, IngestRequest, PlanRequest, Tracking, TrainRequest, TrainResult
 
 
 def test_a_message_survives_the_way_through_json():
@@ -41,6 +41,35 @@ def test_a_wrong_key_within_a_message_names_the_inner_type():
                 "tracking": {"uri": "u", "experiment": "e", "model_name": "m", "model": "m"},
             }
         )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("class_weights", "Balanced", "'balanced' or None"),
+        ("max_length", "64", "int or None"),
+        ("max_length", True, "int or None"),
+        ("early_stopping_epochs", 2.5, "int or None"),
+        ("force", "yes", "bool"),
+        ("snapshot", None, "str"),
+        ("arguments", ["seed"], r"dict\[str, typing\.Any\]"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_field(field, value, expected):
+    values = dict.fromkeys(("pipeline", "store", "work", "snapshot", "base_model"), "x")
+    with pytest.raises(BadInput, match=f"TrainRequest: {field} is .*; expected {expected}"):
+        TrainRequest.from_dict({**values, field: value})
+
+
+def test_an_unknown_format_is_bad_input_and_no_accident():
+    values = dict.fromkeys(("pipeline", "store", "source", "text", "label"), "x")
+    with pytest.raises(BadInput, match="format is 'xlsx'; expected 'csv' or 'tsv' or 'jsonl' or 'parquet' or None"):
+        IngestRequest.from_dict({**values, "format": "xlsx"})
+
+
+def test_a_whole_number_is_taken_where_a_fraction_may_stand():
+    values = {"key": "k", "hit": False, "why": "", "model": "m", "digest": "d", "metrics": {"f1": 1}, "epochs": 3}
+    assert TrainResult.from_dict({**values, "seconds": 7}).epochs == 3
 
 
 def test_a_number_that_is_none_never_gets_into_json():

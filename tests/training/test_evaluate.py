@@ -41,11 +41,11 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture
-def request_(models, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def request_(models, tmp_path):
     return EvaluateRequest(
         pipeline="films",
         store=str(tmp_path / "store"),
+        work=str(tmp_path / "work"),
         candidate=str(models["candidate"]),
         champion=str(models["champion"]),
         test_set=str(write_parquet(tmp_path / "test.parquet")),
@@ -302,14 +302,14 @@ def test_metrics_and_report_go_to_the_run_that_made_the_candidate(request_, mode
     client.create_registered_model("films")
     version = client.create_model_version("films", "file:///unused", run.info.run_id)
     name = f"models:/films/{version.version}"
-    resolve = evaluation.resolve_model
+    find = evaluation.find_model
     monkeypatch.setattr(
         evaluation,
-        "resolve_model",
-        lambda reference, cache, tracking_uri=None: (
-            replace(resolve(str(models["candidate"]), cache), name=name)
+        "find_model",
+        lambda reference, work, tracking: (
+            replace(find(str(models["candidate"]), work), name=name)
             if reference == name
-            else resolve(reference, cache, tracking_uri)
+            else find(reference, work, tracking)
         ),
     )
     tracking = Tracking(uri=uri, experiment="films", model_name="films")

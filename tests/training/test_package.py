@@ -25,9 +25,8 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def request_(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return PackageRequest(store=str(tmp_path / "store"), model=str(checkpoint))
+def request_(checkpoint, tmp_path):
+    return PackageRequest(store=str(tmp_path / "store"), work=str(tmp_path / "work"), model=str(checkpoint))
 
 
 def golden_file(checkpoint, path, texts=TEXTS):

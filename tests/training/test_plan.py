@@ -31,7 +31,6 @@ def request_(tmp_path):
             "base_model": str(tiny_checkpoint(tmp_path / "base")),
             "arguments": {"num_train_epochs": 3},
         },
-        evaluate={"pipeline": "films", "store": store},
     )
 
 
@@ -59,7 +58,10 @@ def trained(request_, tmp_path):
 def evaluated(request_, trained):
     """What an evaluation under the model's registered name, against no champion, records."""
     store, (snapshot, model) = Store(request_.ingest.store), trained
-    parts = evaluate_parts(EvaluateRequest(pipeline="films", store=store.root, candidate=model, test_set=snapshot))
+    work = request_.train["work"]
+    parts = evaluate_parts(
+        EvaluateRequest(pipeline="films", store=store.root, work=work, candidate=model, test_set=snapshot)
+    )
     parts["candidate"]["name"] = "models:/films/1"
     golden = store.write_json("evaluations/1/golden.json", {"texts": ["a"], "labels": ["neg"], "scores": [[0.5, 0.5]]})
     Records(store, "evaluate").write(key_of(parts), parts, {"golden": golden}, "films")
@@ -116,7 +118,8 @@ def test_an_evaluation_is_found_under_the_name_that_the_registry_gave_the_model(
 
 def test_everything_made_is_a_hit_all_the_way(request_, trained, evaluated):
     store = Store(request_.ingest.store)
-    parts = package_parts(PackageRequest(store=store.root, model=trained[1], golden=evaluated))
+    work = request_.train["work"]
+    parts = package_parts(PackageRequest(store=store.root, work=work, model=trained[1], golden=evaluated))
     store.write_json("releases/1/release.json", {})
     Records(store, "package").write(key_of(parts), parts, {"digest": "1"}, "films")
     assert [state for state, _why in said(request_).values()] == ["hit"] * 4

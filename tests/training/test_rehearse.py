@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.tiny import tiny_checkpoint
+from training import model
 from training.contract import BadInput, IngestRequest, TryRequest
 from training.rehearse import PREDICTIONS, rehearse
 
@@ -14,7 +16,6 @@ from training.rehearse import PREDICTIONS, rehearse
 @pytest.fixture
 def request_(tmp_path, monkeypatch):
     """Two labels that one word decides, a tiny base model, and temporary files where a test can look for them."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
@@ -51,6 +52,14 @@ def test_the_whole_way_works_without_mlflow_and_leaves_nothing(request_, tmp_pat
     assert not list((tmp_path / "scratch").glob("ratchet-try-*"))
     assert not (tmp_path / "store").exists()
     assert not (tmp_path / "work").exists()
+
+
+def test_a_base_model_from_the_hub_is_kept_where_the_next_time_finds_it(request_, tmp_path, monkeypatch):
+    caches = []
+    base = Path(request_.train["base_model"])
+    monkeypatch.setattr(model, "_from_hub", lambda _reference, cache: caches.append(cache) or base)
+    assert rehearse(replace(request_, train={**request_.train, "base_model": "films/tiny"})).decision == "promote"
+    assert caches == [tmp_path / "work" / "models"]
 
 
 def test_a_held_candidate_says_why(request_):
