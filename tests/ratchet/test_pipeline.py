@@ -133,7 +133,10 @@ class World:
         tasks = {ti.task_id: ti for ti in run.get_task_instances()}
         returned = {name: ti.xcom_pull(task_ids=name) for name, ti in tasks.items()}
         return SimpleNamespace(
-            state=run.state, states={name: ti.state for name, ti in tasks.items()}, returned=returned
+            state=run.state,
+            states={name: ti.state for name, ti in tasks.items()},
+            tries={name: ti.try_number for name, ti in tasks.items()},
+            returned=returned,
         )
 
     def ask(self, path: str, **body):
@@ -224,11 +227,12 @@ def test_unchanged_data_is_a_hit_at_every_step_and_bad_data_is_held(world):
     assert httpx.get(f"{url.rstrip('/')}/metadata").json()["release"] == digest
 
 
-def test_bad_input_fails_at_once_and_names_the_file(world):
+def test_bad_input_fails_at_once_and_names_the_file(world, capsys):
     dag = world.pipeline("broken", [])
     ended = world.run(dag)
     assert ended.state == "failed"
-    assert ended.states["ingest"] == "failed"
+    assert (ended.states["ingest"], ended.tries["ingest"]) == ("failed", 1)
+    assert "rows.csv" in capsys.readouterr().out
     assert world.versions("broken") == []
 
 
@@ -241,10 +245,15 @@ def test_the_examples_run_as_they_are(world, monkeypatch):
     assert by_hand.returned["promote"]["version"] == "1"
 
     monkeypatch.setenv("EXAMPLE_TEST_SET", str(parquet(world.root / "data" / "judged.parquet", sentences(100, seed=3))))
-    version = "models:/example_steps_by_hand/1"
-    judged = world.run(world.example("example_judge_two_versions"), candidate=version, champion=version)
-    assert judged.state == "success"
-    assert judged.returned["gate"]["decision"] in ("promote", "hold")
+    spoiled = write_rows(world.root / "data" / "guessed" / "rows.csv", shuffled_training_labels(rows))
+    monkeypatch.setenv("EXAMPLE_SOURCE", str(spoiled))
+    assert world.run(world.example("example_steps_by_hand")).returned["gate"]["decision"] == "hold"
+    good, guessed = "models:/example_steps_by_hand/1", "models:/example_steps_by_hand/2"
+    judge = world.example("example_judge_two_versions")
+    assert world.run(judge, candidate=good, champion=guessed).returned["gate"]["decision"] == "promote"
+    held = world.run(judge, candidate=guessed, champion=good).returned["gate"]
+    assert held["decision"] == "hold"
+    assert "champion" in " ".join(held["reasons"])
 
     monkeypatch.setenv("EXAMPLE_MODEL", by_hand.returned["train"]["model"])
     deployed = world.run(world.example("example_deploy_any_model"))

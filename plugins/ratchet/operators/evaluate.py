@@ -136,8 +136,8 @@ class EvaluateOperator(StageOperator):
             last = promoted[-1]
             raise AirflowFailException(
                 f"MLflow knows no {self.champion}, but version {last['to']} was promoted on {last['time'][:10]}; "
-                "nothing was scored, since the candidate would pass without a comparison. Bring MLflow's data back or set the "
-                "alias again; to start anew, give the pipeline another name."
+                "nothing was scored, since the candidate would pass without a comparison. Bring MLflow's data back or "
+                "set the alias again; to start anew, give the pipeline another name."
             )
 
     def _registered(self, reference: str) -> ModelVersion | None:
