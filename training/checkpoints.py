@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
+from training.stage import write_result
 from training.store import MANIFEST, hash_tree, sha256_file
 
 log = logging.getLogger(__name__)
@@ -18,10 +20,27 @@ NOT_THE_MODEL = (MARK, STATE, MANIFEST, *RESUMING)
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Vouch for every file of a checkpoint that has just been saved."""
-    part = checkpoint / f".part-{MARK}"
-    part.write_text(json.dumps(hash_tree(checkpoint, leave_out=(MARK, part.name))))
-    part.replace(checkpoint / MARK)
+    """Vouch for every file of a checkpoint that has just been saved, once the disk has them."""
+    files = hash_tree(checkpoint, leave_out=(MARK,))
+    for name in files:
+        with (checkpoint / name).open("rb") as file:
+            os.fsync(file.fileno())
+    write_result(checkpoint / MARK, json.dumps(files))
+
+
+def keep_two(directory: Path) -> None:
+    """
+    Leave the newest checkpoint and its best one; where that is the same, the best one before it, to fall back to.
+
+    Call it when the newest is known to be whole.
+    """
+    newest, *older = sorted(directory.glob("checkpoint-*"), key=_step, reverse=True)
+    kept = {newest, _best_of(newest)}
+    if len(kept) == 1 and older:
+        kept.add(_best_of(older[0]))
+    for checkpoint in older:
+        if checkpoint not in kept:
+            shutil.rmtree(checkpoint)
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -45,12 +64,18 @@ def last_whole(directory: Path) -> Path | None:
             log.warning("%s is incomplete or damaged; falling back to the one before.", checkpoint.name)
             shutil.rmtree(checkpoint)
     for checkpoint in sorted(directory.glob("checkpoint-*"), key=_step, reverse=True):
-        best = json.loads((checkpoint / STATE).read_text()).get("best_global_step")
-        if not best or (directory / f"checkpoint-{best}").is_dir():
+        best = _best_of(checkpoint)
+        if best.is_dir():
             return checkpoint
-        log.warning("%s is of no use: the best epoch's checkpoint-%s is gone.", checkpoint.name, best)
+        log.warning("%s is of no use: the best epoch's %s is gone.", checkpoint.name, best.name)
         shutil.rmtree(checkpoint)
     return None
+
+
+def _best_of(checkpoint: Path) -> Path:
+    """:return: the best checkpoint when this one was saved; itself, while no epoch had been measured."""
+    best = json.loads((checkpoint / STATE).read_text()).get("best_global_step")
+    return checkpoint.with_name(f"checkpoint-{best}") if best else checkpoint
 
 
 def _step(checkpoint: Path) -> int:

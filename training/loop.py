@@ -15,7 +15,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalPrediction
 
-from training.checkpoints import mark_complete
+from training import checkpoints
 from training.contract import BadInput
 from training.progress import Progress
 
@@ -125,7 +125,9 @@ class Watch(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         samples = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.progress.advance(step=state.global_step, epoch=state.epoch or 0.0, samples=samples)
-        if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+        # the end of an epoch saves by itself, after its evaluation, which a resume from this step would pass over
+        ends_epoch = state.global_step >= state.max_steps or float(state.epoch or 0.0).is_integer()
+        if not ends_epoch and time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             control.should_save = True
 
     def on_log(
@@ -165,7 +167,9 @@ class Watch(TrainerCallback):
         )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        directory = Path(args.output_dir)
+        checkpoints.mark_complete(directory / f"checkpoint-{state.global_step}")
+        checkpoints.keep_two(directory)
         self.saved_at = time.monotonic()
         if stopped_early(state, self.patience) and state.global_step < state.max_steps:
             log.info(

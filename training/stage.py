@@ -49,8 +49,12 @@ def die_with_parent() -> None:
 
 
 def write_result(path: Path, text: str) -> None:
+    """Replace a small file: after a kill or a power cut it is the old one or the new one."""
     part = path.with_name(f".part-{path.name}")
-    part.write_text(text)
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 
 from tests.tiny import tiny_checkpoint, tiny_tokenizer
 from tests.training import lab
-from training import loop
+from training import checkpoints, loop
 from training.contract import BadInput
 from training.store import Store
 from training.train import train, train_parts
@@ -127,6 +127,57 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     resumed = train(request)
     assert lab.steps_trained() == [*range(15), *range(6, 18)]
     assert resumed.digest == undisturbed_digest
+
+
+def test_a_kill_before_a_checkpoint_is_vouched_for_costs_none_before_it(
+    tmp_path, base_model, watched, monkeypatch, undisturbed_digest
+):
+    def killed(directory):
+        if directory.name == "checkpoint-18":
+            raise SystemExit
+        mark_complete(directory)
+
+    mark_complete = checkpoints.mark_complete
+    request = lab.request_for(tmp_path / "b", base_model, trainer=watched)
+    with monkeypatch.context() as kill:
+        kill.setattr(checkpoints, "mark_complete", killed)
+        with pytest.raises(SystemExit):
+            train(request)
+    resumed = train(request)
+    assert lab.steps_trained() == [*range(18), *range(12, 18)]
+    assert resumed.digest == undisturbed_digest
+
+
+def test_only_the_best_and_the_last_checkpoint_take_up_room(tmp_path, base_model, monkeypatch):
+    kept = []
+    copy_model = checkpoints.copy_model
+
+    def noted(checkpoint, target):
+        kept.extend(path.name for path in checkpoint.parent.iterdir())
+        return copy_model(checkpoint, target)
+
+    monkeypatch.setattr(checkpoints, "copy_model", noted)
+    train(lab.request_for(tmp_path, base_model, arguments={"num_train_epochs": 6, "learning_rate": 0.05}))
+    assert len(kept) == 2
+    assert "checkpoint-36" in kept
+
+
+def test_an_epoch_is_evaluated_although_its_last_step_could_have_been_saved_before(
+    tmp_path, base_model, watched, monkeypatch
+):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    saved = []
+    mark_complete = checkpoints.mark_complete
+
+    def noted(directory):
+        state = json.loads((directory / checkpoints.STATE).read_text())
+        evaluated = {entry["step"] for entry in state["log_history"] if "eval_loss" in entry}
+        saved.append((state["global_step"], state["global_step"] in evaluated))
+        mark_complete(directory)
+
+    monkeypatch.setattr(checkpoints, "mark_complete", noted)
+    train(lab.request_for(tmp_path, base_model, trainer=watched))
+    assert saved == [(step, step % lab.STEPS == 0) for step in range(1, 19)]
 
 
 def test_after_kill_9_a_retry_ends_with_the_same_model(tmp_path, base_model, watched, undisturbed_digest):
