@@ -14,7 +14,7 @@ WARMUP_SHARE = 0.1  # of all steps; measured with the learning rate
 WEIGHT_DECAY = 0.01  # assumed: the fine-tuning value of BERT
 
 # Few rows for each label need many passes, many rows few: epochs = EPOCH_SCALE / sqrt(training rows per label).
-EPOCH_SCALE = 65.0  # measured: 6 epochs on 77 intents of 117 rows, 2 on 6 labels of 800 and on 3 of 2,800
+EPOCH_SCALE = 65.0  # measured: 6 epochs on 77 intents of 117 rows, 2 on 6 labels of 800 and on 3 of 5,100
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 20
 
 # A batch of 64 keeps two cores busy (measured); a small data set needs more steps than that leaves it (assumed).
