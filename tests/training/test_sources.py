@@ -220,6 +220,25 @@ def test_a_quote_that_is_never_closed_costs_one_row_of_a_large_file(tmp_path):
     assert [row for row in rows if isinstance(row, BadRow)] == [BadRow(102, "broken quote")]
 
 
+def test_a_text_of_many_lines_is_one_row_however_long(tmp_path):
+    text = "a line, with a comma\n" * 20_000
+    (tmp_path / "rows.csv").write_bytes(written("csv", [(text, "pos"), ("b", "neg")]))
+    assert values_of(tmp_path / "rows.csv") == [(text, "pos"), ("b", "neg")]
+
+
+def test_a_line_that_no_text_can_be_costs_itself_alone_and_says_why(tmp_path):
+    (tmp_path / "rows.csv").write_text(f"text,label\n{'a' * (17 << 20)},x\nb,y\n")
+    assert rows_of(tmp_path / "rows.csv") == [BadRow(2, "field too long"), Row(3, "b", "y")]
+
+
+def test_a_tsv_file_written_without_quoting_loses_no_row_silently(tmp_path):
+    (tmp_path / "rows.tsv").write_text('text\tlabel\n"open\tx\nb\ty\nclosed"\tz\nc\tw\n')
+    rows = [BadRow(2, "broken quote"), Row(3, "b", "y"), Row(4, 'closed"', "z"), Row(5, "c", "w")]
+    assert rows_of(tmp_path / "rows.tsv") == rows
+    (tmp_path / "rows.tsv").write_text('label\ttext\nx\t"open\ny\tclosed"\nz\tc\n')
+    assert rows_of(tmp_path / "rows.tsv") == [BadRow(2, "broken quote"), Row(3, 'closed"', "y"), Row(4, "c", "z")]
+
+
 def test_windows_and_old_mac_line_ends_are_line_ends(tmp_path):
     for end in ("\r\n", "\r"):
         (tmp_path / "rows.csv").write_bytes(end.join(["text,label", "a,x", "b,y", ""]).encode())

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from training.sources.part import BadRow, Columns, Row, check_columns
 from training.sources.unicode import check_is_utf8
 
+LONGEST_FIELD = 16 << 20  # assumed, in characters: longer than any text, short enough to be held and read again
+
 
 class _Lines:
     """
@@ -24,6 +26,11 @@ class _Lines:
         self._lines = iter(lines)
         self._again: deque[str] = deque()
         self._taken: list[str] = []
+
+    @property
+    def in_one(self) -> bool:
+        """:return: whether the current row has one line so far."""
+        return len(self._taken) == 1
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -46,6 +53,7 @@ class _Lines:
 def read_delimited(stream: io.BufferedReader, name: str, columns: Columns, *, delimiter: str) -> Iterator[Row | BadRow]:
     """:raises BadInput: a column is missing, or the file is no UTF-8 at all."""
     check_is_utf8(stream, name)
+    csv.field_size_limit(LONGEST_FIELD)  # of the whole process; 131,072 unless told
     with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         yield from _read_rows(_Lines(text), name, columns, delimiter)
 
@@ -59,14 +67,22 @@ def _read_rows(lines: _Lines, name: str, columns: Columns, delimiter: str) -> It
             values = next(rows)
         except StopIteration:
             break
-        except csv.Error:  # a quote in the wrong place, or a field over the module's limit of 131,072 characters
+        except csv.Error as error:
+            # over many lines, a field that is too long is a quote that nobody closes
+            too_long = lines.in_one and str(error).startswith("field larger than")
             if header is not None:
-                yield BadRow(lines.number, "broken quote")
+                yield BadRow(lines.number, "field too long" if too_long else "broken quote")
             lines.give_back_all_but_first()
             rows = csv.reader(lines, delimiter=delimiter, strict=True)
             continue
         if not values:  # an empty line
             pass
+        elif delimiter == "\t" and any("\t" in value and ("\n" in value or "\r" in value) for value in values):
+            # written without quoting: the quote belongs to the text, and the parser took the rows after it for one
+            if header is not None:
+                yield BadRow(lines.number, "broken quote")
+            lines.give_back_all_but_first()
+            continue
         elif header is None:
             header = [value.strip() for value in values]
             check_columns(name, header, columns)
