@@ -1,12 +1,15 @@
 """
-``python -m ratchet.operator_reference`` writes docs/operators.md's tables and examples from the operators themselves.
+Write what documentation can take from the code: plugins/ratchet/spec.schema.json, docs/spec.md and docs/operators.md.
 
-Never imported while a DAG is parsed: it imports every operator and reads example DAGs.
+``make docs`` runs it. It is no part of the package: it reads source code to find what stands beneath each field,
+imports every operator and reads the example DAGs.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
+import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +24,15 @@ from ratchet.operators.gate import GateOperator
 from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.train import TrainOperator
+from ratchet.spec import Section, Sections, sections
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = ROOT / "plugins" / "ratchet" / "spec.schema.json"
+SPEC_PAGE = ROOT / "docs" / "spec.md"
+OPERATORS_PAGE = ROOT / "docs" / "operators.md"
+EXAMPLES = ROOT / "plugins" / "ratchet" / "example_dags"
+
+BEGIN, END = "<!-- made by docs/generate.py from here", "to here -->"
 
 # In the order of a pipeline's steps
 OPERATORS: tuple[type[BaseOperator], ...] = (
@@ -31,10 +43,85 @@ OPERATORS: tuple[type[BaseOperator], ...] = (
     LocalDeployOperator,
     PromoteOperator,
 )
-EXAMPLES = Path(__file__).with_name("example_dags")
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
 
-BEGIN, END = "<!-- made by python -m ratchet.operator_reference from here", "to here -->"
+
+def main() -> None:
+    SCHEMA.write_text(json.dumps(to_schema(), indent=2) + "\n", encoding="utf-8")
+    for page, made_anew in ((SPEC_PAGE, with_tables), (OPERATORS_PAGE, with_reference)):
+        page.write_text(made_anew(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _with_generated(page: str, made: str) -> str:
+    head, _, rest = page.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN} -->\n\n{made}\n\n<!-- {END}{tail}"
+
+
+def to_schema() -> dict[str, Any]:
+    """:return: the JSON schema of a spec file, for editors."""
+    schema = Sections.model_json_schema()
+    _describe(schema, Sections)
+    for name, model in sections().items():
+        _describe(schema["$defs"][model.__name__], model)
+        if not Sections.model_fields[name].is_required():
+            # a section with nothing but comments below it is valid and means its defaults
+            text = schema["properties"][name]["description"]
+            reference = {"$ref": f"#/$defs/{model.__name__}"}
+            schema["properties"][name] = {"anyOf": [reference, {"type": "null"}], "description": text}
+    del schema["$defs"]["Deploy"]["properties"]["endpoint"]["default"]  # the pipeline's name, which is the file's
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A Ratchet pipeline"}
+
+
+def _describe(definition: dict[str, Any], model: type[Section]) -> None:
+    definition.pop("description", None)  # the class's docstring: about the code, not about the file
+    for key, text in _descriptions(model).items():
+        definition["properties"][key]["description"] = text
+
+
+def to_tables() -> str:
+    """:return: one Markdown table per section."""
+    parts = []
+    purposes = _descriptions(Sections)
+    for name, model in sections().items():
+        rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+        properties = model.model_json_schema()["properties"]
+        for key, text in _descriptions(model).items():
+            field = model.model_fields[key]
+            default = (
+                "required" if field.is_required() else f"`{json.dumps(field.default)}`" if field.default != "" else ""
+            )
+            rows.append(f"| `{key}` | {_type(properties[key])} | {default} | {text} |")
+        parts.append(f"### `{name}`\n\n{purposes[name]}\n\n" + "\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def with_tables(page: str) -> str:
+    """:return: docs/spec.md with its tables made anew."""
+    return _with_generated(page, to_tables())
+
+
+def _descriptions(model: type[Section]) -> dict[str, str]:
+    """:return: field to the text beneath it in the source."""
+    [definition] = ast.parse(inspect.getsource(model)).body
+    assert isinstance(definition, ast.ClassDef)
+    texts = {}
+    for field, beneath in zip(definition.body, definition.body[1:], strict=False):
+        match field, beneath:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = " ".join(text.split())
+    return texts
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_type(option) for option in schema["anyOf"])
+    if values := schema.get("enum") or ([schema["const"]] if "const" in schema else []):
+        return ", ".join(f"`{value}`" for value in values)
+    bounds = [
+        f"{word} {schema[bound]:g}" for bound, word in (("minimum", "from"), ("maximum", "to")) if bound in schema
+    ]
+    names = {"string": "text", "integer": "whole number", "object": "keys and values"}
+    return " ".join([names.get(schema["type"], schema["type"]), *bounds])
 
 
 @dataclass(frozen=True)
@@ -111,9 +198,7 @@ def to_example(path: Path) -> str:
 
 
 def with_reference(page: str) -> str:
-    """:return: the page with its generated part made anew."""
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
+    """:return: docs/operators.md with its generated part made anew."""
     made = [
         "## Operators",
         to_overview(),
@@ -121,7 +206,7 @@ def with_reference(page: str) -> str:
         "## By hand",
         *map(to_example, sorted(EXAMPLES.glob("example_*.py"))),
     ]
-    return f"{head}{BEGIN} -->\n\n" + "\n\n".join(made) + f"\n\n<!-- {END}{tail}"
+    return _with_generated(page, "\n\n".join(made))
 
 
 def own_parameters(operator: type[BaseOperator]) -> dict[str, inspect.Parameter]:
@@ -144,10 +229,6 @@ def _one_line(text: str) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def main() -> None:
-    PAGE.write_text(with_reference(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
