@@ -1,6 +1,6 @@
 # Everything a person or a CI system runs. Needs Python 3.11, make, git and a package registry that pip can reach.
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs bad-data install sample test lint lock clean
+.PHONY: help run up down status logs bad-data install sample test lint docs lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3.11
@@ -11,7 +11,7 @@ export RATCHET_HOME SAMPLE_ROWS PIPELINE NOTE SOURCE
 # One interpreter for each environment; .ready appears when an installation is complete
 AIRFLOW_READY := .venv/.ready
 TRAINING_READY := .venv-training/.ready
-RATCHET := PYTHONPATH=plugins:. .venv/bin/python -m ratchet.cli
+RATCHET := .venv/bin/ratchet
 OPTIONS = $(if $(FORCE),--force) $(if $(NOTE),--note "$$NOTE")
 SUBMAKE := $(MAKE) --silent --no-print-directory
 
@@ -24,38 +24,38 @@ help:  ## this list
 	@echo '  AIRFLOW_PORT, MLFLOW_PORT, ENDPOINTS_PORT   RATCHET_HOME (default .ratchet)   PYTEST_ARGS="-k gate -x"'
 
 run:  ## start everything, run a pipeline, show the verdict; the stack stays up
-	@$(SUBMAKE) -j3 $(AIRFLOW_READY) $(TRAINING_READY) $(if $(filter sentiment,$(PIPELINE)),sample)
+	@$(SUBMAKE) -j3 $(RATCHET) $(TRAINING_READY) $(if $(filter sentiment,$(PIPELINE)),sample)
 	@$(RATCHET) validate "$$PIPELINE"
-	@$(RATCHET).stack up
+	@$(RATCHET) up
 	@$(RATCHET) run "$$PIPELINE" $(OPTIONS) $(if $(SOURCE),--source "$$SOURCE"); status=$$?; \
 	  if [ $$status -eq 3 ]; then exit 0; else exit $$status; fi  # held: the pipeline did its work
 
 up: install  ## start the stack: Airflow, MLflow, the endpoint host
-	@$(RATCHET).stack up
+	@$(RATCHET) up
 
 down:  ## stop the stack: no process, no open port
-	@if [ -x .venv/bin/python ]; then $(RATCHET).stack down; else echo 'The stack is down.'; fi
+	@if [ -x $(RATCHET) ]; then $(RATCHET) down; else echo 'The stack is down.'; fi
 
-status: $(AIRFLOW_READY)  ## each program: state, uptime, address
-	@$(RATCHET).stack status
+status: $(RATCHET)  ## each program: state, uptime, address
+	@$(RATCHET) status
 
-logs: $(AIRFLOW_READY)  ## the last lines of all logs, or of PROGRAM=name
-	@$(RATCHET).stack logs $(if $(FOLLOW),--follow) $(PROGRAM)
+logs: $(RATCHET)  ## the last lines of all logs, or of PROGRAM=name
+	@$(RATCHET) logs $(if $(FOLLOW),--follow) $(PROGRAM)
 
 bad-data:  ## retrain the sample on partly shuffled labels: the candidate is held, the endpoint stays
-	@$(SUBMAKE) -j3 $(AIRFLOW_READY) $(TRAINING_READY) sample
-	@$(RATCHET).sample spoil
-	@$(RATCHET).stack up
+	@$(SUBMAKE) -j3 $(RATCHET) $(TRAINING_READY) sample
+	@$(RATCHET) sample spoil
+	@$(RATCHET) up
 	@$(RATCHET) run sentiment $(OPTIONS) --source "$$RATCHET_HOME/sample/bad-data/*.csv"; status=$$?; \
 	  if [ $$status -eq 3 ]; then echo 'Held, as it should be: the endpoint and the champion are what they were.'; \
 	  elif [ $$status -eq 0 ]; then echo 'The gate let shuffled labels through.' >&2; exit 1; \
 	  else exit $$status; fi
 
-sample: $(AIRFLOW_READY)
-	@$(RATCHET).sample fetch
+sample: $(RATCHET)
+	@$(RATCHET) sample fetch
 
 install:  ## both environments, from the pinned requirements
-	@$(SUBMAKE) -j2 $(AIRFLOW_READY) $(TRAINING_READY)
+	@$(SUBMAKE) -j2 $(RATCHET) $(TRAINING_READY)
 
 # An installation that was interrupted has no .ready and starts from nothing; one whose pins changed is brought up to date.
 define install_environment
@@ -69,6 +69,11 @@ endef
 
 $(AIRFLOW_READY): requirements.txt requirements.lock
 	$(call install_environment,.venv,Airflow,requirements.txt,requirements.lock)
+
+# The command, without an installation of the checkout; works from any directory
+$(RATCHET): $(AIRFLOW_READY)
+	@printf '#!/bin/sh\nPYTHONPATH="%s/plugins:%s" exec "%s/.venv/bin/python" -m ratchet.cli "$$@"\n' \
+	  "$(CURDIR)" "$(CURDIR)" "$(CURDIR)" > $@.part && chmod +x $@.part && mv $@.part $@
 
 $(TRAINING_READY): training/requirements.txt training/requirements.lock
 	$(call install_environment,.venv-training,the training environment,training/requirements.txt,training/requirements.lock)
@@ -93,6 +98,9 @@ lint: .venv/.ready-dev  ## ruff and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: $(AIRFLOW_READY)  ## what the pages and the editors' schema take from the code, made anew
+	@PYTHONPATH=plugins:. .venv/bin/python docs/generate.py
 
 lock:  ## resolve both environments anew and write the lock files
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

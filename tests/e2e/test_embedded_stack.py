@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from ratchet.cli.stack.programs import MARK
 from ratchet.cli.stack.settings import Settings
 
@@ -170,7 +171,7 @@ def test_a_spec_that_is_wrong_ends_the_run_with_its_line_before_anything_is_star
         text=True,
         timeout=600,
     )
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "wrong.yaml:4: data.lable" in done.stdout + done.stderr
     assert not (tmp_path / "home").exists()
 

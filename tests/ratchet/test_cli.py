@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ratchet.cli import COMMANDS, main
 from ratchet.cli.specs import all_specs, spec_path, use_stack_settings
 from ratchet.cli.table import table

@@ -7,7 +7,6 @@ from ratchet.hooks.stage import StageFailed
 def spec_in(directory, monkeypatch):
     monkeypatch.setenv("AIRFLOW__RATCHET__STORE", "file:///store")
     monkeypatch.setenv("AIRFLOW__RATCHET__WORK", str(directory / "work"))
-    monkeypatch.setenv("AIRFLOW__RATCHET__TRAINING_PYTHON", "python-of-training")
     spec = directory / "mail.yaml"
     spec.write_text("data: {source: /a.csv, text: b, label: c}\ntrain: {arguments: {seed: 1}}\n")
     return str(spec)
@@ -16,8 +15,8 @@ def spec_in(directory, monkeypatch):
 def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def run_stage(stage, request, *, python, path, work, log, env=None):
-        asked.append((stage, request, python))
+    def run_stage(stage, request, log):
+        asked.append((stage, request))
         log("INFO read 5 rows")
         return {
             "steps": [
@@ -35,13 +34,13 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
         "train     miss     arguments.seed 0 -> 1",
         "evaluate  unknown  runs after train",
     ]
-    [(stage, request, python)] = asked
-    assert (stage, python, request.ingest.source) == ("plan", "python-of-training", "/a.csv")
+    [(stage, request)] = asked
+    assert (stage, request.ingest.source) == ("plan", "/a.csv")
     assert (request.train["arguments"], request.train["store"]) == ({"seed": 1}, "file:///store")
 
 
 def test_a_plan_that_fails_shows_what_the_stage_said(tmp_path, monkeypatch, capsys):
-    def run_stage(stage, request, *, log, **_):
+    def run_stage(stage, request, log):
         log("ERROR no route to host")
         raise StageFailed("plan failed (exit status 1)")
 

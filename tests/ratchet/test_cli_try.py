@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import urlsplit
-
 import pytest
+
 from ratchet.cli import main, try_spec
 from ratchet.hooks.stage import StageFailed
-
 from training.contract import BadInput
 
 RESULT = {
@@ -20,12 +17,10 @@ RESULT = {
 
 class FakeTry:
     def __init__(self, outcome):
-        self.outcome, self.requests, self.scratch = outcome, [], None
+        self.outcome, self.requests = outcome, []
 
-    def __call__(self, stage, request, *, log, **_):
+    def __call__(self, stage, request, log):
         self.requests.append((stage, request))
-        self.scratch = Path(urlsplit(request.ingest.store).path)
-        self.scratch.mkdir(parents=True)
         log("INFO progress: 42%")
         if isinstance(self.outcome, BaseException):
             raise self.outcome
@@ -71,9 +66,14 @@ def test_logs_verdict_metrics_predictions_and_seconds_are_shown(attempt, capsys)
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_the_exit_status_says_how_it_went_and_nothing_is_left_behind(attempt, capsys, outcome, status):
-    found, fake = attempt(outcome)
+def test_the_exit_status_says_how_it_went(attempt, capsys, outcome, status):
+    found, _ = attempt(outcome)
     assert found == status
     if status in (1, 2):
         assert str(outcome) in capsys.readouterr().err
-    assert not fake.scratch.exists()
+
+
+def test_a_base_model_is_kept_where_real_runs_keep_theirs(attempt, tmp_path):
+    _, fake = attempt(RESULT)
+    [(_, request)] = fake.requests
+    assert request.train["work"] == str(tmp_path / "work")

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from ratchet.cli import main, validate
 
+from ratchet.cli import main, validate
 from tests.servers import training_python
 from training.contract import BadInput
 
@@ -25,7 +25,7 @@ def dags(tmp_path, monkeypatch):
 def answer_of_check(monkeypatch, **problems: str) -> list:
     requests = []
 
-    def run_stage(stage, request, **_):
+    def run_stage(stage, request, log):
         requests.append((stage, request))
         return {"problems": {field.replace("__", "."): message for field, message in problems.items()}}
 
@@ -91,7 +91,7 @@ def test_a_training_environment_that_cannot_be_started_is_not_taken_for_valid(da
 
 
 def test_arguments_are_checked_against_the_installed_transformers(dags, capsys, monkeypatch):
-    from ratchet.hooks.stage import run_stage
+    from ratchet.cli.stage import run_stage
 
     monkeypatch.setattr(validate, "run_stage", run_stage)
     monkeypatch.setenv("AIRFLOW__RATCHET__TRAINING_PYTHON", training_python())

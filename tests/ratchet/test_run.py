@@ -1,101 +1,17 @@
-"""Starting and following a run: what is printed and how the command exits, against a fake of Airflow's REST API."""
+"""``ratchet run``: what is printed and how the command exits, against a fake of Airflow's REST API."""
 
 from __future__ import annotations
 
 import io
-import json
 import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from ratchet.cli import retrain, run
-from ratchet.cli.retrain import Airflow, RunError, outcome, start
 
-RUN = "manual__2026-11-21T08:00:00+00:00"
-PASSWORD = "correct horse"
+from ratchet.cli import main, retrain, run
+from ratchet.cli.retrain import Airflow, start
+from tests.ratchet.fake_airflow import PASSWORD, FakeAirflow, served
+
 PROGRESS = "progress: 42% | step 120/285 | epoch 1.26/3 | loss 0.4123 | elapsed 34s | left 47s | 245 samples/s"
-
-PROMOTED = {
-    "ingest": {"why": "miss: first run"},
-    "train": {"why": "miss: first run"},
-    "evaluate": {"why": "miss: first run", "metrics": {"accuracy": 0.9, "log_loss": None}},
-    "gate": {"decision": "promote", "reasons": ["accuracy 0.9000 is at least 0.6000"]},
-    "deploy": {"why": "miss: nothing served", "url": None},
-    "promote": {"why": "miss: champion was nothing", "version": "1", "previous": None, "hit": False},
-}
-
-
-class FakeAirflow:
-    """Remembers what it was asked to change; a run that is started has ended by the next look."""
-
-    def __init__(self):
-        self.known, self.import_errors, self.results = {"sentiment"}, [], dict(PROMOTED)
-        self.states = dict.fromkeys(PROMOTED, "success")
-        self.attempts, self.logs = dict.fromkeys(PROMOTED, 1), {}
-        self.started, self.unpaused = [], []
-        self.tokens, self.token, self.outages = 0, None, 0
-
-    def hold(self, *reasons):
-        self.results = {**PROMOTED, "gate": {"decision": "hold", "reasons": list(reasons)}}
-        self.states.update(deploy="skipped", promote="skipped")
-        for step in ("deploy", "promote"):
-            del self.results[step]
-
-    def fail(self, step, *log, attempts=1):
-        after = list(PROMOTED)[list(PROMOTED).index(step) :]
-        self.states.update(dict.fromkeys(after, "upstream_failed"), **{step: "failed"})
-        self.attempts[step], self.logs[step] = attempts, list(log)
-
-    def answer(self, method, path, body, token):
-        if path == "/auth/token":
-            if body["password"] != PASSWORD:
-                return 401, {"detail": "Invalid credentials"}
-            self.tokens += 1
-            self.token = f"token-{self.tokens}"
-            return 201, {"access_token": self.token}
-        if token != self.token:
-            return 401, {"detail": "Token expired"}
-        if self.outages:
-            self.outages -= 1
-            return 503, {"detail": "starting"}
-        path = path.removeprefix("/api/v2")
-        if path.startswith("/importErrors"):
-            return 200, {"import_errors": self.import_errors}
-        if path.startswith("/dags?"):
-            return 200, {"dags": [{"dag_id": name} for name in self.known]}
-        name = path.split("/")[2].partition("?")[0]
-        if name not in self.known:
-            return 404, {"detail": "not found"}
-        rest = path.partition(f"/dags/{name}")[2]
-        if method == "PATCH":
-            self.unpaused.append(name)
-            return 200, {}
-        if method == "POST":
-            self.started.append((name, body["conf"]))
-            return 200, {"dag_run_id": RUN}
-        if "/xcomEntries/" in rest:
-            step, key = rest.split("/")[4], rest.split("/")[6]
-            if key != "return_value" or step not in self.results:
-                return 404, {"detail": "not found"}
-            return 200, {"value": self.results[step]}
-        if "/logs/" in rest:
-            return 200, {
-                "content": [{"event": line, "level": "info"} for line in self.logs.get(rest.split("/")[4], [])]
-            }
-        if "/taskInstances" in rest:
-            return 200, {
-                "task_instances": [
-                    {"task_id": step, "state": state, "try_number": self.attempts[step], "duration": 12.0}
-                    for step, state in sorted(self.states.items())
-                ]
-            }
-        if "/dagRuns/" in rest:
-            return 200, {"state": "failed" if "failed" in self.states.values() else "success"}
-        return 200, {"dag_id": name}
 
 
 @pytest.fixture
@@ -105,29 +21,8 @@ def fake():
 
 @pytest.fixture
 def url(fake):
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-            status, answer = fake.answer(self.command, self.path, json.loads(body) if body else None, token)
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PATCH = respond
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(fake) as address:
+        yield address
 
 
 @pytest.fixture
@@ -139,8 +34,6 @@ def airflow(url, monkeypatch):
 @pytest.fixture
 def command(url, airflow, monkeypatch):
     """Run ``ratchet run`` against the fake."""
-    from ratchet.cli import main
-
     monkeypatch.setenv("THE_PASSWORD", PASSWORD)
 
     def call(*arguments):
@@ -149,61 +42,6 @@ def command(url, airflow, monkeypatch):
         )
 
     return call
-
-
-def script(url, *arguments, password=PASSWORD):
-    """Run the file alone, as a CI system would: no package, no environment."""
-    environment = {"AIRFLOW_URL": url, "AIRFLOW_USER": "ci", "AIRFLOW_PASSWORD": password, "PATH": os.environ["PATH"]}
-    command = [sys.executable, "-I", "-S", str(Path(retrain.__file__)), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-
-
-def test_a_run_is_unpaused_and_started_with_the_parameters_that_were_given(fake, airflow):
-    start(airflow, "sentiment", {"force": True, "note": "new labels"})
-    assert fake.unpaused == ["sentiment"]
-    assert fake.started == [("sentiment", {"force": True, "note": "new labels"})]
-
-
-def test_a_pipeline_that_airflow_cannot_read_shows_why_and_starts_nothing(fake, airflow):
-    fake.import_errors = [{"filename": "sentiment.py", "stack_trace": "sentiment.yaml:3: gate.minimun: ..."}]
-    with pytest.raises(RunError, match=r"sentiment\.yaml:3"):
-        start(airflow, "sentiment", {})
-    assert fake.started == []
-
-
-def test_another_pipelines_error_does_not_stop_this_one(fake, airflow):
-    fake.import_errors = [{"filename": "sub/other.py", "stack_trace": "broken"}]
-    start(airflow, "sentiment", {})
-    assert fake.started == [("sentiment", {})]
-
-
-def test_an_unknown_pipeline_is_refused_with_the_known_ones(fake, airflow):
-    with pytest.raises(RunError, match=r"'sentimant' after 0 s; nothing was started\. It knows: sentiment"):
-        start(airflow, "sentimant", {}, parse_seconds=0)
-
-
-def test_a_wrong_password_is_said_to_be_wrong(url):
-    with pytest.raises(RunError, match="did not accept the user or the password"):
-        Airflow(url, "operator", "wrong").get("/importErrors")
-
-
-def test_a_token_that_ran_out_is_renewed(fake, airflow):
-    airflow.get("/importErrors?limit=1")
-    fake.token = "another"
-    assert airflow.get("/importErrors?limit=1") == {"import_errors": []}
-
-
-def test_an_api_that_restarts_is_waited_for(fake, airflow):
-    fake.outages = 3
-    assert airflow.get("/importErrors?limit=1") == {"import_errors": []}
-
-
-def test_a_start_that_may_have_been_carried_out_is_not_sent_twice(fake, airflow):
-    airflow.get("/importErrors?limit=1")
-    fake.outages = 1
-    with pytest.raises(RunError, match="503"):
-        airflow.post("/dags/sentiment/dagRuns", {"conf": {}})
-    assert fake.started == []
 
 
 def test_promoted_exits_0_and_says_what_is_champion(fake, command, capsys):
@@ -247,19 +85,7 @@ def test_a_failed_step_exits_1_with_its_name_the_cause_and_its_last_lines(fake, 
     assert "    bye" in told
 
 
-def test_an_end_without_a_verdict_is_a_failure(fake, airflow):
-    fake.results.pop("gate")
-    assert outcome(start(airflow, "sentiment", {})).word == "failed"
-
-
-def test_a_verdict_that_nobody_knows_is_a_failure(fake, airflow):
-    fake.results["gate"] = {"decision": "maybe"}
-    assert outcome(start(airflow, "sentiment", {})).exit_status == 1
-
-
 def test_wrong_usage_exits_2(url, capsys, monkeypatch):
-    from ratchet.cli import main
-
     monkeypatch.delenv("NOT_SET", raising=False)
     with pytest.raises(SystemExit) as raised:
         main(["run", "sentiment", "--url", url, "--user", "me", "--password-env", "NOT_SET"])
@@ -291,20 +117,47 @@ def test_a_break_stops_following_and_not_the_run(command, capsys, monkeypatch):
     assert "the run goes on" in capsys.readouterr().out
 
 
-def test_the_script_for_ci_exits_by_the_verdict(fake, url):
-    done = script(url, "sentiment", "--note", "abc123")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert fake.started == [("sentiment", {"note": "abc123"})]
-    assert "sentiment: promoted" in done.stdout
-    fake.hold("not good enough")
-    held = script(url, "sentiment")
-    assert held.returncode == 3
-    assert "- not good enough" in held.stdout
-    fake.fail("deploy", "the host is down")
-    assert script(url, "sentiment").returncode == 1
+def test_a_relative_source_is_the_callers(fake, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command("--source", "data/*.csv")
+    command("--source", "s3://acme/tickets/*.csv")
+    sources = [parameters["source"] for _, parameters in fake.started]
+    assert sources == [str(tmp_path / "data" / "*.csv"), "s3://acme/tickets/*.csv"]
 
 
-def test_the_script_for_ci_names_what_it_lacks(url):
-    done = script("", "sentiment", password="")
-    assert done.returncode == 2
-    assert "AIRFLOW_URL, AIRFLOW_PASSWORD" in done.stderr
+def test_a_run_that_never_ends_is_not_followed_for_ever(fake, command, capsys, monkeypatch):
+    monkeypatch.setattr(run, "ENDED", ())
+    assert command("--timeout-minutes", "0") == 1
+    assert "has not ended in 0 minutes and goes on: http" in capsys.readouterr().err
+
+
+@pytest.fixture
+def embedded(tmp_path, url, monkeypatch):
+    """The embedded stack's Airflow is the fake, and its DAGs folder holds one spec without a stub."""
+    monkeypatch.setattr(
+        os, "environ", {**os.environ, "RATCHET_DAGS": str(tmp_path), "RATCHET_HOME": str(tmp_path / "home")}
+    )
+    (tmp_path / "sentiment.yaml").write_text("data: {source: a.csv, text: b, label: c}\n")
+    monkeypatch.setattr(run, "_embedded_airflow", lambda: Airflow(url, "operator", PASSWORD))
+    monkeypatch.setattr(run, "_endpoint_url", lambda ended, spec: None)
+    return tmp_path
+
+
+def test_a_pipeline_that_is_new_gets_its_stub(fake, airflow, embedded):
+    assert main(["run", "sentiment"]) == 0
+    assert (embedded / "sentiment.py").exists()
+
+
+def test_a_spec_that_is_not_valid_starts_nothing(fake, embedded, capsys):
+    (embedded / "sentiment.yaml").write_text("data: {source: a.csv, text: b, lable: c}\n")
+    assert main(["run", "sentiment"]) == 2
+    assert f"{embedded / 'sentiment.yaml'}:1: data.lable" in capsys.readouterr().err
+    assert fake.tokens == 0
+
+
+def test_without_an_embedded_stack_an_airflow_must_be_named(capsys, monkeypatch):
+    monkeypatch.setattr(run, "has_stack", lambda: False)
+    with pytest.raises(SystemExit) as raised:
+        main(["run", "sentiment"])
+    assert raised.value.code == 2
+    assert "no embedded stack is installed here: name an Airflow with --url" in capsys.readouterr().err

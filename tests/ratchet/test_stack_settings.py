@@ -7,6 +7,7 @@ import socket
 import stat
 
 import pytest
+
 from ratchet.cli.stack.settings import SOCKET_PATH_BYTES, USUAL_PORTS, Settings, StackError
 
 

@@ -108,6 +108,7 @@ def test_the_wheel_holds_what_running_needs_and_nothing_else(wheel):
         "training/requirements.lock",
     } <= names
     assert "training/requirements-dev.txt" not in names
+    assert not [name for name in names if name.startswith(("ratchet/cli/stack", "ratchet/cli/sample"))]
 
 
 def test_no_machine_learning_comes_with_it(installed):

@@ -7,15 +7,21 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ratchet.cli.home import has_stack
 from ratchet.document import SpecError
 from training.contract import EXIT_BAD_INPUT, BadInput
 
 # subcommand -> module with ``add_parser(subparsers)``, imported only for the subcommand that was asked for, or for help
+IN_A_CHECKOUT = {
+    **dict.fromkeys(("up", "down", "status", "logs"), "ratchet.cli.stack.commands"),
+    "sample": "ratchet.cli.sample",
+}
 COMMANDS = {
     "run": "ratchet.cli.run",
     "validate": "ratchet.cli.validate",
     "plan": "ratchet.cli.plan",
     "try": "ratchet.cli.try_spec",
+    **(IN_A_CHECKOUT if has_stack() else {}),
 }
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -26,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="ratchet", description="Retrain, gate and deploy Hugging Face models.")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in [COMMANDS[name] for name in arguments[:1] if name in COMMANDS] or COMMANDS.values():
+    asked = [COMMANDS[name] for name in arguments[:1] if name in COMMANDS]
+    for module in asked or dict.fromkeys(COMMANDS.values()):
         importlib.import_module(module).add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:

@@ -7,8 +7,9 @@ import sys
 
 from ratchet import settings
 from ratchet.cli.specs import load
+from ratchet.cli.stage import run_stage
 from ratchet.cli.table import table
-from ratchet.hooks.stage import StageFailed, run_stage
+from ratchet.hooks.stage import StageFailed
 from training.contract import PlanRequest
 
 
@@ -24,22 +25,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def plan(options: argparse.Namespace) -> int:
     spec = load(options.spec)
-    store, work = settings.store_uri(), settings.work_directory()
+    store = settings.store_uri()
     request = PlanRequest(
         ingest=spec.ingest_request(store),
-        train=spec.train_request(store, str(work)),
-        evaluate={"pipeline": spec.name, "store": store},
+        train=spec.train_request(store, str(settings.work_directory())),
     )
     lines: list[str] = []
     try:
-        result = run_stage(
-            "plan",
-            request,
-            python=settings.training_python(),
-            path=settings.training_path(),
-            work=work,
-            log=lines.append,
-        )
+        result = run_stage("plan", request, lines.append)
     except StageFailed as error:
         print(*lines, error, sep="\n", file=sys.stderr)
         return 1

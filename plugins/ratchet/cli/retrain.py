@@ -2,6 +2,8 @@
 """
 Start a retraining run through Airflow's REST API, wait for it, and exit by its verdict.
 
+A pipeline that is paused is unpaused, so that its schedule runs from then on.
+
 One file, standard library alone: copy it into any CI system.
 
     export AIRFLOW_URL=https://airflow.example AIRFLOW_USER=ci AIRFLOW_PASSWORD=...
@@ -14,14 +16,16 @@ answer; 2 wrong usage. ``ratchet run`` is this with live progress.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
@@ -45,6 +49,10 @@ class Refused(RunError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Unanswered(RunError):
+    """A request that starts something was sent, and nobody said whether it was carried out."""
 
 
 class Airflow:
@@ -78,22 +86,31 @@ class Airflow:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         deadline = time.monotonic() + AWAY_SECONDS
+        renewed = False
         while True:
+            signed_in = bool(self._token)
             try:
-                if not self._token:
+                if not signed_in:
                     self._token = self._send("POST", "/auth/token", self._login)["access_token"]
+                    signed_in = True
                 return self._send(method, path, body)
             except Refused as error:
-                if error.status == 401 and self._token:
-                    self._token = ""  # it ran out; signing in again says whether that was the reason
+                if error.status == 401 and signed_in and not renewed:
+                    self._token, renewed = "", True  # it ran out, perhaps; signing in again tells
                     continue
-                # A POST that was answered with an error may have been carried out: it is not sent again
-                if error.status < 500 or method == "POST" or time.monotonic() > deadline:
+                if error.status < 500:
                     raise
-            except OSError as error:
+                if method == "POST" and signed_in:  # it may have been carried out all the same: never sent twice
+                    raise Unanswered(str(error)) from error
+                if time.monotonic() > deadline:
+                    raise
+            except (OSError, http.client.HTTPException) as error:
+                message = f"Airflow at {self.url} does not answer ({error}). Is it up?"
                 refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
-                if (method == "POST" and not refused) or time.monotonic() > deadline:
-                    raise RunError(f"Airflow at {self.url} does not answer ({error}). Is it up?") from error
+                if method == "POST" and signed_in and not refused:
+                    raise Unanswered(message) from error
+                if time.monotonic() > deadline:
+                    raise RunError(message) from error
             time.sleep(1)
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -107,8 +124,9 @@ class Airflow:
                 return json.loads(response.read())
         except urllib.error.HTTPError as error:
             told = error.read().decode(errors="replace")[:500]
-            if path == "/auth/token":
-                raise Refused(f"Airflow at {self.url} did not accept the user or the password: {told}", 403) from error
+            if path == "/auth/token" and error.code in (401, 403):
+                message = f"Airflow at {self.url} did not accept the user or the password: {told}"
+                raise Refused(message, error.code) from error
             raise Refused(f"Airflow answered {error.code} to {method} {path}: {told}", error.code) from error
 
 
@@ -165,34 +183,72 @@ class Run:
         return list(_lines((answer or {}).get("content", [])))
 
 
-def start(airflow: Airflow, pipeline: str, parameters: dict[str, Any], parse_seconds: float = PARSE_SECONDS) -> Run:
+def start(
+    airflow: Airflow,
+    pipeline: str,
+    parameters: dict[str, Any],
+    parse_seconds: float = PARSE_SECONDS,
+    tell: Callable[[str], None] = print,
+) -> Run:
     """
-    Start a run of ``pipeline``, once Airflow knows it.
+    Start a run of ``pipeline``, once Airflow knows it; a pipeline that is paused is unpaused and stays so.
 
-    :raises RunError: Airflow does not know the pipeline, or cannot read its file; nothing was started.
+    :param tell: called with what the user should know beside the run: that the schedule runs from now on, and which
+        run this one waits for.
+    :raises RunError: Airflow does not know the pipeline, or cannot read its file, and nothing was started; or it did
+        not say whether it started the run, which the message then says.
     """
-    _wait_until_parsed(airflow, pipeline, parse_seconds)
-    airflow.patch(f"/dags/{quote(pipeline)}?update_mask=is_paused", {"is_paused": False})
-    run = airflow.post(f"/dags/{quote(pipeline)}/dagRuns", {"logical_date": None, "conf": parameters})
+    address = f"/dags/{quote(pipeline)}"
+    dag = _wait_until_parsed(airflow, pipeline, parse_seconds)
+    if dag["is_paused"]:
+        airflow.patch(f"{address}?update_mask=is_paused", {"is_paused": False})
+        tell(f"Unpaused {pipeline}: from now on its schedule starts runs too. Pause it again at {airflow.url}{address}")
+    active = airflow.get(f"{address}/dagRuns?state=running&state=queued&order_by=run_after&limit=100")["dag_runs"]
+    try:
+        run = airflow.post(f"{address}/dagRuns", {"logical_date": None, "conf": parameters})
+    except Unanswered as error:
+        raise RunError(
+            f"{error}\nA run may have been started: look at {airflow.url}{address}/runs before you start another."
+        ) from error
+    if active:
+        first = Run(airflow, pipeline, active[0]["dag_run_id"])
+        others = f" and {len(active) - 1} more" if len(active) > 1 else ""
+        tell(f"One run of {pipeline} goes at a time; this one waits for {first.url}{others}")
     return Run(airflow, pipeline, run["dag_run_id"])
 
 
-def _wait_until_parsed(airflow: Airflow, pipeline: str, seconds: float) -> None:
+def _wait_until_parsed(airflow: Airflow, pipeline: str, seconds: float) -> dict[str, Any]:
+    """:return: what Airflow knows of the pipeline, read since this call began if it could not be read before."""
+    began = datetime.now(timezone.utc)  # noqa: UP017 -- this file runs on the Python that a CI system has
     deadline = time.monotonic() + seconds
     while True:
-        for error in airflow.get("/importErrors?limit=100")["import_errors"]:
-            if PurePath(error["filename"]).name == f"{pipeline}.py":
-                raise RunError(
-                    f"Airflow cannot read the pipeline {pipeline!r}; nothing was started.\n{error['stack_trace']}"
-                )
-        if airflow.find(f"/dags/{quote(pipeline)}") is not None:
-            return
-        if time.monotonic() > deadline:
-            known = ", ".join(sorted(dag["dag_id"] for dag in airflow.get("/dags?limit=100")["dags"])) or "none"
+        error = _import_error(airflow, pipeline)
+        late = time.monotonic() > deadline
+        # An error from before may be mended already: Airflow keeps it until it reads the file again
+        if error is not None and (late or _time(error["timestamp"]) >= began):
             raise RunError(
-                f"Airflow knows no pipeline {pipeline!r} after {seconds:.0f} s; nothing was started. It knows: {known}."
+                f"Airflow cannot read the pipeline {pipeline!r}; nothing was started.\n{error['stack_trace']}"
             )
+        if error is None:
+            dag: dict[str, Any] | None = airflow.find(f"/dags/{quote(pipeline)}")
+            if dag is not None:
+                return dag
+            if late:
+                known = ", ".join(sorted(dag["dag_id"] for dag in airflow.get("/dags?limit=100")["dags"])) or "none"
+                raise RunError(
+                    f"Airflow knows no pipeline {pipeline!r} after {seconds:.0f} s; nothing was started. "
+                    f"It knows: {known}."
+                )
         time.sleep(0.5)
+
+
+def _import_error(airflow: Airflow, pipeline: str) -> dict[str, Any] | None:
+    errors = airflow.get("/importErrors?limit=100")["import_errors"]
+    return next((error for error in errors if PurePath(error["filename"]).name == f"{pipeline}.py"), None)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # which Python before 3.11 does not read
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
 
+from ratchet.cli import EXIT_INTERRUPTED
+from ratchet.cli.home import has_stack
 from ratchet.cli.retrain import (
     ENDED,
     EXIT_FAILED,
@@ -27,13 +29,11 @@ from ratchet.cli.retrain import (
     start,
 )
 from ratchet.cli.specs import load, spec_path
-from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.spec import PipelineSpec
 from ratchet.stub import write_stub
 
 POLL_SECONDS = 0.5
 PLAIN_SECONDS = 10.0  # between two lines of progress where lines cannot be written over
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PROGRESS = re.compile(r"progress: (?P<percent>\d+)% .*\| loss (?P<loss>\S+) \| elapsed \S+ \| left (?P<left>\S+)")
 
 
@@ -47,11 +47,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("pipeline", metavar="NAME", help="the pipeline: dags/NAME.yaml")
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
     parser.add_argument("--note", help="why this run; shown on the run")
-    parser.add_argument("--source", help="read this instead of the spec's data.source, in this run only")
-    parser.add_argument("--url", help="an Airflow elsewhere; default: the embedded stack")
+    parser.add_argument("--source", type=_source, help="read this instead of the spec's data.source, in this run only")
+    parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop following, with status 1")
+    default = "default: the embedded stack" if has_stack() else "needed: no embedded stack is installed here"
+    parser.add_argument("--url", help=f"an Airflow elsewhere; {default}")
     parser.add_argument("--user", help="with --url: who starts the run")
     parser.add_argument("--password-env", metavar="VARIABLE", help="with --url: variable that holds the password")
     parser.set_defaults(execute=run)
+
+
+def _source(text: str) -> str:
+    """:return: a relative path as the caller's directory has it; Airflow runs in another."""
+    return text if "://" in text else str(Path(text).expanduser().absolute())
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,15 +67,17 @@ def run(options: argparse.Namespace) -> int:
         if options.url:
             airflow, spec = _airflow_elsewhere(options), None
         else:
-            airflow, spec = _embedded_airflow(), _checked_spec(options.pipeline)
+            _refuse_without_stack()
+            spec = _checked_spec(options.pipeline)
+            airflow = _embedded_airflow()
         started = start(airflow, options.pipeline, parameters_from(options))
-    except (RunError, StackError) as error:
+    except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     print(f"Started {started.url}")
     display = Display(sys.stdout)
     try:
-        follow(started, display)
+        follow(started, display, options.timeout_minutes * 60)
         ended = outcome(started)
     except RunError as error:
         display.close()
@@ -111,8 +120,12 @@ class Display:
             self._shown = 0
 
 
-def follow(followed: Run, display: Display) -> None:
-    """Show each step as it goes, until the run has ended."""
+def follow(followed: Run, display: Display, seconds: float) -> None:
+    """
+    Show each step as it goes, until the run has ended.
+
+    :raises RunError: it has not ended in ``seconds``; it goes on.
+    """
     began: dict[tuple[str, int], float] = {}
     told: dict[str, tuple[str | None, int]] = {}
     began_waiting, waited = time.monotonic(), False
@@ -134,6 +147,8 @@ def follow(followed: Run, display: Display) -> None:
         if state == "queued" and not waited and time.monotonic() - began_waiting > PLAIN_SECONDS:
             waited = True
             display.line("queued    it waits for a free worker, or for another run of this pipeline to end")
+        if time.monotonic() - began_waiting > seconds:
+            raise RunError(f"The run has not ended in {seconds / 60:g} minutes and goes on: {followed.url}")
         time.sleep(POLL_SECONDS)
 
 
@@ -209,6 +224,8 @@ def _endpoint_url(ended: Outcome, spec: PipelineSpec | None) -> str | None:
     deployed = ended.results.get("deploy", {}).get("url")
     if deployed or spec is None:
         return deployed
+    from ratchet.cli.stack.settings import Settings
+
     settings = Settings.from_environment()
     token = settings.secrets["endpoint_token"]
     answer = _ask(f"{settings.url('endpoints')}/endpoints/{spec.deploy.endpoint}", token=token)
@@ -250,9 +267,21 @@ def _checked_spec(pipeline: str) -> PipelineSpec:
     return spec
 
 
+def _refuse_without_stack() -> None:
+    if not has_stack():
+        print("ratchet run: no embedded stack is installed here: name an Airflow with --url.", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+
 def _embedded_airflow() -> Airflow:
+    """:raises RunError: the stack was never started."""
+    from ratchet.cli.stack.settings import Settings, StackError
+
     settings = Settings.from_environment()
-    return Airflow(settings.url("airflow"), "operator", settings.passwords["operator"])
+    try:
+        return Airflow(settings.url("airflow"), "operator", settings.passwords["operator"])
+    except StackError as error:
+        raise RunError(str(error)) from error
 
 
 def _airflow_elsewhere(options: argparse.Namespace) -> Airflow:

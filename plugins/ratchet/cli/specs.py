@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ratchet.cli.home import CHECKOUT
-from ratchet.cli.stack.settings import Settings
+from ratchet.cli.home import CHECKOUT, has_stack
 from ratchet.spec import PipelineSpec, load_spec
 
 SUFFIX = ".yaml"
@@ -18,6 +17,10 @@ def use_stack_settings() -> None:
 
     What the environment says goes first. Installed as a package there is no such stack, and Airflow's settings hold.
     """
+    if not has_stack():
+        return
+    from ratchet.cli.stack.settings import Settings
+
     stack = Settings.from_environment()
     if stack.training_python.exists():
         os.environ.setdefault("RATCHET_HOME", str(stack.home))

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 from ratchet import settings
+from ratchet.cli.retrain import EXIT_DONE, EXIT_FAILED, EXIT_HELD
 from ratchet.cli.specs import load
+from ratchet.cli.stage import run_stage
 from ratchet.cli.table import table
-from ratchet.hooks.stage import StageFailed, run_stage
+from ratchet.hooks.stage import StageFailed
 from training.contract import TryRequest
-
-EXIT_FAILURE = 1
-EXIT_HELD = 3
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,7 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "try",
         help="go the whole way on a few rows, without Airflow",
         description="Take a snapshot, train, evaluate, judge, package and predict in one process, in a place that is "
-        "removed afterwards. Exit status: 0 promote, 3 hold, 2 a spec or data to correct, 1 anything else.",
+        "removed afterwards; a base model from the Hub is kept for the next time. Exit status: 0 promote, 3 hold, 2 a "
+        "spec or data to correct, 1 anything else.",
     )
     parser.add_argument("spec", metavar="SPEC", help="path or pipeline name")
     parser.add_argument(
@@ -42,24 +40,19 @@ def _positive(text: str) -> int:
 
 def try_spec(options: argparse.Namespace) -> int:
     spec = load(options.spec)
-    with tempfile.TemporaryDirectory(prefix="ratchet-try-") as scratch:
-        store, work = (Path(scratch) / "store").as_uri(), str(Path(scratch) / "work")
-        request = TryRequest(
-            ingest=spec.ingest_request(store, max_rows=options.rows),
-            train=spec.train_request(store, work),
-            rules=spec.gate_rules(),
-        )
-        try:
-            # the request of a try that failed is kept outside the scratch place, to be repeated by hand
-            kept = settings.work_directory()
-            result = run_stage(
-                "try", request, python=settings.training_python(), path=settings.training_path(), work=kept, log=_show
-            )
-        except StageFailed as error:
-            print(error, file=sys.stderr)
-            return EXIT_FAILURE
+    store = settings.store_uri()  # the stage puts one of its own in its place; the work directory keeps base models
+    request = TryRequest(
+        ingest=spec.ingest_request(store, max_rows=options.rows),
+        train=spec.train_request(store, str(settings.work_directory())),
+        rules=spec.gate_rules(),
+    )
+    try:
+        result = run_stage("try", request, _show)
+    except StageFailed as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
     print(_report(result))
-    return 0 if result["decision"] == "promote" else EXIT_HELD
+    return EXIT_DONE if result["decision"] == "promote" else EXIT_HELD
 
 
 def _show(line: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ratchet import settings
 from ratchet.cli.specs import all_specs, spec_path, specs_directory, use_stack_settings
+from ratchet.cli.stage import run_stage
 from ratchet.document import Problem, SpecError, read_document
-from ratchet.hooks.stage import StageFailed, run_stage
+from ratchet.hooks.stage import StageFailed
 from ratchet.spec import PipelineSpec, load_spec
 from ratchet.stub import write_stub
 from training.contract import EXIT_BAD_INPUT, BadInput, CheckRequest
@@ -55,14 +55,8 @@ def check_training(spec: PipelineSpec, path: Path) -> None:
         return  # the defaults need no environment that takes seconds to start
     lines: list[str] = []
     try:
-        result = run_stage(
-            "check",
-            CheckRequest(arguments=spec.train.arguments, trainer=spec.train.trainer),
-            python=settings.training_python(),
-            path=settings.training_path(),
-            work=settings.work_directory(),
-            log=lines.append,
-        )
+        request = CheckRequest(arguments=spec.train.arguments, trainer=spec.train.trainer)
+        result = run_stage("check", request, lines.append)
     except StageFailed as error:
         raise StageFailed("\n".join([f"{path}: train could not be checked. {error}", *lines[-10:]])) from error
     document = read_document(path)

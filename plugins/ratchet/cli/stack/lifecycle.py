@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
 
 START_SECONDS = 300  # from the first process to the last answer: 16 s on 2 idle cores, 93 s on 2 busy ones (measured)
+LOCK_SECONDS = 2 * START_SECONDS  # a start that fails at its deadline has processes to end as well
+KEPT_DAYS = 14  # a stage that failed can be repeated by hand for so long (assumed)
 LOG_LINES_SHOWN = 15
 
 # Never through a proxy: everything is on this machine
@@ -46,6 +49,7 @@ def up(settings: Settings, tell: Callable[[str], None] = print) -> None:
                 return
         if running:
             tell("The stack runs, but not as asked or not in full: starting it again.")
+        drop_old_requests(settings)
         supervisor.stop()  # also ends what a killed supervisord left behind, and what holds our ports
         settings.choose_ports(os.environ)
         wanted = programs(settings)
@@ -85,11 +89,30 @@ def status(settings: Settings) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+def drop_old_requests(settings: Settings) -> None:
+    """Remove what stages that failed long ago left in the work directory to be repeated by hand."""
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for directory in (settings.home / "work" / "requests").glob("*"):
+        if directory.stat().st_mtime < oldest:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _locked(settings: Settings) -> Iterator[None]:
     """Let one ``up`` or ``down`` at a time change the stack; another waits for it."""
+    deadline = time.monotonic() + LOCK_SECONDS
     with (settings.run / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StackError(
+                        f"Another up or down has held {lock.name} for {LOCK_SECONDS} s; nothing was changed. "
+                        "End it, then try again."
+                    ) from None
+            time.sleep(0.1)
         yield
 
 
@@ -121,13 +144,20 @@ def _migrate(settings: Settings) -> None:
     release = version("apache-airflow-core")
     if database.exists() and mark.exists() and mark.read_text() == release:
         return
-    done = subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"],
-        env={**base_environment(settings, os.environ), **airflow_environment(settings)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"],
+            env={**base_environment(settings, os.environ), **airflow_environment(settings)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackError(
+            f"Airflow's database {database} was not migrated within {START_SECONDS} s; the stack was stopped. "
+            "Try again when the machine is less busy."
+        ) from error
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-LOG_LINES_SHOWN:])
         raise StackError(f"Airflow's database {database} could not be migrated; the stack was stopped.\n{said}")

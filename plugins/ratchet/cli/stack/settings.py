@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ratchet.cli import atomic
 from ratchet.cli.home import CHECKOUT, ratchet_home
 
 ROLES = {  # users of the Airflow UI, from the one who may do everything to the one who may look
@@ -166,9 +167,5 @@ def _kept(file: Path, make: Mapping[str, object]) -> dict[str, str]:
 
 
 def write_private(file: Path, content: object) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(content if isinstance(content, str) else json.dumps(content, indent=2) + "\n")
-    partial.replace(file)
+    text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
+    atomic.write_text(file, text, mode=0o600)

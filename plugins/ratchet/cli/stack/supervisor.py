@@ -22,6 +22,7 @@ from ratchet.cli.stack.programs import MARK, Program, base_environment
 from ratchet.cli.stack.settings import Settings, StackError, write_private
 
 STOP_SECONDS = 12  # from SIGTERM to SIGKILL: Airflow gives a task 5 s to run on_kill, a stage 3 s within that
+LAUNCH_SECONDS = 60  # supervisord is in the background within a second or two on busy cores (assumed)
 LOG_BYTES = "10MB"
 LAUNCH = Path(__file__).with_name("launch.py")
 
@@ -105,14 +106,19 @@ class Supervisor:
         """Start supervisord with the programs that need no database, and return when it answers."""
         write_private(self.programs_file, _program_file(programs))
         write_private(self.configuration_file, self.configuration(programs))
-        done = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration_file)],
-            env=base_environment(self.settings, os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration_file)],
+                env=base_environment(self.settings, os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=LAUNCH_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            log = self.settings.logs / "supervisord.log"
+            raise StackError(f"supervisord did not start within {LAUNCH_SECONDS} s. Read {log}.") from error
         if done.returncode:
             raise StackError(f"supervisord did not start; nothing runs.\n{done.stdout.strip()}")
         deadline = time.monotonic() + 10

@@ -1,40 +1,49 @@
-"""``python -m ratchet.cli.stack up | down | status | logs``"""
+"""``ratchet up``, ``down``, ``status`` and ``logs``: the embedded stack."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 
 from ratchet.cli.stack import lifecycle
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
+from ratchet.cli.table import table
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ratchet.cli.stack", description="Run the embedded stack.")
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("up", help="start what does not run, and wait until everything answers")
-    actions.add_parser("down", help="end every process of the stack")
-    actions.add_parser("status", help="show each program")
-    logs = actions.add_parser("logs", help="show the end of the logs")
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    def add(name: str, text: str, action: Callable[..., int]) -> argparse.ArgumentParser:
+        parser = subparsers.add_parser(name, help=text, description=f"The embedded stack: {text}.")
+        parser.set_defaults(execute=_execute, action=action)
+        return parser
+
+    add("up", "start what does not run, and wait until everything answers", up)
+    add("down", "end every process of the stack", down)
+    add("status", "show each program", show_status)
+    logs = add("logs", "show the end of the logs", show_logs)
     logs.add_argument("program", nargs="?", help="one program alone")
     logs.add_argument("--follow", action="store_true", help="go on as lines come")
-    options = parser.parse_args(arguments)
-    settings = Settings.from_environment()
+
+
+def _execute(options: argparse.Namespace) -> int:
+    own = {name: value for name, value in vars(options).items() if name not in ("execute", "action")}
     try:
-        if options.action == "up":
-            lifecycle.up(settings)
-            print(sign_in(settings))
-        elif options.action == "down":
-            lifecycle.down(settings)
-        elif options.action == "status":
-            return show_status(settings)
-        else:
-            show_logs(settings, options.program, follow=options.follow)
+        return options.action(Settings.from_environment(), **own)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def up(settings: Settings) -> int:
+    lifecycle.up(settings)
+    print(sign_in(settings))
+    return 0
+
+
+def down(settings: Settings) -> int:
+    lifecycle.down(settings)
     return 0
 
 
@@ -54,14 +63,11 @@ def show_status(settings: Settings) -> int:
     if not rows:
         print("The stack is down. Start it with: make up")
         return 0
-    table = [("program", "state", "uptime", "pid", "address"), *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(table([("program", "state", "uptime", "pid", "address"), *rows]))
     return int(any(row[1] not in ("running", "starting") for row in rows))
 
 
-def show_logs(settings: Settings, program: str | None, *, follow: bool) -> None:
+def show_logs(settings: Settings, program: str | None, follow: bool) -> int:
     """Print the last lines of one log or of all."""
     supervisor = Supervisor(settings)
     files = [supervisor.log_file(program)] if program else sorted(settings.logs.glob("*.log"))
@@ -70,7 +76,3 @@ def show_logs(settings: Settings, program: str | None, *, follow: bool) -> None:
         raise StackError(f"No log of {program or 'any program'} in {settings.logs}. There is: {known}.")
     sys.stdout.flush()
     os.execvp("tail", ["tail", "-n", "40", *(["-F"] if follow else []), *map(str, files)])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Starting a run through Airflow's REST API and knowing how it ended, in the package and as a file of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ratchet.cli import retrain
+from ratchet.cli.retrain import Airflow, RunError, outcome, start
+from tests.ratchet.fake_airflow import PASSWORD, RUN, FakeAirflow, served
+
+
+@pytest.fixture
+def fake():
+    return FakeAirflow()
+
+
+@pytest.fixture
+def url(fake):
+    with served(fake) as address:
+        yield address
+
+
+@pytest.fixture
+def airflow(url, monkeypatch):
+    monkeypatch.setattr(retrain.time, "sleep", lambda seconds: None)
+    return Airflow(url, "operator", PASSWORD)
+
+
+def broken(minutes):
+    """:return: an import error of the pipeline, so long after now."""
+    return {
+        "filename": "sentiment.py",
+        "stack_trace": "sentiment.yaml:3: gate.minimun: ...",
+        "timestamp": (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z"),
+    }
+
+
+def script(url, *arguments, password=PASSWORD):
+    """Run the file alone, as a CI system would: no package, no environment."""
+    environment = {"AIRFLOW_URL": url, "AIRFLOW_USER": "ci", "AIRFLOW_PASSWORD": password, "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-I", "-S", str(Path(retrain.__file__)), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_a_run_is_unpaused_and_started_with_the_parameters_that_were_given(fake, airflow):
+    start(airflow, "sentiment", {"force": True, "note": "new labels"})
+    assert fake.unpaused == ["sentiment"]
+    assert fake.started == [("sentiment", {"force": True, "note": "new labels"})]
+
+
+def test_a_pipeline_that_airflow_cannot_read_shows_why_and_starts_nothing(fake, airflow):
+    fake.import_errors = [broken(minutes=1)]
+    with pytest.raises(RunError, match=r"sentiment\.yaml:3"):
+        start(airflow, "sentiment", {})
+    assert fake.started == []
+
+
+def test_another_pipelines_error_does_not_stop_this_one(fake, airflow):
+    fake.import_errors = [{"filename": "sub/other.py", "stack_trace": "broken"}]
+    start(airflow, "sentiment", {})
+    assert fake.started == [("sentiment", {})]
+
+
+def test_an_unknown_pipeline_is_refused_with_the_known_ones(fake, airflow):
+    with pytest.raises(RunError, match=r"'sentimant' after 0 s; nothing was started\. It knows: sentiment"):
+        start(airflow, "sentimant", {}, parse_seconds=0)
+
+
+def test_a_wrong_password_is_said_to_be_wrong(url):
+    with pytest.raises(RunError, match="did not accept the user or the password"):
+        Airflow(url, "operator", "wrong").get("/importErrors")
+
+
+def test_a_token_that_ran_out_is_renewed(fake, airflow):
+    airflow.get("/importErrors?limit=1")
+    fake.token = "another"
+    assert airflow.get("/importErrors?limit=1") == {"import_errors": []}
+
+
+def test_an_api_that_restarts_is_waited_for_at_sign_in_as_well(fake, airflow):
+    fake.outages = 3
+    assert airflow.get("/importErrors?limit=1") == {"import_errors": []}
+    fake.outages = 3
+    assert airflow.get("/importErrors?limit=1") == {"import_errors": []}
+
+
+def test_a_start_waits_for_a_sign_in_that_does_not_answer_yet(fake, airflow):
+    fake.outages = 3
+    assert airflow.post("/dags/sentiment/dagRuns", {"conf": {}})["dag_run_id"] == RUN
+
+
+def test_a_start_that_may_have_been_carried_out_is_not_sent_twice(fake, airflow):
+    airflow.get("/importErrors?limit=1")
+    fake.outages = 1
+    with pytest.raises(RunError, match="503"):
+        airflow.post("/dags/sentiment/dagRuns", {"conf": {}})
+    assert fake.started == []
+
+
+def test_an_end_without_a_verdict_is_a_failure(fake, airflow):
+    fake.results.pop("gate")
+    assert outcome(start(airflow, "sentiment", {})).word == "failed"
+
+
+def test_a_verdict_that_nobody_knows_is_a_failure(fake, airflow):
+    fake.results["gate"] = {"decision": "maybe"}
+    assert outcome(start(airflow, "sentiment", {})).exit_status == 1
+
+
+def test_the_script_for_ci_exits_by_the_verdict(fake, url):
+    done = script(url, "sentiment", "--note", "abc123")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert fake.started == [("sentiment", {"note": "abc123"})]
+    assert "sentiment: promoted" in done.stdout
+    fake.hold("not good enough")
+    held = script(url, "sentiment")
+    assert held.returncode == 3
+    assert "- not good enough" in held.stdout
+    fake.fail("deploy", "the host is down")
+    assert script(url, "sentiment").returncode == 1
+
+
+def test_the_script_for_ci_names_what_it_lacks(url):
+    done = script("", "sentiment", password="")
+    assert done.returncode == 2
+    assert "AIRFLOW_URL, AIRFLOW_PASSWORD" in done.stderr
+
+
+def test_a_token_that_is_never_accepted_is_renewed_once(fake, airflow):
+    fake.refuses_every_token = True
+    with pytest.raises(RunError, match="answered 401 to GET"):
+        airflow.get("/importErrors?limit=1")
+    assert fake.tokens == 2
+
+
+def test_a_sign_in_that_fails_says_its_own_status(fake, airflow, monkeypatch):
+    monkeypatch.setattr(retrain, "AWAY_SECONDS", 0)
+    fake.outages = 1
+    with pytest.raises(RunError, match="answered 503 to POST /auth/token"):
+        airflow.get("/importErrors?limit=1")
+
+
+def test_a_start_without_an_answer_says_that_a_run_may_have_been_started(fake, airflow):
+    fake.drops_starts = True
+    with pytest.raises(RunError, match=r"503(?s:.*)may have been started: look at http\S+/dags/sentiment/runs"):
+        start(airflow, "sentiment", {})
+    assert len(fake.started) == 1
+
+
+def test_unpausing_is_said_because_the_schedule_runs_from_then_on(fake, airflow):
+    told = []
+    start(airflow, "sentiment", {}, tell=told.append)
+    start(airflow, "sentiment", {}, tell=told.append)
+    [text] = told
+    assert text.startswith("Unpaused sentiment: from now on its schedule starts runs too.")
+    assert fake.unpaused == ["sentiment"]
+
+
+def test_a_run_that_has_to_wait_names_the_one_it_waits_for(fake, airflow):
+    fake.paused, fake.active = False, ["scheduled__1", "manual__2"]
+    told = []
+    start(airflow, "sentiment", {}, tell=told.append)
+    waits_for = f"{airflow.url}/dags/sentiment/runs/scheduled__1"
+    assert told == [f"One run of sentiment goes at a time; this one waits for {waits_for} and 1 more"]
+
+
+def test_an_import_error_from_before_is_given_time_to_be_mended(fake, airflow, monkeypatch):
+    fake.import_errors = [broken(minutes=-5)]
+    monkeypatch.setattr(retrain.time, "sleep", lambda seconds: fake.import_errors.clear())
+    start(airflow, "sentiment", {})
+    assert fake.started == [("sentiment", {})]
+
+
+def test_an_import_error_that_stays_ends_the_wait(fake, airflow):
+    fake.import_errors = [broken(minutes=-5)]
+    with pytest.raises(RunError, match=r"sentiment\.yaml:3"):
+        start(airflow, "sentiment", {}, parse_seconds=0)
+    assert fake.started == []
