@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -34,12 +34,14 @@ def digest_of_files(files: Mapping[str, str]) -> str:
 
 
 def hash_tree(directory: Path, *, leave_out: Iterable[str] = (MANIFEST,)) -> dict[str, str]:
-    """:return: relative path to SHA-256 of every file below ``directory``."""
+    """:return: relative path to SHA-256 of every finished file below ``directory``."""
     left_out = set(leave_out)
     return {
         name: sha256_file(path)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and (name := path.relative_to(directory).as_posix()) not in left_out
+        if not path.name.startswith(PART)
+        and path.is_file()
+        and (name := path.relative_to(directory).as_posix()) not in left_out
     }
 
 
@@ -51,13 +53,17 @@ def _part_of(target: Path) -> Iterator[BinaryIO]:
     It is locked while somebody writes it, which tells it from what a killed process left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{PART}{uuid.uuid4().hex}-{target.name}")
-    with part.open("xb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield file
-        finally:
-            part.unlink(missing_ok=True)
+    while True:
+        part = target.with_name(f"{PART}{uuid.uuid4().hex}-{target.name}")
+        with part.open("xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not part.exists():
+                continue  # before it was locked, another process took it for abandoned
+            try:
+                yield file
+            finally:
+                part.unlink(missing_ok=True)
+            return
 
 
 def _to_disk(file: BinaryIO) -> None:
@@ -67,7 +73,7 @@ def _to_disk(file: BinaryIO) -> None:
 
 def _remove_abandoned_parts(directory: Path) -> None:
     for part in directory.rglob(f"{PART}*"):
-        with part.open("rb") as file:
+        with suppress(FileNotFoundError), part.open("rb") as file:  # its writer may finish at this moment
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

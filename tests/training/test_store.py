@@ -165,6 +165,32 @@ def test_what_a_living_writer_is_at_stays(store, made, writer):
     )
 
 
+def test_many_may_put_the_same_directory_at_once(store, made):
+    for n in range(40):
+        (made / f"{n}.bin").write_bytes(b"n" * n)
+    faults = []
+
+    def put():
+        try:
+            store.put_directory(made, "models/1", {"n": 1}, overwrite=True)
+        except Exception as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=put) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert hash_tree(store.local_directory("models/1", made)) == hash_tree(made)
+
+
+def test_a_file_that_is_being_written_is_no_part_of_a_directory(made):
+    files = hash_tree(made)
+    (made / ".part-1-a.bin").write_bytes(b"half")
+    assert hash_tree(made) == files
+
+
 def test_keys_and_uris_are_two_names_of_one_thing(store):
     assert store.key(store.uri("models/1")) == "models/1"
     with pytest.raises(BadInput, match="is not in the store"):
