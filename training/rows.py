@@ -55,19 +55,23 @@ def text_of(value: object) -> str:
 
 
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # control, format (zero-width), spaces and separators
+_JOINERS = "\u200c\u200d"  # format characters that some scripts and emoji are spelt with
 
 
 def label_of(value: object) -> str:
     """
     Name a label as a person would write it: true and false, integers without a point (a nullable integer column often
-    comes as 1.0), strings without the spaces around them.
+    comes as 1.0), strings composed (NFC), without the spaces around them and without characters that nobody sees.
 
     :raises Unusable: there is none, or it names nothing.
     """
     if isinstance(value, bytes):
         value = _decoded(value)
     if isinstance(value, str):
-        label = value.strip()
+        label = unicodedata.normalize("NFC", value)
+        if not label.isprintable():
+            label = "".join(c for c in label if c in _JOINERS or unicodedata.category(c) != "Cf")
+        label = label.strip()
         if not label:
             raise Unusable(MISSING_LABEL)
         if not label.isprintable():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from training.contract import BadInput
+from training.rows import Unusable, label_of, text_of
 from training.store import MANIFEST
 
 
@@ -75,10 +77,18 @@ def _read_parquet(uri: str, text: str, label: str) -> tuple[list[str], list[str]
     except pa.ArrowInvalid as error:
         raise BadInput(f"{uri} is no readable Parquet file: {error}") from error
     texts, labels = table.column(text).to_pylist(), table.column(label).to_pylist()
-    for row, value in enumerate(texts):
-        if not isinstance(value, str) or not value.strip():
-            raise BadInput(f"{uri}: row {row} has no text in {text!r} ({value!r}).")
-    for row, value in enumerate(labels):
-        if value is None or value == "":
-            raise BadInput(f"{uri}: row {row} has no label in {label!r}.")
-    return texts, [str(value) for value in labels]
+    return (
+        _each(texts, text_of, uri, f"no text in {text!r}"),
+        _each(labels, label_of, uri, f"no label in {label!r}"),
+    )
+
+
+def _each(values: list[object], read: Callable[[object], str], uri: str, lack: str) -> list[str]:
+    """:return: the values as ingest reads them, so that a label means the same here as in training."""
+    made = []
+    for row, value in enumerate(values):
+        try:
+            made.append(read(value))
+        except Unusable as error:
+            raise BadInput(f"{uri}: row {row} has {lack} ({error}: {value!r:.60}).") from None
+    return made

@@ -16,7 +16,7 @@ from training.classifier import load_classifier
 from training.contract import BadInput, EvaluateRequest, Tracking
 from training.evaluate import evaluate, evaluate_parts, golden_examples
 from training.gate import Rules, decide
-from training.testset import TestSet
+from training.testset import TestSet, read_test_set
 
 LABELS = ["neg", "neu", "pos"]
 TEXTS = [
@@ -217,6 +217,13 @@ def test_a_test_set_that_cannot_judge_is_refused(request_, tmp_path, texts, labe
     with pytest.raises(BadInput, match=message):
         evaluate(replace(request_, test_set=str(tmp_path / "bad.parquet")))
     assert not (tmp_path / "store" / "evaluations").exists()
+
+
+def test_labels_of_a_test_set_are_read_as_those_of_training_are(tmp_path):
+    labels = [True, False, 1.0, 2.5, " cafe\u0301 ", "\ufeffpos"]
+    for value, label in zip(labels, ["true", "false", "1", "2.5", "caf\u00e9", "pos"], strict=True):
+        path = write_parquet(tmp_path / "labels.parquet", ["a text"], [value])
+        assert read_test_set(str(path), "text", "label").labels == [label]
 
 
 def test_a_file_that_is_no_parquet_is_refused(request_, tmp_path):

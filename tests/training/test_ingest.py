@@ -221,6 +221,7 @@ def test_an_unfinished_snapshot_is_made_again(data):
         ({"text": "half \ud83d character", "label": "pos"}, "not valid UTF-8"),
         ({"text": "x", "label": "\ud83d"}, "not valid UTF-8"),
         ({"text": "x", "label": "p\x07os"}, "control character in the label"),
+        ({"text": "x", "label": "\u200b"}, "missing label"),
         ({"text": ["x"], "label": "pos"}, "text is not a string"),
         ({"text": 7, "label": "pos"}, "text is not a string"),
         ({"text": "x", "label": ["pos"]}, "label is not a string, number or boolean"),
