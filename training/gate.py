@@ -15,6 +15,9 @@ from typing import Any, Literal, Self
 from training.contract import BadInput, Message
 from training.report import HIGHER_IS_BETTER, METRICS, Report, Scored, UnusableReport, read_report
 
+LABELS_TO_TELL_APART = 2
+LABELS_SHOWN = 10
+
 Decision = Literal["promote", "hold", "ask"]
 
 
@@ -83,13 +86,18 @@ def decide(report: dict[str, Any], rules: Rules) -> Verdict:
         reason = f"The evaluation report cannot be used: {fault}"
         return Verdict(decision="hold", reasons=[reason], rules=[], candidate=None, champion=None, test_set=None)
 
-    outcomes = [_minimum(evidence.candidate, name, bound) for name, bound in sorted(rules.minimum.items())]
+    unmeasured = [label for label, score in evidence.candidate.labels.items() if not score.support]
+    measured = len(evidence.test_set.labels) - len(unmeasured)
+    outcomes = [_too_few_labels(measured)] if measured < LABELS_TO_TELL_APART else []
+    outcomes += [_minimum(evidence.candidate, name, bound) for name, bound in sorted(rules.minimum.items())]
     if evidence.champion is not None and rules.no_worse_by is not None:
         outcomes.append(_no_worse(evidence.candidate, evidence.champion, rules.metric, rules.no_worse_by))
     failed = [outcome.reason for outcome in outcomes if outcome.outcome == "fail"]
     reasons = failed or [outcome.reason for outcome in outcomes]
     if not failed:
         reasons += _why_not_compared(evidence, rules)
+    if unmeasured:
+        reasons.append(_not_measured(unmeasured, len(evidence.test_set.labels)))
     return Verdict(
         decision="hold" if failed else "promote",
         reasons=reasons,
@@ -98,6 +106,21 @@ def decide(report: dict[str, Any], rules: Rules) -> Verdict:
         champion=None if evidence.champion is None else _named(evidence.champion),
         test_set=evidence.test_set.digest,
     )
+
+
+def _too_few_labels(measured: int) -> RuleOutcome:
+    return RuleOutcome(
+        name="labels_measured",
+        outcome="fail",
+        value=measured,
+        bound=LABELS_TO_TELL_APART,
+        reason=f"the test set has rows of {measured} label; a model that always answers it would look perfect",
+    )
+
+
+def _not_measured(labels: list[str], of: int) -> str:
+    shown = ", ".join(labels[:LABELS_SHOWN]) + (", ..." if len(labels) > LABELS_SHOWN else "")
+    return f"{len(labels)} of {of} labels have no test row, so nothing is known of them: {shown}"
 
 
 def _minimum(candidate: Scored, metric: str, bound: float) -> RuleOutcome:

@@ -74,6 +74,22 @@ def test_the_first_run_is_judged_by_the_minimum_rules_and_says_so():
     assert decide(binary(800), Rules(minimum={"f1_macro": 0.85})).decision == "hold"
 
 
+def test_labels_without_a_test_row_are_named():
+    confusion = [[50, 0, 0, 0], [0, 50, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    verdict = decide(report(confusion, labels=["a", "b", "lost card", "refund"]), Rules())
+    assert verdict.decision == "promote"
+    assert verdict.reasons[-1] == "2 of 4 labels have no test row, so nothing is known of them: lost card, refund"
+
+
+def test_a_test_set_of_one_label_promotes_nothing():
+    verdict = decide(report([[100, 0], [0, 0]], labels=["a", "b"]), Rules(minimum={"accuracy": 0.5}))
+    assert verdict.decision == "hold"
+    assert verdict.reasons == [
+        "the test set has rows of 1 label; a model that always answers it would look perfect",
+        "1 of 2 labels have no test row, so nothing is known of them: b",
+    ]
+
+
 def test_for_log_loss_lower_is_better():
     rules = Rules(metric="log_loss", no_worse_by=0.05)
     worse = decide(binary(900, 900, log_loss=(0.40, 0.30)), rules)
