@@ -89,7 +89,7 @@ def read_release(directory: Path) -> Release:
         )
 
     listed: Mapping[str, str] = _value(manifest, "files", dict, where)
-    found = _hash_files(directory)
+    found = hash_files(directory)
     problems = [f"{name} is missing" for name in sorted(set(listed) - set(found))]
     problems += [f"{name} is not listed" for name in sorted(set(found) - set(listed))]
     problems += [f"{name} has changed" for name in sorted(set(found) & set(listed)) if found[name] != listed[name]]
@@ -109,7 +109,8 @@ def digest_of_files(files: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _hash_files(directory: Path) -> dict[str, str]:
+def hash_files(directory: Path) -> dict[str, str]:
+    """:return: relative path to SHA-256 of every file of a release but its manifest."""
     found = {}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()

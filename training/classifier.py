@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput
+from training.examples import token_limit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,12 +78,12 @@ def load_classifier(directory: Path, name: str) -> Classifier:
 
     disable_progress_bar()  # it redraws a line, and a task log keeps every copy
     try:
-        config = AutoConfig.from_pretrained(directory)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         _require_classifier(config, name)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
-            directory, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            directory, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except BadInput:
         raise
     except Exception as error:  # damaged files surface as anything from KeyError to SafetensorError
@@ -93,22 +94,7 @@ def load_classifier(directory: Path, name: str) -> Classifier:
     if len(set(labels)) != len(labels):
         raise BadInput(f"{name}: config.json has the same name for two labels: {list(labels)}.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Classifier(name, model.to(device).eval(), tokenizer, labels, max_length_of(tokenizer, model))
-
-
-def max_length_of(tokenizer: Any, model: Any) -> int:
-    """:return: tokens that the tokenizer was saved with, at most what the model has positions for."""
-    config = model.config
-    positions = getattr(config, "max_position_embeddings", None)
-    if not positions:
-        return int(min(tokenizer.model_max_length, LONGEST))
-    padding_index = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", None)
-    if padding_index is not None:  # RoBERTa and its kin number positions from padding_idx + 1
-        positions -= padding_index + 1
-    return int(min(tokenizer.model_max_length, positions))
-
-
-LONGEST = 512  # assumed: for a model with relative positions whose tokenizer names no length
+    return Classifier(name, model.to(device).eval(), tokenizer, labels, token_limit(tokenizer, model))
 
 
 def _require_classifier(config: Any, name: str) -> None:

@@ -41,12 +41,15 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     parts = _parts(inputs, request)
     key = key_of(parts)
     records = Records(store, "evaluate")
-    if not request.force and store.is_complete(f"evaluations/{key}") and (found := records.find(key)):
-        return EvaluateResult(**found, key=key, hit=True, why=records.why_hit(key))
-    candidate, champion, scored = _answer(store, inputs, request)
-    why = records.why_miss(parts, request.pipeline, force=request.force) if scored else SCORED_BEFORE
-    log.info("%s", why)
     place = f"evaluations/{key}"
+    found, why = records.look_up(
+        key, parts, request.pipeline, lambda _found: store.is_complete(place), force=request.force
+    )
+    if found is not None:
+        return EvaluateResult(**found, key=key, hit=True, why=why)
+    candidate, champion, scored = _answer(store, inputs, request)
+    why = why if scored else SCORED_BEFORE
+    log.info("%s", why)
     report = _report(inputs.test_set, candidate, champion)
     golden = golden_examples(inputs.test_set, candidate.labels, candidate.scores, request.golden_examples)
     with tempfile.TemporaryDirectory() as scratch:

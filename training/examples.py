@@ -42,11 +42,12 @@ class Examples:
         return [item["labels"] for item in self.items]
 
 
-def token_limit(tokenizer: Any, config: Any) -> int:
+def token_limit(tokenizer: Any, model: Any) -> int:
     """:return: the longest input, special tokens included, that both tokenizer and model take."""
-    positions = getattr(config, "max_position_embeddings", None) or 0
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "bigbird"):
-        positions -= (getattr(config, "pad_token_id", None) or 0) + 1  # they number positions from pad_token_id + 1
+    positions = getattr(model.config, "max_position_embeddings", None) or 0
+    padding_index = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", None)
+    if padding_index is not None:  # RoBERTa and its kin number positions from padding_idx + 1
+        positions -= padding_index + 1
     limits = [limit for limit in (tokenizer.model_max_length, positions) if 0 < limit < NO_LIMIT]
     return int(min(limits, default=LIMIT_OF_RELATIVE_POSITIONS))
 

@@ -109,7 +109,7 @@ def prepare(request: TrainRequest, work: Path, progress: Progress) -> Job:
     set_seed(given.get("seed", SEED))  # the new head is random
     tokenizer, model = load_base(base, labels)
 
-    limit = token_limit(tokenizer, model.config)
+    limit = token_limit(tokenizer, model)
     if request.max_length is not None and request.max_length > limit:
         raise BadInput(
             f"train.max_length is {request.max_length}, but {request.base_model} takes at most {limit} tokens."
@@ -228,7 +228,7 @@ def load_base(base: LocalModel, labels: list[str]) -> tuple[Any, Any]:
     transformers_logging.set_verbosity_error()  # the new head is no surprise
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base.path)
+        tokenizer = AutoTokenizer.from_pretrained(base.path, trust_remote_code=False)
         model = AutoModelForSequenceClassification.from_pretrained(
             base.path,
             num_labels=len(labels),
@@ -237,6 +237,7 @@ def load_base(base: LocalModel, labels: list[str]) -> tuple[Any, Any]:
             problem_type="single_label_classification",
             ignore_mismatched_sizes=True,  # the base may be a classifier with other labels
             use_safetensors=True,
+            trust_remote_code=False,
             dtype=torch.float32,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:

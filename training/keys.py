@@ -65,6 +65,26 @@ class Records:
         """:return: the recorded result, or None. A record that cannot be read counts as none."""
         return (self._read(f"keys/{self.stage}/{key}.json") or {}).get("result")
 
+    def look_up(
+        self,
+        key: str,
+        parts: Mapping[str, Any],
+        pipeline: str,
+        is_whole: Callable[[dict[str, Any]], bool],
+        *,
+        force: bool = False,
+    ) -> tuple[dict[str, Any] | None, str]:
+        """
+        Find finished work, and say why it is used or made again. A hit is noted as what the pipeline used last.
+
+        :param is_whole: whether what a result names is still there.
+        """
+        found = None if force else self.find(key)
+        if found is None or not is_whole(found):
+            return None, self.why_miss(parts, pipeline, force=force)
+        self.note_last(key, parts, pipeline)
+        return found, self.why_hit(key)
+
     def why_hit(self, key: str) -> str:
         return f"hit: the same inputs, configuration and code made this on {self.made(key) or 'an unknown date'}"
 

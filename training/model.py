@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from training.contract import BadInput, Tracking
-from training.store import MANIFEST, Store, digest_of_files, hash_tree
+from training.store import MANIFEST, Store, digest_of_files, hash_tree, local_path
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -146,7 +145,7 @@ def _require_checkpoint(path: Path, reference: str) -> None:
 
 def _from_store(uri: str, cache: Path) -> Path:
     if uri.startswith("file://"):
-        path = Path(unquote(uri.removeprefix("file://")))
+        path = local_path(uri)
         if not path.is_dir():
             raise BadInput(f"{uri} does not exist. Run the step that makes it again.")
         return path

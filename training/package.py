@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import serving  # noqa: F401  # before OpenVINO is: keeps its telemetry from being loaded
+from serving.release import MANIFEST, RUNTIME, digest_of_files, hash_files  # before OpenVINO: keeps its telemetry out
 from training.contract import BadInput, PackageRequest, PackageResult
 from training.keys import Records, code_version, key_of
 from training.model import LocalModel, find_model
-from training.store import Store, digest_of_files, hash_tree
+from training.store import Store, for_fsspec, hash_tree
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from training.classifier import Classifier
 
 log = logging.getLogger(__name__)
-
-RELEASE = "release.json"
-RUNTIME = "openvino"
 
 # measured: at most 1e-6 between PyTorch and OpenVINO in f32 on tiny BERT, DistilBERT, RoBERTa and ELECTRA models
 SCORE_TOLERANCE = 1e-3
@@ -46,15 +43,21 @@ def package(request: PackageRequest) -> PackageResult:
     parts = _parts(model, golden)
     key = key_of(parts)
     records = Records(store, "package")
-    if not request.force and (found := records.find(key)) and store.is_complete(f"releases/{found['digest']}", RELEASE):
-        return PackageResult(**found, key=key, hit=True, why=records.why_hit(key))
     name = _pipeline_of(model)
-    why = records.why_miss(parts, name, force=request.force)
+    found, why = records.look_up(
+        key,
+        parts,
+        name,
+        lambda found: store.is_complete(f"releases/{found['digest']}", MANIFEST),
+        force=request.force,
+    )
     log.info("%s", why)
+    if found is not None:
+        return PackageResult(**found, key=key, hit=True, why=why)
 
     with tempfile.TemporaryDirectory() as scratch:
         manifest = _build(model, golden, Path(scratch))
-        uri = store.put_directory(Path(scratch), f"releases/{manifest['digest']}", manifest, RELEASE)
+        uri = store.put_directory(Path(scratch), f"releases/{manifest['digest']}", manifest, MANIFEST)
     result = {"release": uri, "digest": manifest["digest"], "model_digest": model.digest}
     records.write(key, parts, result, name)
     return PackageResult(**result, key=key, hit=False, why=why)
@@ -96,7 +99,7 @@ def _build(model: LocalModel, golden: dict[str, Any] | None, directory: Path) ->
     examples = _checked_golden(golden, classifier)
     (directory / "golden.json").write_text(json.dumps(examples, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     convert(classifier, directory / "openvino" / "model.xml")
-    files = hash_tree(directory, leave_out=(RELEASE,))
+    files = hash_files(directory)
     manifest = {
         "digest": digest_of_files(files),
         "model_digest": model.digest,
@@ -105,7 +108,7 @@ def _build(model: LocalModel, golden: dict[str, Any] | None, directory: Path) ->
         "runtime": RUNTIME,
         "files": files,
     }
-    (directory / RELEASE).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     _require_parity(directory, examples)
     return manifest
 
@@ -149,7 +152,7 @@ def _read_golden(uri: str) -> dict[str, Any]:
     import fsspec
 
     try:
-        with fsspec.open(uri, "rb") as file:
+        with fsspec.open(for_fsspec(uri), "rb") as file:
             golden = json.load(file)
         lengths = {len(golden[name]) for name in ("texts", "labels", "scores")}
     except FileNotFoundError as error:

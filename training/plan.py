@@ -79,14 +79,14 @@ def _evaluate(
 
 
 def _package(store: Store, work: str, model: str | None, golden: str | None) -> Step:
-    from training.package import RELEASE, package_parts
+    from training.package import MANIFEST, package_parts
 
     if model is None or golden is None:
         return _step("package", NOT_YET)
     parts = package_parts(PackageRequest(store=store.root, work=work, model=model, golden=golden))
     records = Records(store, "package")
     found = records.find(key_of(parts))
-    if found is None or not store.is_complete(f"releases/{found['digest']}", RELEASE):
+    if found is None or not store.is_complete(f"releases/{found['digest']}", MANIFEST):
         # a verdict comes first: what was held has never been packaged
         return _step("package", "miss: not packaged yet; runs if the gate promotes")
     return _step("package", records.why_hit(key_of(parts)))

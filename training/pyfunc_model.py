@@ -18,8 +18,11 @@ class TextClassifier(PythonModel):
 
     def load_context(self, context: Any) -> None:
         path = context.artifacts["model"]
-        self.tokenizer = AutoTokenizer.from_pretrained(path)  # its model_max_length is the length of training
-        self.model = AutoModelForSequenceClassification.from_pretrained(path, use_safetensors=True).eval()
+        # the tokenizer's model_max_length is the length of training
+        self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        self.model = AutoModelForSequenceClassification.from_pretrained(
+            path, use_safetensors=True, trust_remote_code=False
+        ).eval()
 
     def predict(  # type: ignore[no-untyped-def]
         self,

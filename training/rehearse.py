@@ -14,6 +14,7 @@ from typing import Any
 
 from training.contract import EvaluateRequest, PackageRequest, TrainRequest, TryRequest, TryResult
 from training.gate import Rules, decide
+from training.store import local_path
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +54,13 @@ def rehearse(request: TryRequest) -> TryResult:
                     pipeline=pipeline, store=store, work=work, candidate=model.model, test_set=snapshot.snapshot
                 )
             )
-            report = json.loads(_local(evaluation.report).read_text())
+            report = json.loads(local_path(evaluation.report).read_text())
         verdict = decide(report, rules)
         log.info("verdict: %s; %s", verdict.decision, "; ".join(verdict.reasons))
         with _timed("package", seconds):
             release = package(PackageRequest(store=store, work=work, model=model.model, golden=evaluation.golden))
         with _timed("predict", seconds):
-            predictions = _predict(_local(release.release), _local(snapshot.snapshot))
+            predictions = _predict(local_path(release.release), local_path(snapshot.snapshot))
     return TryResult(
         decision=verdict.decision,
         reasons=verdict.reasons,
@@ -84,10 +85,6 @@ def _predict(release_directory: Path, snapshot: Path) -> list[dict[str, Any]]:
         {"text": text, "label": release.labels[int(row.argmax())], "score": float(row.max())}
         for text, row in zip(texts, scores, strict=True)
     ]
-
-
-def _local(uri: str) -> Path:
-    return Path(uri.removeprefix("file://"))
 
 
 @contextmanager

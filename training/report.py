@@ -26,13 +26,11 @@ class UnusableReport(Exception):
 
 
 @dataclass(frozen=True)
-class TestSet:
+class TestedOn:
     uri: str
     digest: str
     rows: int
     labels: tuple[str, ...]  # every label that a test row, the candidate or the champion knows
-
-    __test__ = False  # the name is not a pytest class
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Report:
-    test_set: TestSet
+    test_set: TestedOn
     candidate: Scored
     champion: Scored | None
 
@@ -104,7 +102,7 @@ def label_score(confusion: Sequence[Sequence[int]], index: int) -> LabelScore:
     )
 
 
-def _test_set(values: Any) -> TestSet:
+def _test_set(values: Any) -> TestedOn:
     found = _mapping(values, "test_set")
     labels = _labels(_get(found, "labels", "test_set"), "test_set.labels")
     if not labels:
@@ -113,10 +111,10 @@ def _test_set(values: Any) -> TestSet:
     if rows == 0:
         raise UnusableReport("The test set is empty.")
     uri, digest = _get(found, "uri", "test_set"), _get(found, "digest", "test_set")
-    return TestSet(_text(uri, "test_set.uri"), _digest(digest, "test_set.digest"), rows, labels)
+    return TestedOn(_text(uri, "test_set.uri"), _digest(digest, "test_set.digest"), rows, labels)
 
 
-def _scored(values: Any, name: str, test_set: TestSet) -> Scored:
+def _scored(values: Any, name: str, test_set: TestedOn) -> Scored:
     found = _mapping(values, name)
     confusion = _confusion(_get(found, "confusion", name), f"{name}.confusion", test_set)
     scored = Scored(
@@ -151,7 +149,7 @@ def _metrics(values: Any, place: str) -> dict[str, float]:
     return metrics
 
 
-def _label_scores(values: Any, place: str, test_set: TestSet) -> dict[str, LabelScore]:
+def _label_scores(values: Any, place: str, test_set: TestedOn) -> dict[str, LabelScore]:
     found = _mapping(values, place)
     if set(found) != set(test_set.labels):
         raise UnusableReport(f"{place} does not have the labels of the test set.")
@@ -167,7 +165,7 @@ def _label_scores(values: Any, place: str, test_set: TestSet) -> dict[str, Label
     return scores
 
 
-def _confusion(values: Any, place: str, test_set: TestSet) -> tuple[tuple[int, ...], ...]:
+def _confusion(values: Any, place: str, test_set: TestedOn) -> tuple[tuple[int, ...], ...]:
     size = len(test_set.labels)
     rows = _list(values, place)
     if len(rows) != size or any(len(_list(row, place)) != size for row in rows):

@@ -12,12 +12,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from training.contract import BadInput
 
 MANIFEST = "manifest.json"
 PART = ".part-"  # begins the name of a file that is not finished
+
+
+def local_path(uri: str) -> Path:
+    """:return: the path that a ``file://`` URI names."""
+    return Path(unquote(uri.removeprefix("file://")))
+
+
+def for_fsspec(location: str) -> str:
+    """:return: a path or URI as fsspec takes it: it does not decode a ``file://`` URI."""
+    return str(local_path(location)) if location.startswith("file://") else location
 
 
 def sha256_file(path: Path) -> str:
@@ -89,26 +99,28 @@ class Store:
     """
 
     def __init__(self, root: str) -> None:
+        """:param root: a path, a ``file://`` URI, quoted or not, or an ``s3://`` URI."""
         import fsspec
 
-        if "://" not in root:
-            root = f"file://{Path(root).absolute()}"
-        elif root.startswith("file://"):
-            root = unquote(root)  # fsspec takes %20 for a part of the name
-        self.root = root.rstrip("/")
-        self.fs, self._path = fsspec.core.url_to_fs(self.root)
-        self.is_local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.is_local = "://" not in root or root.startswith("file://")
+        if self.is_local:
+            path = Path(for_fsspec(root) if "://" in root else root).absolute()
+            self.root = path.as_uri()
+            self.fs, self._path = fsspec.filesystem("file"), str(path)
+        else:
+            self.root = root.rstrip("/")
+            self.fs, self._path = fsspec.core.url_to_fs(self.root)
 
     def uri(self, key: str) -> str:
-        return f"{self.root}/{key}"
+        """:return: ``file://`` with the path percent-encoded, or ``s3://`` as it is."""
+        return f"{self.root}/{quote(key) if self.is_local else key}"
 
     def key(self, uri: str) -> str:
         """:raises BadInput: ``uri`` lies outside this store."""
-        if uri.startswith("file://"):
-            uri = unquote(uri)
-        if not uri.startswith(self.root + "/"):
+        root, found = (self._path, for_fsspec(uri)) if self.is_local else (self.root, uri)
+        if not found.startswith(root.rstrip("/") + "/"):
             raise BadInput(f"{uri} is not in the store {self.root}.")
-        return uri[len(self.root) + 1 :]
+        return found[len(root.rstrip("/")) + 1 :]
 
     def _full(self, key: str) -> str:
         return f"{self._path.rstrip('/')}/{key}"

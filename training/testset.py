@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from training.contract import BadInput
 from training.rows import Unusable, label_of, text_of
-from training.store import MANIFEST
+from training.store import MANIFEST, for_fsspec
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _read_snapshot(uri: str) -> tuple[list[str], list[str]]:
     import fsspec
 
     try:
-        with fsspec.open(f"{uri}/{MANIFEST}", "rb") as file:
+        with fsspec.open(for_fsspec(f"{uri}/{MANIFEST}"), "rb") as file:
             manifest = json.load(file)
         expected = manifest["rows"]["test"]
     except FileNotFoundError as error:
@@ -66,7 +66,7 @@ def _read_parquet(uri: str, text: str, label: str) -> tuple[list[str], list[str]
     import pyarrow.parquet as pq
 
     try:
-        with fsspec.open(uri, "rb") as file:
+        with fsspec.open(for_fsspec(uri), "rb") as file:
             source = pq.ParquetFile(file)
             found = source.schema_arrow.names
             if absent := [column for column in (text, label) if column not in found]:

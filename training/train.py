@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "train"
 TRAINED = "trained.json"  # in the work directory: the model is in the store, MLflow may not know it yet
+FORCED_BY = "forced-by.json"  # in the work directory: the run that all else there belongs to
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,26 @@ def train(request: TrainRequest) -> TrainResult:
     parts = train_parts(request)
     key = key_of(parts)
     with locked(Path(request.work) / STAGE / key) as work:
-        untold = _read_trained(work / TRAINED)  # of an attempt that MLflow has not heard of
-        found = untold or (None if request.force else _recorded(records, key))
-        if found is not None and not store.is_complete(store.key(found.model)):
-            found = untold = None
-        hit = found is not None and untold is None
-        why = records.why_hit(key) if hit else records.why_miss(parts, request.pipeline, force=request.force)
+        if request.force:
+            _forget_other_runs(work, request.run)
+
+        def is_whole(result: dict[str, Any]) -> bool:
+            return store.is_complete(store.key(result["model"]))
+
+        untold = _read_json(work / TRAINED)  # of an attempt that MLflow has not heard of
+        if untold is not None and is_whole(untold):
+            found, hit, why = untold, False, records.why_miss(parts, request.pipeline, force=request.force)
+        else:
+            found, why = records.look_up(key, parts, request.pipeline, is_whole, force=request.force)
+            hit = found is not None
         log.info("%s: %s", STAGE, why)
         if found is not None:
-            result = _make_known(request, store, key, found, work)
+            trained = Trained(**{name: found[name] for name in Trained.__dataclass_fields__})
+            result = _make_known(request, store, key, trained, work)
         else:
             result = _train(request, store, key, work, lambda made: records.write(key, parts, made, request.pipeline))
         result = replace(result, hit=hit, why=why)
-        if hit:
-            records.note_last(key, parts, request.pipeline)
-        else:
+        if not hit:
             records.write(key, parts, asdict(result), request.pipeline)
         _clear(work)
     return result
@@ -103,13 +109,15 @@ def _trainer_identity(trainer: str | None) -> str | None:
     return f"{trainer}@{sha256_file(Path(spec.origin))}"
 
 
-def _recorded(records: Records, key: str) -> Trained | None:
-    result = records.find(key)
-    return None if result is None else Trained(**{name: result[name] for name in Trained.__dataclass_fields__})
+def _forget_other_runs(work: Path, run: str | None) -> None:
+    """Leave a forced training nothing to continue but what the same run has begun: what others left is not new."""
+    if run is None or _read_json(work / FORCED_BY) != run:
+        _clear(work)
+        write_result(work / FORCED_BY, json.dumps(run))
 
 
-def _read_trained(path: Path) -> Trained | None:
-    return Trained(**json.loads(path.read_text())) if path.exists() else None
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _clear(work: Path) -> None:

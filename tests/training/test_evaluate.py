@@ -179,7 +179,7 @@ def test_the_first_run_has_no_champion(request_):
 
 
 def test_a_snapshot_is_a_test_set(request_, tmp_path):
-    snapshot = tmp_path / "snapshot"
+    snapshot = tmp_path / "snapshot #1"
     snapshot.mkdir()
     write_parquet(snapshot / "test.parquet")
     (snapshot / "manifest.json").write_text(json.dumps({"rows": {"test": len(TEXTS)}}))
@@ -190,6 +190,14 @@ def test_a_snapshot_is_a_test_set(request_, tmp_path):
     (snapshot / "manifest.json").write_text(json.dumps({"rows": {"test": 3}}))
     with pytest.raises(BadInput, match="its manifest says 3"):
         evaluate(replace(request_, test_set=snapshot.as_uri()))
+
+
+def test_a_hit_is_what_the_next_miss_is_explained_against(request_, models):
+    evaluate(request_)
+    evaluate(replace(request_, golden_examples=6))
+    assert evaluate(request_).hit
+    again = evaluate(replace(request_, candidate=str(models["champion"]), golden_examples=7, batch_size=2))
+    assert "golden_examples 5 -> 7" in again.why
 
 
 def test_other_column_names_are_given_in_the_request(request_, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.host.releases import ReleaseCache
 from serving.model import Model, apply_function
 from serving.release import read_release
 from tests.tiny import tiny_checkpoint, tiny_tokenizer
@@ -68,6 +69,21 @@ def test_a_second_package_is_a_hit_with_the_same_digest(request_):
     assert (first.hit, first.why) == (False, "miss: first run")
     assert again.hit
     assert again.digest == first.digest
+
+
+def test_a_hit_is_what_the_next_miss_is_explained_against(request_, checkpoint, tmp_path):
+    package(request_)
+    package(replace(request_, golden=golden_file(checkpoint, tmp_path / "golden.json")))
+    assert package(request_).hit
+    again = package(replace(request_, golden=golden_file(checkpoint, tmp_path / "golden.json", TEXTS[:2])))
+    assert again.why.startswith("miss: golden unset -> ")
+
+
+def test_a_release_in_a_store_of_any_name_is_found_by_the_host(request_, checkpoint, tmp_path):
+    store = tmp_path / "store #1 of 50%"
+    golden = golden_file(checkpoint, tmp_path / "golden #1.json")
+    result = package(replace(request_, store=str(store), golden=golden))
+    assert ReleaseCache(tmp_path / "host").fetch(result.release, result.digest).directory.is_relative_to(store)
 
 
 def test_made_again_the_release_is_the_same(request_, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from training.contract import BadInput
-from training.store import Store, digest_of_files, hash_tree
+from training.store import Store, digest_of_files, hash_tree, local_path
 
 
 @pytest.fixture
@@ -199,12 +199,16 @@ def test_keys_and_uris_are_two_names_of_one_thing(store):
         store.key(f"{store.root}-other/models/1")
 
 
-def test_a_root_with_a_space_is_one_place_however_it_is_written(tmp_path):
-    plain, uri = Store(str(tmp_path / "my store")), Store((tmp_path / "my store").as_uri())
-    plain.write_json("x.json", 1)
-    assert (tmp_path / "my store" / "x.json").exists()
-    assert uri.read_json("x.json") == 1
-    assert uri.key((tmp_path / "my store" / "x.json").as_uri()) == "x.json"
+@pytest.mark.parametrize("name", ["my store", "store #1", "what?", "50%25"])
+def test_a_root_is_one_place_however_it_is_written(tmp_path, name):
+    path = tmp_path / name
+    plain, uri = Store(str(path)), Store(path.as_uri())
+    plain.write_json("x #2.json", 1)
+    assert (path / "x #2.json").exists()
+    assert uri.read_json("x #2.json") == 1
+    assert plain.uri("x #2.json") == uri.uri("x #2.json") == (path / "x #2.json").as_uri()
+    assert uri.key(plain.uri("x #2.json")) == "x #2.json"
+    assert local_path(plain.uri("x #2.json")) == path / "x #2.json"
 
 
 def test_the_digest_of_files_depends_on_names_and_contents_and_not_on_their_order(made):

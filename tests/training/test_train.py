@@ -15,12 +15,19 @@ import pytest
 pytest.importorskip("torch", reason="needs the training environment")
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    RobertaPreLayerNormConfig,
+    RobertaPreLayerNormForSequenceClassification,
+    Trainer,
+)
 
 from tests.tiny import tiny_checkpoint, tiny_tokenizer
 from tests.training import lab
 from training import checkpoints, loop
 from training.contract import BadInput
+from training.examples import token_limit
 from training.store import Store
 from training.train import train, train_parts
 
@@ -218,6 +225,44 @@ def test_finished_training_is_not_repeated_when_only_saving_failed(tmp_path, bas
             train(request)
     train(request)
     assert lab.steps_trained() == [*range(18)]
+
+
+def test_a_forced_run_trains_anew_and_its_retry_continues(tmp_path, base_model, watched, monkeypatch):
+    def fail(*_):
+        raise OSError("the store is away")
+
+    request = lab.request_for(tmp_path, base_model, trainer=watched, force=True, run="monday")
+    with monkeypatch.context() as broken:
+        broken.setattr("training.train.put_model", fail)
+        with pytest.raises(OSError, match="the store is away"):
+            train(request)
+        with pytest.raises(OSError, match="the store is away"):
+            train(dataclasses.replace(request, run="tuesday"))
+    train(dataclasses.replace(request, run="tuesday"))
+    assert lab.steps_trained() == [*range(18), *range(18)]
+
+
+def test_what_an_earlier_attempt_left_is_not_what_a_forced_run_asked_for(tmp_path, base_model, watched, monkeypatch):
+    request = lab.request_for(tmp_path, base_model, trainer=watched)
+    with monkeypatch.context() as broken:
+        broken.setattr("training.train._clear", lambda _work: None)
+        train(request)
+    assert train(dataclasses.replace(request, force=True, run="monday")).why == "forced"
+    assert lab.steps_trained() == [*range(18), *range(18)]
+
+
+def test_a_roberta_base_is_given_no_text_longer_than_its_positions():
+    # a kind that is not on anybody's list
+    config = RobertaPreLayerNormConfig(
+        vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=34
+    )
+    model = RobertaPreLayerNormForSequenceClassification(config)
+    tokenizer = type("Tokenizer", (), {"model_max_length": 10**30})
+    limit = token_limit(tokenizer, model)
+    assert limit == 32
+    model(torch.full((1, limit), 5))
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        model(torch.full((1, limit + 1), 5))
 
 
 def test_checkpoints_go_when_the_model_is_safe(tmp_path, base_model):

@@ -10,13 +10,13 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from training.contract import BadInput
 from training.sources.delimited import read_delimited
 from training.sources.jsonl import read_jsonl
 from training.sources.parquet import read_parquet
 from training.sources.part import BadRow, Columns, Part, Row, Source
+from training.store import for_fsspec
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def open_files(uri: str, file_format: str | None) -> Source:
     """:raises BadInput: no file is there, or one of an unknown format."""
     import fsspec
 
-    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri  # fsspec would keep the %20
+    path = for_fsspec(uri)
     fs, pattern = fsspec.core.url_to_fs(path if "://" in path else str(Path(path).expanduser()))
     fs.invalidate_cache()  # a listing of this process may be older than the files
     try:
