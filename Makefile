@@ -88,7 +88,7 @@ $(TRAINING_READY): training/requirements.txt training/requirements.lock
 	@touch $@
 
 test:  ## the whole suite, each test in the environment it belongs to
-	@$(SUBMAKE) -j2 .venv/.ready-dev .venv-training/.ready-dev
+	@$(SUBMAKE) -j2 .venv/.ready-dev .venv-training/.ready-dev $(RATCHET)
 	@status=0; \
 	.venv-training/bin/python -m pytest tests/training tests/serving $(PYTEST_ARGS) || [ $$? -eq 5 ] || status=1; \
 	.venv/bin/python -m pytest tests --ignore tests/training --ignore tests/serving $(PYTEST_ARGS) || [ $$? -eq 5 ] || status=1; \

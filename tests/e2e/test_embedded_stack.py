@@ -6,6 +6,7 @@ The tests share one stack and follow one another; each is named after what it pr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,14 @@ class Stack:
                 continue
         return found
 
+    def commands(self) -> str:
+        """:return: the command lines of its processes."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                found.append(" ".join(process.cmdline()))
+        return "\n".join(found)
+
     def listening(self) -> set[tuple[str, int]]:
         found = set()
         for process in self.processes():
@@ -93,6 +103,18 @@ def ask(method: str, url: str, body: dict[str, Any] | None = None, token: str | 
 def hits(told: str) -> list[str]:
     """:return: the steps that say that there was nothing to do."""
     return re.findall(r"^(\w+) +done +\S+ +hit: ", told, re.MULTILINE)
+
+
+def half_written(home: Path) -> list[Path]:
+    """:return: what somebody began to write and did not put in place."""
+    return [path for path in home.rglob("*") if ".part-" in path.name or path.name.endswith((".partial", ".tmp"))]
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return met
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +220,7 @@ def test_make_down_leaves_no_process_and_no_open_port(stack, first_run):
     for port in ports:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0, port
-    partial = [path for path in stack.settings.home.rglob("*") if path.name.endswith((".partial", ".tmp"))]
-    assert partial == []
+    assert half_written(stack.settings.home) == []
 
 
 def test_a_second_make_up_brings_the_endpoint_back(stack, first_run):
@@ -211,3 +232,21 @@ def test_a_second_make_up_brings_the_endpoint_back(stack, first_run):
     answer = ask("POST", f"{found['url']}/invocations", {"inputs": "I love this film!"})
     assert answer[0]["label"] == "positive"
     assert stack.champion() == "1"
+
+
+def test_a_stack_that_is_stopped_while_it_trains_goes_on_when_it_is_started_again(stack, first_run):
+    runs = "/dags/sentiment/dagRuns"
+    body = {"logical_date": None, "conf": {"force": True}}
+    started = stack.airflow("POST", runs, body, user="operator")["dag_run_id"]
+    run = f"{runs}/{urllib.request.quote(started)}"
+
+    assert eventually(lambda: "training train" in stack.commands(), seconds=300)
+    stack.make("down")
+    assert stack.processes() == []
+    stack.make("up")
+    assert eventually(
+        lambda: stack.airflow("GET", run, user="viewer")["state"] in ("success", "failed"),
+        seconds=900,  # the worker's heartbeat must be missed, and the retry has its delay
+    )
+    assert stack.airflow("GET", run, user="viewer")["state"] == "success"
+    assert eventually(lambda: stack.endpoint()["status"] == "serving", seconds=120)

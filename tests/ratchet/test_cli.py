@@ -23,6 +23,27 @@ def test_help_lists_every_command(capsys):
         assert f"\n  {command}" in shown.replace("    ", "  ")
 
 
+def test_what_needs_a_checkout_is_offered_in_a_checkout():
+    assert {"up", "down", "status", "logs", "sample"} <= COMMANDS.keys()
+
+
+def test_the_command_of_a_checkout_works_from_any_directory(tmp_path):
+    """``make test`` has written it."""
+    command = ROOT / ".venv" / "bin" / "ratchet"
+    if not command.exists():
+        pytest.skip("this is no checkout that make has set up")
+    (tmp_path / "mail.yaml").write_text("data: {source: a, text: b, lable: c}")
+    done = subprocess.run(
+        [command, "validate", "mail.yaml"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "mail.yaml:1: data.lable: unknown key" in done.stdout
+
+
 @pytest.mark.parametrize("arguments", [[], ["deploy"], ["try"], ["try", "x.yaml", "--rows", "0"], ["plan", "a", "b"]])
 def test_wrong_usage_ends_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
