@@ -161,3 +161,11 @@ def test_without_an_embedded_stack_an_airflow_must_be_named(capsys, monkeypatch)
         main(["run", "sentiment"])
     assert raised.value.code == 2
     assert "no embedded stack is installed here: name an Airflow with --url" in capsys.readouterr().err
+
+
+def test_metrics_are_rounded(fake, command, capsys):
+    fake.results["evaluate"] = {"why": "miss: first run", "metrics": {"accuracy": 0.7891156462585034}}
+    assert command() == 0
+    told = capsys.readouterr().out
+    assert "accuracy 0.7891\n" in told
+    assert "0.78911" not in told
