@@ -90,11 +90,11 @@ class Journal:
         self._lock = threading.Lock()
         self.points: list[Point] = []
         if path.exists():
-            for line in path.read_text().splitlines():
+            for line in path.read_bytes().splitlines():
                 try:
                     self.points.append(Point(*json.loads(line)))
                 except (ValueError, TypeError):
-                    continue  # the line that a kill cut short
+                    continue  # a kill cut it short, or a power cut left other bytes in its place
         self._seen = {(point.name, point.step) for point in self.points}
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
@@ -146,11 +146,18 @@ class Recorder:
             thread.start()
 
     def publish(
-        self, checkpoint: Path, digest: str, scratch: Path, outage_seconds: float = OUTAGE_SECONDS
+        self,
+        checkpoint: Path,
+        digest: str,
+        scratch: Path,
+        outage_seconds: float = OUTAGE_SECONDS,
+        *,
+        upload_again: bool = False,
     ) -> Published:
         """
         Send what is left, log and register the model, and end the run. Safe to repeat.
 
+        :param upload_again: replace the files of a model that MLflow has: whoever trained it anew may mean to mend it.
         :raises Exception: MLflow was not to be reached for ``outage_seconds``; a retry continues here.
         """
         self._stop.set()
@@ -158,7 +165,7 @@ class Recorder:
         def everything() -> Published:
             with self._busy:
                 run = self._flush()
-                model = self._log_model(run, checkpoint, digest, scratch)
+                model = self._log_model(run, checkpoint, digest, scratch, upload_again=upload_again)
                 version = self._register(run, model, digest)
                 self.client.set_terminated(run.info.run_id, "FINISHED")
             return Published(run.info.run_id, run.info.experiment_id, str(version.version))
@@ -306,7 +313,7 @@ class Recorder:
         ours = {name: value for name, value in self.facts.tags.items() if name.startswith("ratchet.")}
         return {KEY_TAG: self.key, DIGEST_TAG: digest, **self.tracking.tags, **ours}
 
-    def _log_model(self, run: Run, checkpoint: Path, digest: str, scratch: Path) -> LoggedModel:
+    def _log_model(self, run: Run, checkpoint: Path, digest: str, scratch: Path, *, upload_again: bool) -> LoggedModel:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         run_id = run.info.run_id
@@ -319,10 +326,12 @@ class Recorder:
             model = self.client.create_logged_model(
                 run.info.experiment_id, MODEL_NAME, run_id, self._version_tags(digest), model_type="classifier"
             )
-        if model.status != LoggedModelStatus.READY:
+        ready = model.status == LoggedModelStatus.READY
+        if upload_again or not ready:
             folder = scratch / "mlflow-model"
             save_pyfunc(checkpoint, folder, model, run_id)
             self.client.log_model_artifacts(model.model_id, str(folder))
+        if not ready:
             model = self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         outputs = self.client.get_run(run_id).outputs
         if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:

@@ -208,7 +208,7 @@ def _train(
             if recorder is None:
                 return result
             progress.doing("recording in MLflow")
-            return replace(result, **asdict(recorder.publish(model, digest, work / "mlflow")))
+            return replace(result, **asdict(recorder.publish(model, digest, work / "mlflow", upload_again=True)))
         except BaseException as error:
             if recorder is not None:
                 recorder.abort("KILLED" if isinstance(error, (SystemExit, KeyboardInterrupt)) else "FAILED")

@@ -2,6 +2,7 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -18,8 +19,9 @@ from tests.servers import free_port, mlflow_server
 from tests.tiny import tiny_checkpoint
 from tests.training import lab
 from training import tracking
-from training.contract import Tracking
+from training.contract import BadInput, Tracking
 from training.model import DIGEST_TAG, model_digest, resolve_model
+from training.store import local_path
 from training.tracking import Dataset, Facts, Journal, Recorder
 from training.train import train
 
@@ -206,6 +208,21 @@ def test_a_model_that_mlflow_lost_is_logged_again_with_its_history_and_not_train
     assert [m.step for m in client.get_metric_history(second.run_id, "eval_loss")] == [6, 12, 18]
 
 
+def test_a_forced_training_mends_the_model_that_mlflow_has(server, tmp_path):
+    request = lab.request_for(tmp_path, tiny_checkpoint(tmp_path / "base"), tracking=target(server, "damaged"))
+    first = train(request)
+    client = MlflowClient(server, server)
+    (model,) = models_of(client, "damaged")
+    (weights,) = local_path(model.artifact_location).rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    mlflow.set_tracking_uri(server)
+    with pytest.raises(BadInput, match="changed or damaged"):
+        resolve_model(f"models:/damaged/{first.version}", tmp_path / "a", server)
+    again = train(replace(request, force=True))
+    assert (again.hit, again.version, again.run_id) == (False, first.version, first.run_id)
+    assert resolve_model(f"models:/damaged/{first.version}", tmp_path / "b", server).digest == first.digest
+
+
 def test_a_crashed_run_is_marked_then_continues_under_the_same_id_without_gaps(server, tmp_path, monkeypatch):
     monkeypatch.setenv(lab.LOG, str(tmp_path / "steps"))
     monkeypatch.setenv(lab.SLOW, "0.05")  # so that MLflow hears of the run before it breaks down
@@ -260,11 +277,13 @@ def test_a_server_that_accepts_and_never_answers_does_not_hold_up_training(tmp_p
     assert (tmp_path / "store" / "models" / json.loads(record.read_text())["result"]["digest"]).is_dir()
 
 
-def test_the_journal_outlives_a_kill_in_the_middle_of_a_line(tmp_path):
+def test_the_journal_outlives_a_kill_in_the_middle_of_a_line_and_a_power_cut(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl")
     journal.record({"loss": 0.5}, 1)
     with (tmp_path / "journal.jsonl").open("a") as file:
         file.write('["loss", 0.4')
+    with (tmp_path / "journal.jsonl").open("ab") as file:
+        file.write(b"\n\x00\xff\xfe\n")
     again = Journal(tmp_path / "journal.jsonl")
     again.record({"loss": 0.5}, 1)
     again.record({"loss": 0.3}, 2)
