@@ -130,7 +130,9 @@ class ServingApp:
         return is_authorised(Headers(scope=scope), self.options.token)
 
     async def health(self, _request: Request) -> Response:
-        """200: the application is only made of a model that has answered its warm-up."""
+        """200: the application is only made of a model that has answered its warm-up, and its thread lives."""
+        if not self.batcher.alive:
+            return JSONResponse({"error": "The thread that runs the model has ended; restart the server."}, 503)
         return JSONResponse({"status": "ready"})
 
     async def metadata(self, _request: Request) -> Response:
@@ -147,7 +149,7 @@ class ServingApp:
 
     async def invocations(self, request: Request) -> Response:
         query = await self._read(request)
-        scores = await self._scores(query)
+        scores = await self._scores(request, query)
         if query.has_top_k:
             ranked = [self._ranked(row, query.top_k) for row in scores]
             return JSONResponse(ranked[0] if query.single else ranked)
@@ -155,7 +157,7 @@ class ServingApp:
 
     async def classify(self, request: Request) -> Response:
         query = await self._read(request)
-        return JSONResponse([self._ranked(row, query.top_k) for row in await self._scores(query)])
+        return JSONResponse([self._ranked(row, query.top_k) for row in await self._scores(request, query)])
 
     def _ranked(self, row: NDArray[np.float32], top_k: int | None) -> list[dict[str, Any]]:
         order = np.argsort(-row, kind="stable")[:top_k]  # the pipeline's order: equal scores by id
@@ -175,11 +177,18 @@ class ServingApp:
         except BadRequest as error:
             raise HTTPException(400, str(error)) from error
 
-    async def _scores(self, query: Query) -> NDArray[np.float32]:
-        try:
-            logits = await self.batcher.logits(
+    async def _scores(self, request: Request, query: Query) -> NDArray[np.float32]:
+        answer = asyncio.create_task(
+            self.batcher.logits(
                 query.texts, deadline_seconds=self.options.deadline_seconds, truncation=query.truncation
             )
+        )
+        gone = asyncio.create_task(_disconnected(request))
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise HTTPException(400, "The connection ended before the answer.")
+            logits = answer.result()
         except TooLong as error:
             where = "inputs" if query.single else f"inputs[{error.index}]"
             raise HTTPException(
@@ -192,7 +201,16 @@ class ServingApp:
         except TimeoutError as error:
             waited = f"No answer within {self.options.deadline_seconds:g} s; try again."
             raise HTTPException(503, waited, {"Retry-After": "1"}) from error
+        finally:
+            answer.cancel()  # texts that nobody waits for leave the queue
+            gone.cancel()
         return apply_function(query.function or self._default_function, logits)
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client of a request that was read to its end has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

@@ -106,6 +106,11 @@ class Batcher:
             self._ready.notify()
         return await asyncio.wait_for(job.future, deadline_seconds)
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a thread that answers what is asked."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End the thread after the batch it is in."""
         with self._ready:
@@ -142,30 +147,38 @@ class Batcher:
         return taken
 
     def _score(self, taken: list[tuple[_Job, int]], truncation: bool) -> None:
+        """Answer a round. If the model fails on it, ask again for each request alone and fail those it fails on."""
         if not taken:
             return
         try:
-            encodings = self.scorer.tokenize([job.texts[i] for job, i in taken], truncation=truncation)
-            work = []
-            for (job, i), encoding in zip(taken, encodings, strict=True):
-                if (tokens := _length(encoding)) > job.max_length:
-                    _finish(job, TooLong(i, tokens))
-                else:
-                    work.append((job, i, encoding))
-            for batch in self._batches(work):
-                batch = [entry for entry in batch if not entry[0].abandoned]
-                if not batch:
-                    continue
-                rows = self.scorer.logits([encoding for _, _, encoding in batch])
-                for (job, i, _), row in zip(batch, rows, strict=True):
-                    job.rows[i] = row
-                for job in {job for job, _, _ in batch}:
-                    if len(job.rows) == len(job.texts):
-                        _finish(job, np.stack([job.rows[i] for i in range(len(job.texts))]))
-        except Exception as error:  # whatever the runtime raises belongs to these requests, and the thread lives on
+            self._answer(taken, truncation)
+        except BaseException as error:  # a panic of the tokenizer is no Exception; the thread lives on
             log.error("A round of %d texts failed: %s", len(taken), type(error).__name__)
-            for job in {job for job, _ in taken}:
-                _finish(job, RuntimeError(f"the model failed: {type(error).__name__}"))
+            jobs = dict.fromkeys(job for job, _ in taken)
+            for job in jobs:
+                if len(jobs) == 1:
+                    _finish(job, RuntimeError(f"the model failed: {type(error).__name__}"))
+                else:
+                    self._score([(j, i) for j, i in taken if j is job and i not in j.rows], truncation)
+
+    def _answer(self, taken: list[tuple[_Job, int]], truncation: bool) -> None:
+        encodings = self.scorer.tokenize([job.texts[i] for job, i in taken], truncation=truncation)
+        work = []
+        for (job, i), encoding in zip(taken, encodings, strict=True):
+            if (tokens := _length(encoding)) > job.max_length:
+                _finish(job, TooLong(i, tokens))
+            else:
+                work.append((job, i, encoding))
+        for batch in self._batches(work):
+            batch = [entry for entry in batch if not entry[0].abandoned]
+            if not batch:
+                continue
+            rows = self.scorer.logits([encoding for _, _, encoding in batch])
+            for (job, i, _), row in zip(batch, rows, strict=True):
+                job.rows[i] = row
+            for job in {job for job, _, _ in batch}:
+                if len(job.rows) == len(job.texts):
+                    _finish(job, np.stack([job.rows[i] for i in range(len(job.texts))]))
 
     def _batches(self, work: list[tuple[_Job, int, Encoding]]) -> Iterator[list[tuple[_Job, int, Encoding]]]:
         batch: list[tuple[_Job, int, Encoding]] = []

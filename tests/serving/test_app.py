@@ -233,6 +233,32 @@ def test_a_failing_model_is_500_and_the_server_lives_on(releases: list[Release])
         assert requests.get(f"{url}/ping", timeout=5).ok
 
 
+def test_health_is_503_when_nothing_can_be_answered_any_more(releases: list[Release]) -> None:
+    with running(releases[0], SlowScorer(0)) as (url, server):
+        server.app.batcher.stop()
+        answer = requests.get(f"{url}/ping", timeout=5)
+        assert answer.status_code == 503
+        assert "thread that runs the model has ended" in answer.json()["error"]
+
+
+class CountingScorer(SlowScorer):
+    texts = 0
+
+    def logits(self, encodings: Sequence[Any]) -> np.ndarray:
+        self.texts += len(encodings)
+        return super().logits(encodings)
+
+
+def test_texts_of_a_client_that_has_gone_are_not_run(releases: list[Release]) -> None:
+    scorer = CountingScorer(0.02)
+    with running(releases[0], scorer) as (url, _):
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(url, json={"inputs": [TEXT] * MAX_TEXTS}, timeout=0.2)
+        assert requests.post(url, json={"inputs": TEXT}, timeout=5).ok
+        time.sleep(1)  # all of them take 0.64 s
+        assert scorer.texts < MAX_TEXTS
+
+
 def test_with_a_token_only_health_is_open(releases: list[Release]) -> None:
     with running(releases[0], SlowScorer(0), token="s3cret") as (url, _):
         assert requests.get(f"{url}/ping", timeout=5).ok

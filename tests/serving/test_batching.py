@@ -139,9 +139,12 @@ def test_a_request_past_its_deadline_is_dropped_before_the_model() -> None:
     assert scorer.batches == [[1], [5]]
 
 
-def test_a_failing_batch_fails_its_requests_alone() -> None:
-    answers, _ = run(lambda s, b: held(s, b, [13, 40]))
+@pytest.mark.parametrize("neighbours", [[4, 40], [12, 13]], ids=["other batches", "the same batch"])
+def test_a_request_that_fails_fails_alone(neighbours: list[int]) -> None:
+    answers, _ = run(lambda s, b: held(s, b, [13, *neighbours]))
     assert isinstance(answers[1], RuntimeError)
+    for length, answer in zip(neighbours, answers[2:], strict=True):
+        assert isinstance(answer, RuntimeError) if length == 13 else answer[0][0] == length
 
     async def again(scorer: FakeScorer, batcher: Batcher) -> float:
         with pytest.raises(RuntimeError):
@@ -149,6 +152,26 @@ def test_a_failing_batch_fails_its_requests_alone() -> None:
         return float((await batcher.logits([words(4)], deadline_seconds=5))[0][0])
 
     assert run(again)[0] == 4
+
+
+def test_the_thread_outlives_a_panic_of_the_tokenizer() -> None:
+    class Panic(BaseException):
+        """What Rust's panics are to Python: no Exception."""
+
+    async def panic(scorer: FakeScorer, batcher: Batcher) -> bool:
+        tokenize = scorer.tokenize
+
+        def panics_once(*_: Any, **__: Any) -> list[dict[str, list[int]]]:
+            scorer.tokenize = tokenize  # type: ignore[method-assign]
+            raise Panic
+
+        scorer.tokenize = panics_once  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError, match="the model failed: Panic"):
+            await batcher.logits([words(4)], deadline_seconds=5)
+        assert (await batcher.logits([words(4)], deadline_seconds=5))[0][0] == 4
+        return batcher.alive
+
+    assert run(panic)[0]
 
 
 def test_a_text_that_must_not_be_cut_is_refused_by_index() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,14 @@ def test_scores_are_those_recorded_at_evaluation(releases: list[Release]) -> Non
 def test_a_text_is_cut_where_training_cut_it(releases: list[Release], model: Model) -> None:
     encoding = model.tokenize(["film " * 500])[0]
     assert len(encoding["input_ids"]) == releases[0].max_length
+
+
+def test_megabytes_of_text_cost_no_more_than_the_model_reads(model: Model) -> None:
+    long = "a very good film " * 400
+    start = time.monotonic()
+    encoding = model.tokenize([long * 1000])[0]
+    assert time.monotonic() - start < 0.5
+    assert encoding == model.tokenize([long])[0]
 
 
 def test_bf16_is_given_up_when_it_moves_a_score(copy_of_release: Path, caplog: pytest.LogCaptureFixture) -> None:
