@@ -10,7 +10,7 @@ from typing import Any
 from serving.release import Release
 
 SCORE_TOLERANCE = 0.05  # docs/architecture.md
-REQUEST_SECONDS = 60.0  # assumed: 32 golden texts of full length on one busy core
+REQUEST_SECONDS = 60.0  # assumed: a golden text of full length on one busy core, many times over
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # an endpoint is never behind our own proxy
 
@@ -21,7 +21,7 @@ class SmokeTestFailed(Exception):
 
 def smoke_test(url: str, release: Release, *, token: str | None = None) -> None:
     """
-    Ask for the digests and the golden texts.
+    Ask for the digests and, one by one, for the golden texts: together they may exceed what a request may hold.
 
     A label may differ only where the recorded scores of the best two lie within the tolerance.
 
@@ -35,10 +35,8 @@ def smoke_test(url: str, release: Release, *, token: str | None = None) -> None:
         raise SmokeTestFailed(f"{url} reports {found}; expected {wanted}.")
 
     golden = release.golden()
-    answers = ask(url, "/invocations", {"inputs": golden.texts, "parameters": {"top_k": None}}, token=token)
-    if not isinstance(answers, list) or len(answers) != len(golden.texts):
-        raise SmokeTestFailed(f"{url} did not answer one list per text for {len(golden.texts)} golden texts.")
-    for i, (answer, label, scores) in enumerate(zip(answers, golden.labels, golden.scores, strict=True)):
+    for i, (text, label, scores) in enumerate(zip(golden.texts, golden.labels, golden.scores, strict=True)):
+        answer = ask(url, "/invocations", {"inputs": text, "parameters": {"top_k": None}}, token=token)
         try:
             answered = {entry["label"]: float(entry["score"]) for entry in answer}
         except (KeyError, TypeError, ValueError) as error:
@@ -76,7 +74,7 @@ def ask(
     """
     request = urllib.request.Request(url.rstrip("/") + path)
     if body is not None:
-        request.data = json.dumps(body).encode()
+        request.data = json.dumps(body, ensure_ascii=False).encode()
         request.add_header("Content-Type", "application/json")
     if token is not None:
         request.add_header("Authorization", f"Bearer {token}")

@@ -63,6 +63,14 @@ def test_another_label_is_forgiven_where_the_best_two_were_as_good_as_equal(url:
     smoke_test(url, changed(copy_of_release, tie))
 
 
+def test_golden_texts_may_exceed_together_what_a_request_may_hold(url: str, copy_of_release: Path) -> None:
+    def lengthen(golden: dict[str, Any]) -> None:  # blanks, which change no answer; the server takes 20,000 bytes
+        golden["texts"] = [text + " " * 2_000 for text in golden["texts"]]
+        golden["texts"][0] += "\u3000" * 4_000  # 12,000 bytes, or 24,000 as escapes
+
+    smoke_test(url, changed(copy_of_release, lengthen))
+
+
 def test_no_server_is_a_failure_with_its_reason() -> None:
     release = Release(Path(), "a" * 64, "b" * 64, ["x"], 8, "openvino")
     with pytest.raises(SmokeTestFailed, match="/metadata did not answer"):
