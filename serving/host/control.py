@@ -46,8 +46,11 @@ def control_app(registry: Registry, token: str) -> Starlette:
         return JSONResponse(registry.endpoints[name].describe(), 200 if outcome == "live" else 202)
 
     async def delete(request: Request) -> Response:
-        name = _find(registry, request).record.name
-        await registry.delete(name)
+        name = _name(request)
+        try:
+            await registry.delete(name)
+        except KeyError as error:
+            raise _absent(registry, name) from error
         return JSONResponse({"name": name, "status": "deleted"})
 
     async def authorise(request: Request, call_next: RequestResponseEndpoint) -> Response:
@@ -85,8 +88,12 @@ def _find(registry: Registry, request: Request) -> Endpoint:
     try:
         return registry.endpoints[name]
     except KeyError as error:
-        known = ", ".join(sorted(registry.endpoints)) or "none"
-        raise HTTPException(404, f"There is no endpoint {name!r}; known: {known}.") from error
+        raise _absent(registry, name) from error
+
+
+def _absent(registry: Registry, name: str) -> HTTPException:
+    known = ", ".join(sorted(registry.endpoints)) or "none"
+    return HTTPException(404, f"There is no endpoint {name!r}; known: {known}.")
 
 
 def _name(request: Request) -> str:

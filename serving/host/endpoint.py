@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import ipaddress
 import logging
+import random
 import socket
 import time
 from collections.abc import Coroutine
@@ -22,10 +23,12 @@ from serving.smoke import SmokeTestFailed, ask, smoke_test
 
 log = logging.getLogger(__name__)
 
+PORTS = range(20_000, 30_000)  # below what systems hand out for outgoing connections while the host is away
+BIND_ATTEMPTS = 50
 BIND_RETRY_SECONDS = 2.0
 FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 30.0
-STABLE_SECONDS = 60.0  # a process that lived this long is restarted without delay
+STABLE_SECONDS = 60.0  # a process that served this long is restarted without delay
 PROBE_INTERVAL_SECONDS = 5.0
 PROBES_UNTIL_KILL = 6  # assumed: a server that says nothing for half a minute is stuck, not busy
 VERIFY_SECONDS = 15.0
@@ -63,6 +66,7 @@ class Endpoint:
         self._socket: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._switching = asyncio.Lock()  # held while the process behind the socket changes
+        self._backoff_seconds = 0.0  # before the next start of the live release; grows until one has proved stable
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
 
@@ -155,6 +159,7 @@ class Endpoint:
         Put ``new`` behind the endpoint's socket; the old process goes back there if the endpoint does not follow.
 
         :raises SmokeTestFailed: the endpoint did not report the new digest.
+        :raises OSError: the new state could not be saved.
         """
         async with self._switching:
             old = self.process
@@ -163,13 +168,14 @@ class Endpoint:
                 old.pause()
             try:
                 await self._verify(live.digest)
+                before = self.record.live
+                previous = before if before is not None and before.digest != live.digest else self.record.previous
+                self._save(dataclasses.replace(self.record, live=live, previous=previous))
             except BaseException:
                 if old is not None:
                     old.accept()
                 raise
-            before = self.record.live
-            previous = before if before is not None and before.digest != live.digest else self.record.previous
-            self._save(dataclasses.replace(self.record, live=live, previous=previous))
+            self._backoff_seconds = 0.0
             self._go_live(new)
         if old is not None:
             self._spawn(old.stop())
@@ -198,7 +204,11 @@ class Endpoint:
 
     def _report(self, deployment: Deployment) -> None:
         log.info("%s: %s %s %s", self.record.name, deployment.digest, deployment.status, deployment.error or "")
-        self._save(dataclasses.replace(self.record, deployment=deployment))
+        self.record = dataclasses.replace(self.record, deployment=deployment)
+        try:
+            self.state.save(self.record)
+        except OSError as error:  # how a deployment goes must not decide whether it goes on, nor block the next one
+            log.error("%s: the deployment's state is not on disk: %s.", self.record.name, error)
 
     def _save(self, record: EndpointRecord) -> None:
         self.state.save(record)
@@ -211,22 +221,30 @@ class Endpoint:
             await asyncio.sleep(BIND_RETRY_SECONDS)
             self._bind()
         if self.record.live is not None:
-            await self._revive(delay_seconds=0.0)
+            await self._revive()
         else:
             self.reason = "nothing has been deployed yet"
 
     def _bind(self) -> None:
+        """Take the endpoint's port: any free one the first time, from then on the same."""
         family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((self.settings.host, self.record.port), family=family, backlog=BACKLOG)
-        except OSError as error:
-            self.reason = f"port {self.record.port} cannot be taken ({error.strerror}); trying again"
-            log.warning("%s: %s", self.record.name, self.reason)
+        for port in [self.record.port] if self.record.port else random.sample(PORTS, BIND_ATTEMPTS):
+            try:
+                listener = socket.create_server((self.settings.host, port), family=family, backlog=BACKLOG)
+            except OSError as error:
+                self.reason = f"port {port} cannot be taken ({error.strerror}); trying again"
+                continue
+            try:
+                if port != self.record.port:
+                    self._save(dataclasses.replace(self.record, port=port))
+            except OSError as error:
+                listener.close()
+                self.reason = f"the choice of a port cannot be saved ({error.strerror}); trying again"
+                break
+            listener.setblocking(False)
+            self._socket = listener
             return
-        self._socket.setblocking(False)
-        port = self._socket.getsockname()[1]
-        if port != self.record.port:  # 0 until the first time; from now on it is the endpoint's
-            self._save(dataclasses.replace(self.record, port=port))
+        log.warning("%s: %s", self.record.name, self.reason)
 
     async def _start(self, release: Release) -> ServingProcess:
         if self._socket is None:
@@ -234,11 +252,11 @@ class Endpoint:
         log_file = self.logs / f"{release.digest[:12]}.log"
         return await ServingProcess.start(release, self._socket, log_file, token=self.settings.inference_token)
 
-    async def _revive(self, *, delay_seconds: float) -> None:
+    async def _revive(self) -> None:
         """Start the live release until it serves, or until a deployment has put another process there."""
         while self.process is None and (live := self.record.live) is not None:
-            await asyncio.sleep(delay_seconds)
-            delay_seconds = min(LAST_BACKOFF_SECONDS, max(FIRST_BACKOFF_SECONDS, delay_seconds * 2))
+            await asyncio.sleep(self._backoff_seconds)
+            self._backoff_seconds = min(LAST_BACKOFF_SECONDS, max(FIRST_BACKOFF_SECONDS, self._backoff_seconds * 2))
             process: ServingProcess | None = None
             try:
                 release = await asyncio.to_thread(self.cache.fetch, live.release, live.digest)
@@ -251,6 +269,9 @@ class Endpoint:
             except (BadRelease, StartFailed, OSError) as error:
                 self.reason = str(error)
                 log.error("%s: %s", self.record.name, error)
+            except Exception as error:  # whatever it was, nobody else starts the release again
+                self.reason = f"{type(error).__name__}: {error}"
+                log.exception("%s: starting %s failed.", self.record.name, live.digest)
             finally:
                 if process is not None and process is not self.process:
                     await asyncio.shield(process.kill())
@@ -262,14 +283,16 @@ class Endpoint:
         log.info("%s: %s serves on %s", self.record.name, process.release.digest, self.url)
 
     async def _watch(self, process: ServingProcess) -> None:
+        live_since = time.monotonic()
         status = await process.wait()
         if self.process is not process:
             return
         self.process = None
         self.reason = f"the server ended with status {status}; starting it again"
         log.error("%s: %s. %s", self.record.name, self.reason, process.log_tail())
-        lived = time.monotonic() - process.started
-        await self._revive(delay_seconds=0.0 if lived > STABLE_SECONDS else FIRST_BACKOFF_SECONDS)
+        if time.monotonic() - live_since > STABLE_SECONDS:
+            self._backoff_seconds = 0.0
+        await self._revive()
 
     async def _probe(self, process: ServingProcess) -> None:
         silent = 0

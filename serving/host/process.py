@@ -36,7 +36,6 @@ class ServingProcess:
     def __init__(self, child: asyncio.subprocess.Process, release: Release, port: int, log: Path, offset: int) -> None:
         self.child, self.release, self.log, self._log_offset = child, release, log, offset
         self.url = f"http://127.0.0.1:{port}"
-        self.started = time.monotonic()
 
     @classmethod
     async def start(cls, release: Release, shared: socket.socket, log: Path, *, token: str | None) -> ServingProcess:

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import re
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +46,7 @@ class Registry:
         self.state, self.cache = StateDirectory(root), ReleaseCache(root)
         self.settings = HostSettings(host, root / "logs", token)
         self.endpoints: dict[str, Endpoint] = {}
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by name: one put or delete at once
 
     def restore(self) -> None:
         """Open every endpoint that the state directory knows."""
@@ -63,24 +65,26 @@ class Registry:
 
         :raises Busy: another release is being deployed there.
         """
-        endpoint = self.endpoints.get(name) or self._open(EndpointRecord(name=name, port=0))
-        if endpoint.deploying is None and await endpoint.serves(digest):
-            return "live"
-        if (deploying := endpoint.deploying) is not None:
-            if deploying.digest == digest:
-                return "joined"
-            raise Busy(f"{name!r} is deploying {deploying.digest} ({deploying.status}); try again when it is done.")
-        endpoint.deploy(uri, digest)
-        self.cache.prune(self._referenced())
-        return "started"
+        async with self._changing[name]:
+            endpoint = self.endpoints.get(name) or self._open(EndpointRecord(name=name, port=0))
+            if (deploying := endpoint.deploying) is not None:
+                if deploying.digest == digest:
+                    return "joined"
+                raise Busy(f"{name!r} is deploying {deploying.digest} ({deploying.status}); try again when it is done.")
+            if await endpoint.serves(digest):
+                return "live"
+            endpoint.deploy(uri, digest)
+            self.cache.prune(self._referenced())
+            return "started"
 
     async def delete(self, name: str) -> None:
         """:raises KeyError: there is no such endpoint."""
-        endpoint = self.endpoints.pop(name)
-        await endpoint.close()
-        self.state.forget(name)
-        shutil.rmtree(endpoint.logs, ignore_errors=True)
-        self.cache.prune(self._referenced())
+        async with self._changing[name]:
+            endpoint = self.endpoints.pop(name)
+            await endpoint.close()
+            self.state.forget(name)
+            shutil.rmtree(endpoint.logs, ignore_errors=True)
+            self.cache.prune(self._referenced())
 
     def _referenced(self) -> set[str]:
         records = [endpoint.record for endpoint in self.endpoints.values()]

@@ -59,7 +59,8 @@ class StateDirectory:
 
     def load(self) -> list[EndpointRecord]:
         """
-        Read every record; a deployment that was under way was cut short by the host's end and is marked so.
+        Read every record. A deployment that was under way when the host ended is done if its release is live, else
+        failed.
 
         A file that cannot be read is moved aside, so that it does not keep the other endpoints down.
         """
@@ -73,11 +74,7 @@ class StateDirectory:
                 log.error("%s cannot be read (%s); moved to %s. Deploy the endpoint again.", path, error, aside.name)
                 continue
             if record.deployment is not None and record.deployment.under_way:
-                failed = dataclasses.replace(
-                    record.deployment, status="failed", error="interrupted: the endpoint host stopped; deploy again."
-                )
-                record = dataclasses.replace(record, deployment=failed)
-                self.save(record)
+                record = dataclasses.replace(record, deployment=_ended(record.deployment, record.live))
             records.append(record)
         return records
 
@@ -85,13 +82,25 @@ class StateDirectory:
         """Replace the endpoint's file: a crash leaves the old one or the new one."""
         content = json.dumps(dataclasses.asdict(record), indent=2, sort_keys=True) + "\n"
         with tempfile.NamedTemporaryFile("w", dir=self.directory, prefix=".part-", delete=False) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(self.directory / f"{record.name}.json")
+            part = Path(file.name)
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                part.replace(self.directory / f"{record.name}.json")
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
 
     def forget(self, name: str) -> None:
         (self.directory / f"{name}.json").unlink(missing_ok=True)
+
+
+def _ended(deployment: Deployment, live: Deployed | None) -> Deployment:
+    if live is not None and live.digest == deployment.digest:
+        return dataclasses.replace(deployment, status="done")
+    error = "interrupted: the endpoint host stopped; deploy again."
+    return dataclasses.replace(deployment, status="failed", error=error)
 
 
 def _from_json(values: dict[str, Any]) -> EndpointRecord:
