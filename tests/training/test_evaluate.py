@@ -289,6 +289,15 @@ def test_golden_examples_cover_the_labels_and_are_the_same_each_time():
     assert golden["labels"] == ["often"] * 8
 
 
+def test_golden_examples_are_short_where_there_is_a_choice():
+    texts = [f"{i} " + "long " * (400 + i) for i in range(40)] + [f"text {i}" for i in range(10)]
+    clear = np.tile([0.9, 0.1], (50, 1))
+    golden = golden_examples(TestSet("", "", texts, ["a"] * 50), ["a", "b"], clear, 12)
+    rows = [texts.index(text) for text in golden["texts"]]
+    assert sorted(rows[:10]) == list(range(40, 50))
+    assert rows[10:] == [0, 1], "then the shortest of the long ones"
+
+
 def test_progress_is_logged_while_scoring(request_, monkeypatch, caplog):
     monkeypatch.setattr("training.classifier.PROGRESS_SECONDS", 0.0)
     with caplog.at_level("INFO"):
