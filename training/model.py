@@ -46,14 +46,15 @@ def model_digest(directory: Path) -> str:
 
 def put_model(directory: Path, store: Store, manifest: Mapping[str, Any]) -> tuple[str, str]:
     """
-    Keep a checkpoint in the store as ``models/DIGEST``. Safe to repeat.
+    Keep a checkpoint in the store as ``models/DIGEST``. Safe to repeat, and mends a copy that was damaged.
 
     :param manifest: what its manifest says beside digest and files.
     :return: the URI of the directory and the digest.
     """
     files = hash_tree(directory)
     digest = digest_of_files(files)
-    uri = store.put_directory(directory, f"models/{digest}", {**manifest, "digest": digest, "files": files})
+    noted = {**manifest, "digest": digest, "files": files}
+    uri = store.put_directory(directory, f"models/{digest}", noted, overwrite=True)
     return uri, digest
 
 

@@ -48,7 +48,7 @@ def package(request: PackageRequest) -> PackageResult:
         key,
         parts,
         name,
-        lambda found: store.is_complete(f"releases/{found['digest']}", MANIFEST),
+        lambda found: store.is_intact(f"releases/{found['digest']}", MANIFEST),
         force=request.force,
     )
     log.info("%s", why)
@@ -57,7 +57,8 @@ def package(request: PackageRequest) -> PackageResult:
 
     with tempfile.TemporaryDirectory() as scratch:
         manifest = _build(model, golden, Path(scratch))
-        uri = store.put_directory(Path(scratch), f"releases/{manifest['digest']}", manifest, MANIFEST)
+        key_in_store = f"releases/{manifest['digest']}"  # overwritten, which mends one that was damaged
+        uri = store.put_directory(Path(scratch), key_in_store, manifest, MANIFEST, overwrite=True)
     result = {"release": uri, "digest": manifest["digest"], "model_digest": model.digest}
     records.write(key, parts, result, name)
     return PackageResult(**result, key=key, hit=False, why=why)

@@ -184,6 +184,15 @@ class Store:
         self.fs.invalidate_cache()
         return self.exists(f"{key}/{manifest}")
 
+    def is_intact(self, key: str, manifest: str = MANIFEST) -> bool:
+        """:return: whether the directory is complete and, where that costs no download, its files are as recorded."""
+        try:
+            files = self.read_json(f"{key}/{manifest}")["files"]
+            directory = Path(self._full(key))
+            return not self.is_local or all(sha256_file(directory / name) == files[name] for name in files)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def put_directory(
         self,
         local: Path,

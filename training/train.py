@@ -57,7 +57,7 @@ def train(request: TrainRequest) -> TrainResult:
             _forget_other_runs(work, request.run)
 
         def is_whole(result: dict[str, Any]) -> bool:
-            return store.is_complete(store.key(result["model"]))
+            return store.is_intact(store.key(result["model"]))
 
         untold = _read_json(work / TRAINED)  # of an attempt that MLflow has not heard of
         if untold is not None and is_whole(untold):
@@ -117,7 +117,11 @@ def _forget_other_runs(work: Path, run: str | None) -> None:
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.exists() else None
+    """:return: its content, or None where there is none: a power cut may leave an empty file."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _clear(work: Path) -> None:

@@ -96,6 +96,17 @@ def test_made_again_the_release_is_the_same(request_, tmp_path):
     assert elsewhere.digest == first.digest
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_packaged_again_a_damaged_release_is_mended(request_, force):
+    first = package(request_)
+    weights = directory(first) / "openvino" / "model.bin"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = package(replace(request_, force=force))
+    assert (again.hit, again.digest) == (False, first.digest)
+    assert weights.read_bytes() == whole
+
+
 def test_other_golden_examples_are_another_key(request_, checkpoint, tmp_path):
     golden = golden_file(checkpoint, tmp_path / "golden.json")
     assert package_parts(request_) != package_parts(replace(request_, golden=golden))

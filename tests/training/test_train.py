@@ -28,6 +28,7 @@ from tests.training import lab
 from training import checkpoints, loop
 from training.contract import BadInput
 from training.examples import token_limit
+from training.keys import key_of
 from training.store import Store
 from training.train import train, train_parts
 
@@ -91,6 +92,25 @@ def test_a_model_that_is_gone_from_the_store_is_trained_again(tmp_path, base_mod
     shutil.rmtree(checkpoint(first))
     again = train(request)
     assert (again.hit, again.digest) == (False, first.digest)
+
+
+def test_a_damaged_model_in_the_store_is_mended_by_training_again(tmp_path, base_model):
+    request = lab.request_for(tmp_path, base_model)
+    first = train(request)
+    weights = checkpoint(first) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert not train(request).hit
+    assert weights.read_bytes() == whole
+
+
+def test_an_empty_note_of_finished_training_that_a_power_cut_left_is_none(tmp_path, base_model):
+    request = lab.request_for(tmp_path, base_model, arguments={"num_train_epochs": 1})
+    work = tmp_path / "work" / "train" / key_of(train_parts(request))
+    work.mkdir(parents=True)
+    (work / "trained.json").touch()
+    (work / "journal.jsonl").write_bytes(b"\xff\xfe\x00")
+    assert checkpoint(train(request)).is_dir()
 
 
 def test_a_crash_within_an_epoch_costs_no_finished_epoch_and_changes_no_weight(
