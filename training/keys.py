@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -126,9 +127,11 @@ class Records:
 
 
 @contextmanager
-def locked(directory: Path, wait_seconds: float = 120.0, poll: Callable[[float], None] | None = None) -> Iterator[Path]:
+def locked(
+    directory: Path, wait_seconds: float = math.inf, poll: Callable[[float], None] | None = None
+) -> Iterator[Path]:
     """
-    Hold ``directory`` for this process alone; an older process of the same key is waited for.
+    Hold ``directory`` for this process alone; an older process of the same key is waited for, and the log says so.
 
     The lock belongs to the open file, so it goes with the process however that ends.
 
@@ -138,17 +141,22 @@ def locked(directory: Path, wait_seconds: float = 120.0, poll: Callable[[float],
     import time
 
     directory.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_seconds
+    started = said = time.monotonic()
+    log_every = 5.0
     with (directory / "lock").open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                now = time.monotonic()
+                if now - started > wait_seconds:
                     raise TimeoutError(
                         f"{directory} is still in use by another process after {wait_seconds:.0f} s; "
                         "nothing was done. Wait for it or stop it, then retry."
                     ) from None
+                if now - said > log_every:
+                    said = now
+                    log.info("Another process is at the same work; waiting for it for %.0f s so far.", now - started)
                 (poll or time.sleep)(0.2)
         yield directory

@@ -1,3 +1,4 @@
+import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -117,6 +118,16 @@ def other_process(tmp_path):
     process.kill()
     process.join()
     process.close()
+
+
+def test_who_waits_says_so_every_few_seconds(tmp_path, other_process, monkeypatch, caplog):
+    clock = itertools.count(step=3)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    with caplog.at_level("INFO"), pytest.raises(TimeoutError), locked(tmp_path / "work", 20, lambda _: None):
+        pass
+    assert [record.message for record in caplog.records] == [
+        f"Another process is at the same work; waiting for it for {seconds} s so far." for seconds in (6, 12, 18)
+    ]
 
 
 def test_a_directory_in_use_is_refused_after_the_wait_with_what_to_do(tmp_path, other_process):
