@@ -59,11 +59,17 @@ def choose_length(lengths: Sequence[int], limit: int) -> int:
     return min(limit, math.ceil(percentile / LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
 
 
-def count_tokens(tokenizer: Any, texts: Sequence[str], said: Callable[[int], None]) -> list[dict[str, list[int]]]:
-    """Tokenise without a cut. :param said: called with the number of texts done so far."""
+def count_tokens(
+    tokenizer: Any, texts: Sequence[str], limit: int, said: Callable[[int], None]
+) -> list[dict[str, list[int]]]:
+    """
+    Tokenise, and keep one token more than ``limit`` of what is longer: enough to see that it is.
+
+    :param said: called with the number of texts done so far.
+    """
     encoded: list[dict[str, list[int]]] = []
     for start in range(0, len(texts), CHUNK):
-        batch = tokenizer(list(texts[start : start + CHUNK]), truncation=False, verbose=False)
+        batch = tokenizer(list(texts[start : start + CHUNK]), truncation=True, max_length=limit + 1, verbose=False)
         encoded += [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
         said(len(encoded))
     return encoded

@@ -115,7 +115,7 @@ def prepare(request: TrainRequest, work: Path, progress: Progress) -> Job:
             f"train.max_length is {request.max_length}, but {request.base_model} takes at most {limit} tokens."
         )
     encoded = {
-        split: count_tokens(tokenizer, [text for text, _ in rows], _sayer(progress, split, len(rows)))
+        split: count_tokens(tokenizer, [text for text, _ in rows], limit, _sayer(progress, split, len(rows)))
         for split, rows in splits.items()
     }
     max_length = request.max_length or choose_length([len(row["input_ids"]) for row in encoded["train"]], limit)

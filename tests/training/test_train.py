@@ -27,7 +27,7 @@ from tests.tiny import tiny_checkpoint, tiny_tokenizer
 from tests.training import lab
 from training import checkpoints, loop
 from training.contract import BadInput
-from training.examples import token_limit
+from training.examples import count_tokens, token_limit
 from training.keys import key_of
 from training.store import Store
 from training.train import train, train_parts
@@ -326,6 +326,13 @@ def test_long_texts_are_cut_alike_in_training_and_by_the_saved_tokenizer(tmp_pat
     result = train(lab.request_for(tmp_path, base_model, max_length=6))
     tokenizer = AutoTokenizer.from_pretrained(checkpoint(result))
     assert len(tokenizer("the film is a very good film of my book", truncation=True)["input_ids"]) == 6
+
+
+def test_of_a_huge_text_no_more_is_kept_than_shows_that_it_is_too_long(base_model):
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+    huge, short = count_tokens(tokenizer, ["film " * 10_000, "film"], 64, lambda _: None)
+    assert len(huge["input_ids"]) == 65
+    assert len(short["input_ids"]) < 64
 
 
 def test_progress_has_the_agreed_form(tmp_path, base_model, watched, monkeypatch, caplog):
