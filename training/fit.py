@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -18,6 +19,7 @@ from transformers import (
     Trainer,
     TrainerState,
     TrainingArguments,
+    get_scheduler,
     set_seed,
 )
 from transformers.utils import logging as transformers_logging
@@ -148,7 +150,8 @@ def prepare(request: TrainRequest, work: Path, progress: Progress) -> Job:
             **logging_arguments(chosen, len(train)),
             **chosen,
             **owned_arguments(directory, validated=len(validation) > 0),
-        }
+        },
+        rows=len(train),
     )
     log.info("Training arguments: %s", ", ".join(f"{name}={value}" for name, value in sorted(chosen.items())))
     if not len(validation):
@@ -240,7 +243,7 @@ def load_base(base: LocalModel, labels: list[str]) -> tuple[Any, Any]:
             trust_remote_code=False,
             dtype=torch.float32,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise BadInput(
             f"train.base_model {base.name}: not a model that can be fine-tuned to classify texts: {error}"
         ) from error
@@ -265,11 +268,26 @@ def _read(snapshot: str) -> tuple[list[str], dict[str, list[tuple[str, str]]]]:
     return labels, splits
 
 
-def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
+def _training_arguments(values: dict[str, Any], rows: int) -> TrainingArguments:
     try:
-        return TrainingArguments(**values)
+        arguments = TrainingArguments(**values)
+        # a schedule that lacks one of its own arguments says so only when it is made
+        get_scheduler(
+            arguments.lr_scheduler_type,
+            torch.optim.SGD([torch.zeros(1)], lr=arguments.learning_rate),
+            num_warmup_steps=0,
+            num_training_steps=1_000_000,
+            scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+        )
     except (TypeError, ValueError) as error:
         raise BadInput(f"train.arguments: {error}") from error
+    batch_size = arguments.train_batch_size
+    if arguments.dataloader_drop_last and rows < batch_size:
+        raise BadInput(
+            f"train.arguments.dataloader_drop_last drops all {rows} training rows: a batch takes {batch_size}. "
+            "Leave it out, or lower per_device_train_batch_size."
+        )
+    return arguments
 
 
 def _sayer(progress: Progress, split: str, rows: int) -> Callable[[int], None]:

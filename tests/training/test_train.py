@@ -423,11 +423,21 @@ def test_pickled_weights_are_refused(tmp_path, base_model):
         ({"trainer": "nowhere_to_be_found:Trainer"}, "nowhere_to_be_found"),
         ({"trainer": "json:loads"}, "no subclass"),
         ({"max_length": 65}, "at most 64"),
+        ({"arguments": {"lr_scheduler_type": "cosine_with_min_lr"}}, "min_lr"),
+        ({"arguments": {"dataloader_drop_last": True, "per_device_train_batch_size": 64}}, "drops all 48"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_by_name(tmp_path, base_model, changes, message):
     with pytest.raises(BadInput, match=message):
         train(lab.request_for(tmp_path, base_model, **changes))
+
+
+def test_weights_that_are_damaged_are_refused(tmp_path, base_model):
+    base = tmp_path / "base"
+    shutil.copytree(base_model, base)
+    (base / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(BadInput, match="not a model that can be fine-tuned"):
+        train(lab.request_for(tmp_path, base))
 
 
 def test_an_edited_trainer_makes_another_model(tmp_path, base_model, monkeypatch):
