@@ -17,6 +17,8 @@ from training.store import Store, digest_of_files, sha256_file
 
 log = logging.getLogger(__name__)
 
+LOG_SECONDS = 5.0  # between two lines that say for how long something has been waited for
+
 
 def key_of(parts: Mapping[str, Any]) -> str:
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -142,7 +144,6 @@ def locked(
 
     directory.mkdir(parents=True, exist_ok=True)
     started = said = time.monotonic()
-    log_every = 5.0
     with (directory / "lock").open("w") as file:
         while True:
             try:
@@ -155,7 +156,7 @@ def locked(
                         f"{directory} is still in use by another process after {wait_seconds:.0f} s; "
                         "nothing was done. Wait for it or stop it, then retry."
                     ) from None
-                if now - said > log_every:
+                if now - said > LOG_SECONDS:
                     said = now
                     log.info("Another process is at the same work; waiting for it for %.0f s so far.", now - started)
                 (poll or time.sleep)(0.2)
