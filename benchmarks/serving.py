@@ -39,6 +39,7 @@ from training.contract import IngestRequest, PackageRequest, PackageResult, Trai
 from training.ingest import ingest
 from training.package import package
 from training.stage import log_to_stdout
+from training.store import local_path
 from training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,8 +92,8 @@ def compare(options: argparse.Namespace) -> None:
     with (options.data / "banking77" / "test.csv").open(newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     model = options.model or fine_tuned(options, work)
-    release = package(PackageRequest(store=str(work / "store"), model=model))
-    mlflow_model = saved_for_mlflow(Path(urlsplit(model).path), work)
+    release = package(PackageRequest(store=str(work / "store"), work=str(work / "work"), model=model))
+    mlflow_model = saved_for_mlflow(local_path(model), work)
 
     ours_bodies, theirs_bodies = work / "ours.jsonl", work / "mlflow.jsonl"
     ours_bodies.write_text("\n".join(json.dumps({"inputs": text}) for text in texts))
@@ -104,7 +105,7 @@ def compare(options: argparse.Namespace) -> None:
     for pair in range(options.pairs):
         with endpoint(release, work) as url:
             if pair == 0:
-                agreement = label_agreement(url, Path(urlsplit(model).path), texts)
+                agreement = label_agreement(url, local_path(model), texts)
             ours.append(measured(options, url, ours_bodies))
         with mlflow_server(mlflow_model, work) as url:
             theirs.append(measured(options, f"{url}/invocations", theirs_bodies))

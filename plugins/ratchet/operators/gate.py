@@ -93,12 +93,14 @@ class GateOperator(BaseOperator, SkipMixin):
     def _read_report(self) -> dict[str, Any]:
         import fsspec
 
+        from training.store import for_fsspec
+
         if not self.report:
             raise AirflowFailException(
                 "There is no evaluation report, so nothing is promoted. Run the evaluation again."
             )
         try:
-            with fsspec.open(self.report, "rt") as file:
+            with fsspec.open(for_fsspec(self.report), "rt") as file:
                 return json.load(file)
         except (FileNotFoundError, ValueError) as error:
             raise AirflowFailException(
