@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+
 from ratchet.spec import load_spec
 
 ROOT = Path(__file__).parents[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORDS = ["good", "bad", "great", "awful", "fine", "film", "book", "card", "money", "lost", "my", "the", "a", "is", "was", "not", "very", "i", "it", "and", "to", "of"]
+WORDS = tuple("good bad great awful fine film book card money lost my the a is was not very i it and to of".split())  # noqa: SIM905  # one line instead of twenty-four
 
 
 def tiny_tokenizer(directory: Path) -> Path:
