@@ -27,7 +27,10 @@ STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest, evaluation or pack
 
 PARAMS = {
     "force": Param(False, type="boolean", title="Recompute", description="Do every step again, finished or not."),
-    "note": Param("", type="string", title="Note", maxLength=500, description="Why this run; shown on the run."),
+    # null as well as text: the form would not start a run with an empty text
+    "note": Param(
+        None, type=["null", "string"], title="Note", maxLength=500, description="Why this run; shown on the run."
+    ),
     "source": Param(
         None,
         type=["null", "string"],

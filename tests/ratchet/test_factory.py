@@ -59,6 +59,13 @@ def test_what_the_spec_says_reaches_the_operators(tmp_path):
     assert dag.schedule == "0 3 * * 1"
 
 
+def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
+    params = build(spec(tmp_path)).params
+    assert {name: params[name] for name in params} == {"force": False, "note": None, "source": None}
+    for name in ("note", "source"):
+        assert "null" in params.get_param(name).schema["type"]
+
+
 def test_the_documentation_tells_the_spec(tmp_path):
     text = build(spec(tmp_path)).doc_md
     assert "`utterance`" in text
