@@ -102,3 +102,12 @@ def test_arguments_are_checked_against_the_installed_transformers(dags, capsys, 
     assert first.startswith(f"{spec}:3: train.arguments.num_train_epoch: ")
     assert first.endswith("did you mean 'num_train_epochs'?")
     assert second.startswith(f"{spec}:3: train.arguments.output_dir: not for a spec to set")
+
+
+def test_two_pipelines_on_one_endpoint_are_both_refused(dags, capsys):
+    (dags / "a_b.yaml").write_text(VALID)
+    (dags / "a-b.yaml").write_text(VALID)
+    assert main(["validate"]) == 2
+    shown = capsys.readouterr().out
+    assert "a-b.yaml deploys to 'a-b' as well" in shown
+    assert "a_b.yaml deploys to 'a-b' as well" in shown

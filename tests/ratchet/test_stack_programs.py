@@ -96,3 +96,18 @@ def test_every_process_can_be_found_by_its_mark(settings):
     environment = base_environment(settings, {})
     assert environment[MARK] == str(settings.home)
     assert environment["SPT_NOENV"] == "1"
+
+
+def test_a_program_whose_code_has_changed_is_another_program(settings, monkeypatch):
+    from ratchet.cli.stack import programs as module
+
+    before = programs(settings)
+    monkeypatch.setattr(module, "code_version", lambda package: f"another {package}")
+    changed = {now.name for was, now in zip(before, programs(settings), strict=True) if was != now}
+    assert changed == {
+        "airflow-api-server",
+        "airflow-scheduler",
+        "airflow-dag-processor",
+        "airflow-triggerer",
+        "endpoints",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from ratchet.cli.specs import all_specs, spec_path, specs_directory, use_stack_settings
@@ -31,9 +32,11 @@ def validate(options: argparse.Namespace) -> int:
     if not paths:
         raise BadInput(f"{specs_directory()}: no spec NAME.yaml.")
     status = 0
+    owners = _endpoint_owners()
     for path in paths:
         try:
             spec = load_spec(path)
+            _require_own_endpoint(spec, path, owners)
             check_training(spec, path)
             stub = write_stub(path)
         except (SpecError, BadInput, StageFailed, FileExistsError) as error:
@@ -42,6 +45,24 @@ def validate(options: argparse.Namespace) -> int:
         else:
             print(f"{path}: valid" + (f"; wrote {stub}" if stub else ""))
     return status
+
+
+def _endpoint_owners() -> dict[str, list[str]]:
+    """:return: endpoint to the specs of the folder that deploy to it; specs that are not valid are left out."""
+    owners: dict[str, list[str]] = {}
+    for path in all_specs() if specs_directory().is_dir() else []:
+        with contextlib.suppress(SpecError):
+            owners.setdefault(load_spec(path).deploy.endpoint, []).append(path.name)
+    return owners
+
+
+def _require_own_endpoint(spec: PipelineSpec, path: Path, owners: dict[str, list[str]]) -> None:
+    """:raises SpecError: another pipeline deploys to the same endpoint: each would replace the other's champion."""
+    others = [name for name in owners.get(spec.deploy.endpoint, []) if name != path.name]
+    if others:
+        message = f"{others[0]} deploys to {spec.deploy.endpoint!r} as well; give each pipeline an endpoint of its own."
+        line = read_document(path).line(("deploy", "endpoint"))
+        raise SpecError(path, [Problem(line, "deploy.endpoint", message)])
 
 
 def check_training(spec: PipelineSpec, path: Path) -> None:

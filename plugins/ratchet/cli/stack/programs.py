@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ratchet.cli.stack.settings import LOOPBACK, ROLES, Settings
+from training.keys import code_version
 
 MARK = "RATCHET_STACK"  # in the environment of every process of a stack: finds them when supervisord is gone
+CODE = "RATCHET_CODE"  # a program whose code has changed since it was started is started anew by the next `up`
 QUIET = {  # nothing calls home
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -75,7 +77,11 @@ def programs(settings: Settings) -> list[Program]:
                 *(training_python, "-m", "serving.host"),
                 *("--state", str(settings.home / "endpoints"), "--port", str(settings.ports["endpoints"])),
             ],
-            {"RATCHET_ENDPOINT_TOKEN": settings.secrets["endpoint_token"], "PYTHONPATH": str(settings.checkout)},
+            {
+                "RATCHET_ENDPOINT_TOKEN": settings.secrets["endpoint_token"],
+                "PYTHONPATH": str(settings.checkout),
+                CODE: code_version("serving"),
+            },
             address=endpoints,
             ready=f"{endpoints}/health",
         ),
@@ -138,6 +144,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
     }
     return {
         "AIRFLOW_HOME": str(settings.airflow_home),
+        CODE: code_version("plugins"),
         "PYTHONPATH": f"{settings.checkout / 'plugins'}{os.pathsep}{settings.checkout}",
         **{f"AIRFLOW__{key.replace('.', '__').upper()}": str(value) for key, value in options.items()},
         **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in _connections(settings).items()},
