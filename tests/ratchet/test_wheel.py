@@ -134,7 +134,7 @@ print(json.dumps([version, sorted(options), conf.get("ratchet", "store")]))
 """
     version, options, store = installed.evaluate(code, AIRFLOW__RATCHET__STORE="file:///models")
     assert version == "0.1.0"
-    assert options == ["store", "training_python", "work"]
+    assert options == ["store", "training_path", "training_python", "work"]
     assert store == "file:///models"
 
 

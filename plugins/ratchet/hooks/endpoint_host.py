@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from airflow.sdk import BaseHook
 
 from ratchet.hooks.address import base_url
 
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
 POLL_SECONDS = 0.25
+REQUEST_SECONDS = 30.0
 UNDER_WAY = ("starting", "testing", "switching")
 
 
@@ -51,18 +55,22 @@ class EndpointHostHook(BaseHook):
         self.endpoint_conn_id = endpoint_conn_id
 
     @cached_property
-    def client(self) -> httpx.Client:
-        connection = self.get_connection(self.endpoint_conn_id)
-        return httpx.Client(
-            base_url=base_url(connection),
-            headers={"Authorization": f"Bearer {connection.password or ''}"},
-            timeout=30,
+    def _connection(self) -> Connection:
+        return self.get_connection(self.endpoint_conn_id)
+
+    def _request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """:param url: a path on the host, or the full URL of one of its endpoints."""
+        with httpx.Client(
+            base_url=base_url(self._connection),
+            headers={"Authorization": f"Bearer {self._connection.password or ''}"},
+            timeout=REQUEST_SECONDS,
             trust_env=False,  # a proxy variable must never see the token
-        )
+        ) as client:
+            return client.request(method, url, **options)
 
     def describe(self, name: str) -> EndpointState | None:
         """:return: None if there is no such endpoint."""
-        response = self.client.get(f"/endpoints/{name}")
+        response = self._request("GET", f"/endpoints/{name}")
         if response.status_code == 404:
             return None
         return _state(_checked(response))
@@ -81,7 +89,7 @@ class EndpointHostHook(BaseHook):
         """
         deadline = time.monotonic() + timeout.total_seconds()
         while True:
-            response = self.client.put(f"/endpoints/{name}", json={"release": release, "digest": digest})
+            response = self._request("PUT", f"/endpoints/{name}", json={"release": release, "digest": digest})
             if response.status_code != httpx.codes.CONFLICT or time.monotonic() > deadline:
                 break
             log(f"Endpoint {name}: another deployment is under way")
@@ -116,7 +124,7 @@ class EndpointHostHook(BaseHook):
 
     def served_digest(self, url: str) -> str | None:
         """:return: the digest the endpoint itself reports, which is not necessarily what the host believes."""
-        response = self.client.get(f"{url.rstrip('/')}/metadata")
+        response = self._request("GET", f"{url.rstrip('/')}/metadata")
         response.raise_for_status()
         return response.json().get("release")
 
