@@ -44,6 +44,8 @@ logs: $(RATCHET)  ## the last lines of all logs, or of PROGRAM=name
 
 bad-data:  ## retrain the sample on partly shuffled labels: the candidate is held, the endpoint stays
 	@$(SUBMAKE) -j3 $(RATCHET) $(TRAINING_READY) sample
+	@# without a champion the shuffled labels would only meet the minimum, and might pass
+	@[ -f "$$RATCHET_HOME/endpoints/endpoints/sentiment.json" ] || $(SUBMAKE) run PIPELINE=sentiment
 	@$(RATCHET) sample spoil
 	@$(RATCHET) up
 	@$(RATCHET) run sentiment $(OPTIONS) --source "$$RATCHET_HOME/sample/bad-data/*.csv"; status=$$?; \
