@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from training.contract import BadInput, Split
 
+if TYPE_CHECKING:
+    import pyarrow
+
+BLOCK_BYTES = 16 << 20  # assumed: what is parsed at once; a few of them are in memory at a time
+
 
 class Row(NamedTuple):
-    """The two values of a row as the file has them."""
+    """The values of a row as the object has them, whatever they are."""
 
     number: int  # line in a text file, otherwise record, counted from 1
     text: object
     label: object
+    time: object = None
 
 
 class BadRow(NamedTuple):
@@ -28,15 +35,42 @@ class BadRow(NamedTuple):
 class Columns(NamedTuple):
     text: str
     label: str
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """
+    Consecutive rows of one object.
+
+    What Arrow can hold as it stands is in ``rows``; what it cannot is in ``others``, row by row, to be looked at one by
+    one. Together they are all rows of the batch, each once.
+    """
+
+    rows: pyarrow.Table  # row: int64, text: large_string, label: large_string; none null, all valid UTF-8
+    #                      time: timestamp[us, UTC], may be null; only when a time column was asked for
+    others: Sequence[Row | BadRow] = ()
+
+
+class Block(Protocol):
+    """A stretch of an object that has been read and not parsed yet; any thread may parse it."""
+
+    def parse(self) -> Batch: ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file, or one split of a hub data set."""
+    """
+    What is read as one: a file, an object of a bucket, one split of a hub data set, the answer to a query.
 
-    name: str
-    read: Callable[[Columns], Iterator[Row | BadRow]]
+    ``version`` tells its content without reading it: the same name and version are not read again.
+    """
+
+    name: str  # its address: what reports, the watermark and ``ratchet seen`` call it
+    version: str  # size and time of change of a file, ETag of an object, commit of a data set
+    read: Callable[[Columns], Iterator[Block]] = field(compare=False)
     bytes: int | None = None
+    modified: datetime | None = None  # UTC
     split: Split | None = None  # the split that the source itself puts these rows in
 
 
@@ -49,6 +83,8 @@ class Source:
 def check_columns(name: str, found: Sequence[str], columns: Columns) -> None:
     """:raises BadInput: ``found`` lacks a wanted column, or has it twice."""
     for key, wanted in columns._asdict().items():
+        if wanted is None:
+            continue
         if found.count(wanted) > 1:
             raise BadInput(f"{name}: the column {wanted!r} ({key}) is there {found.count(wanted)} times. Rename one.")
         if wanted not in found:
