@@ -112,20 +112,47 @@ class Made(Message):
     why: str
 
 
+Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
+Policy = Literal["drop", "quarantine", "fail"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Message):
+    """What is read of a source, and how: two of them that are equal read the same rows from the same objects."""
+
+    source: str  # path or glob, s3://bucket/prefix/*.jsonl, hf://dataset@revision, sql://CONNECTION
+    text: str
+    label: str
+    time: str | None = None  # column; None: a row is as old as its object
+    query: str | None = None  # of sql://; its columns are the rows'
+    validation: str | None = None  # sources of their own; None: cut from ``source`` by the hash of the text
+    test: str | None = None
+    format: Format | None = None  # None: by the file's name
+    test_percent: int = 15
+    validation_percent: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks(Message):
+    """Which of the rows that were read a snapshot keeps, and when a batch of new rows is refused as a whole."""
+
+    labels: list[str] | None = None  # None: whatever labels there are
+    window_days: int | None = None  # training and validation rows that are older leave the snapshot
+    max_rows_per_label: int | None = None  # of the training split
+    removed: Literal["drop", "keep"] = "drop"  # rows of objects that are gone
+    bad_rows_percent: float = 10.0  # a batch with more rows that cannot be used is quarantined whole
+    policies: dict[str, Policy] = field(default_factory=dict)  # by check (training.checks); the others have their default
+
+
 @dataclass(frozen=True, kw_only=True)
 class IngestRequest(Message):
     pipeline: str
     store: str
-    source: str  # path or glob, s3://bucket/prefix/*.jsonl, hf://dataset@revision
-    text: str
-    label: str
-    validation: str | None = None  # sources of their own; None: cut from ``source`` by the hash of the text
-    test: str | None = None
-    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None  # None: by the file's name
-    test_percent: int = 15
-    validation_percent: int = 10
+    reading: Reading
+    checks: Checks = field(default_factory=Checks)
+    watermark: str | None = None  # URI of what the pipeline has read so far; None: nothing
     max_rows: int | None = None  # per source; None: all
-    force: bool = False
+    force: bool = False  # read every object again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +161,32 @@ class IngestResult(Made):
     digest: str
     rows: dict[str, int]  # kept, by split
     labels: list[str]
-    dropped: dict[str, int]  # by reason
+    dropped: dict[str, int]  # by reason, of all rows that the snapshot could have had
     source: dict[str, Any]  # what was read: uri, files, bytes, revision
+    watermark: str  # URI of watermarks/KEY, for the next request
+    objects: dict[str, int]  # new, changed, removed, unchanged, quarantined
+    quarantined: str | None = None  # why the new rows were refused as a whole; the snapshot is the last good one
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyRequest(Message):
+    """Ask what a source holds that a pipeline has not read."""
+
+    store: str
+    reading: Reading
+    watermark: str | None = None
+    counted: dict[str, int] = field(default_factory=dict)  # rows by object and version, from the survey before
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyResult(Message):
+    objects: int  # new, changed or removed
+    rows: int  # in the new and changed ones
+    bytes: int
+    digest: str  # of the names and versions of what waits; empty: nothing waits
+    newest: str | None  # when the youngest of them was changed, ISO 8601 and UTC
+    examples: list[str]  # names, a few
+    counted: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
