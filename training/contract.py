@@ -141,7 +141,7 @@ class Checks(Message):
     max_rows_per_label: int | None = None  # of the training split
     removed: Literal["drop", "keep"] = "drop"  # rows of objects that are gone
     bad_rows_percent: float = 10.0  # a batch with more rows that cannot be used is quarantined whole
-    policies: dict[str, Policy] = field(default_factory=dict)  # by check (training.checks); the others have their default
+    policies: dict[str, Policy] = field(default_factory=dict)  # by check; the others as in training.checks
 
 
 @dataclass(frozen=True, kw_only=True)
