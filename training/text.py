@@ -17,7 +17,12 @@ def normalised(text: str) -> str:
 
 def text_hash(text: str) -> str:
     """:return: SHA-256 of the normalised text: equal for texts that differ in case, width or spacing alone."""
-    return hashlib.sha256(normalised(text).encode()).hexdigest()
+    return identity(text).hex()
+
+
+def identity(text: str) -> bytes:
+    """:return: what tells the text from others: SHA-256 of it as it is compared. :raises UnicodeEncodeError: no text."""
+    return hashlib.sha256(normalised(text).encode()).digest()
 
 
 def split_of(text: str, test_percent: int, validation_percent: int) -> Split:

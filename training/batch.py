@@ -1,0 +1,250 @@
+"""
+Take in the objects that were not read before: one batch of judged rows, immutable, the same for the same objects.
+
+A batch is a directory ``batches/KEY`` of Parquet files, some for each split, with the text, its label, where the row came
+from (``object``, an index into the manifest's list, and ``row``) and what identifies it (``h0``, ``h1``: the first 128
+bits of the SHA-256 of the normalised text; ``d0``, ``d1``: those of label and text). ``batch`` is the same number in all
+rows of a batch, so that batch, object and row name a row among all that were ever read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.columns import Judge, Judged
+from training.contract import SPLITS, Checks, Reading, Split
+from training.keys import key_of
+from training.rows import EXAMPLES_PER_REASON
+from training.sources import Block, Columns, Part
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow import parquet
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the files and of what counts as a usable row; another number and everything is read again
+PROGRESS_SECONDS = 5.0
+ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
+BUFFER_BYTES = 64 << 20  # of rows that wait to be written, for each split
+REFUSED = "refused.parquet"  # rows that a check says to keep aside
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An object to read, with the split that it was named for; None: its rows are split by the hash of their texts."""
+
+    part: Part
+    split: Split | None
+
+
+@dataclass
+class ReadObject:
+    """What came of one object."""
+
+    name: str
+    version: str
+    bytes: int | None
+    modified: str | None
+    split: Split | None
+    rows: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[int]] = field(default_factory=dict)  # reason to row numbers
+
+    def count(self, judged: Judged) -> None:
+        self.rows += judged.total
+        for one in judged.refused:
+            self.refused[one.reason] += 1
+            shown = self.examples.setdefault(one.reason, [])
+            if len(shown) < EXAMPLES_PER_REASON:
+                shown.append(one.row)
+
+
+def batch_key(unread: Sequence[Unread], reading: Reading, checks: Checks, kept_aside: Sequence[str]) -> str:
+    return key_of(
+        {
+            "format": FORMAT,
+            "objects": sorted([one.part.name, one.part.version, one.split or ""] for one in unread),
+            "columns": [reading.text, reading.label, reading.time],
+            "percents": [reading.test_percent, reading.validation_percent],
+            "labels": checks.labels,
+            "kept_aside": sorted(kept_aside),
+        }
+    )
+
+
+def batch_number(key: str) -> int:
+    return int(key[:15], 16)  # fits Parquet's and DuckDB's signed 64 bits
+
+
+def read_batch(
+    directory: Path, key: str, unread: Sequence[Unread], reading: Reading, checks: Checks, kept_aside: Sequence[str]
+) -> dict[str, Any]:
+    """
+    Read the objects into Parquet files below ``directory``.
+
+    :param kept_aside: reasons for which a refused row is kept, in a file of its own.
+    :return: the batch's manifest.
+    :raises BadInput: an object cannot be read at all.
+    """
+    columns = Columns(reading.text, reading.label, reading.time)
+    judge = Judge((reading.test_percent, reading.validation_percent), checks.labels)
+    objects = [_object(one) for one in unread]
+    with ExitStack() as files:
+        writer = files.enter_context(_Writer(directory, batch_number(key), frozenset(kept_aside)))
+        progress = _Progress(len(unread))
+        for index, judged in _judged(unread, columns, judge):
+            objects[index].count(judged)
+            writer.add(index, judged)
+            progress.tell(objects[index], index)
+    for one in objects:
+        refused = f"; {one.refused.total():,} refused: {listed(one.refused)}" if one.refused else ""
+        level = logging.WARNING if one.refused else logging.INFO
+        log.log(level, "read %s: %s rows%s", one.name, f"{one.rows:,}", refused)
+    return {
+        "key": key,
+        "number": batch_number(key),
+        "files": writer.files,
+        "objects": [{**vars(one), "refused": dict(one.refused)} for one in objects],
+    }
+
+
+def listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+
+
+def _object(unread: Unread) -> ReadObject:
+    part = unread.part
+    modified = part.modified.isoformat(timespec="seconds") if part.modified else None
+    return ReadObject(part.name, part.version, part.bytes, modified, unread.split)
+
+
+def _judged(unread: Sequence[Unread], columns: Columns, judge: Judge) -> Iterator[tuple[int, Judged]]:
+    """Read in this thread, parse and judge in others, and give the results in their order."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def work(block: Block, split: Split | None) -> Judged:
+        return judge.judge(block.parse(), split)
+
+    waiting: deque[tuple[int, Future[Judged]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for index, one in enumerate(unread):
+                for block in one.part.read(columns):
+                    waiting.append((index, pool.submit(work, block, one.split)))
+                    if len(waiting) > workers + 1:  # what is in memory at a time
+                        at, future = waiting.popleft()
+                        yield at, future.result()
+            for at, future in waiting:
+                yield at, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Writer:
+    """Writes each split to a file of its own, opened when its first row comes."""
+
+    def __init__(self, directory: Path, number: int, kept_aside: frozenset[str]) -> None:
+        self.directory, self.number, self.kept_aside = directory, number, kept_aside
+        self.files: list[dict[str, Any]] = []
+        self._buffers: dict[Split, list[pyarrow.Table]] = {split: [] for split in SPLITS}
+        self._writers: dict[str, parquet.ParquetWriter] = {}
+        self._rows: Counter[str] = Counter()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def add(self, index: int, judged: Judged) -> None:
+        import pyarrow
+        import pyarrow.compute as pc
+
+        rows = judged.rows
+        for name, value, kind in (("object", index, pyarrow.int32()), ("batch", self.number, pyarrow.int64())):
+            rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
+        for code, split in enumerate(SPLITS):
+            chosen = rows.filter(pc.equal(rows["split"], code)).drop_columns("split")
+            if chosen.num_rows:
+                buffer = self._buffers[split]
+                buffer.append(chosen)
+                if sum(t.num_rows for t in buffer) >= ROW_GROUP_ROWS or sum(t.nbytes for t in buffer) > BUFFER_BYTES:
+                    self._flush(split)
+        aside = [one for one in judged.refused if one.reason in self.kept_aside]
+        if aside:
+            table = pyarrow.table(
+                {
+                    "object": pyarrow.array([index] * len(aside), pyarrow.int32()),
+                    "row": pyarrow.array([one.row for one in aside], pyarrow.int64()),
+                    "reason": pyarrow.array([one.reason for one in aside], pyarrow.large_string()),
+                    "text": pyarrow.array([one.text for one in aside], pyarrow.large_string()),
+                    "label": pyarrow.array([one.label for one in aside], pyarrow.large_string()),
+                }
+            )
+            self._write(REFUSED, table)
+
+    def _flush(self, split: Split) -> None:
+        import pyarrow
+
+        tables, self._buffers[split] = self._buffers[split], []
+        if tables:
+            self._write(f"{split}.parquet", pyarrow.concat_tables(tables))
+
+    def _write(self, name: str, table: pyarrow.Table) -> None:
+        from pyarrow import parquet
+
+        if name not in self._writers:
+            self._writers[name] = parquet.ParquetWriter(
+                self.directory / name,
+                table.schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=["label", "object", "batch", "reason"],
+                write_statistics=["object", "row", "time"],
+                store_schema=False,
+            )
+        self._writers[name].write_table(table, row_group_size=ROW_GROUP_ROWS)
+        self._rows[name] += table.num_rows
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            for split in SPLITS:
+                self._flush(split)
+        for name, writer in sorted(self._writers.items()):
+            writer.close()
+            split = None if name == REFUSED else name.removesuffix(".parquet")
+            self.files.append({"name": name, "split": split, "rows": self._rows[name]})
+
+
+class _Progress:
+    def __init__(self, objects: int) -> None:
+        self.objects = objects
+        self.rows: dict[int, int] = {}
+        self.started = self.told = time.monotonic()
+
+    def tell(self, one: ReadObject, index: int) -> None:
+        self.rows[index] = one.rows
+        now = time.monotonic()
+        if now - self.told >= PROGRESS_SECONDS:
+            self.told, total = now, sum(self.rows.values())
+            log.info(
+                "reading %s (object %d of %d): %s rows so far, %s rows/s",
+                one.name,
+                index + 1,
+                self.objects,
+                f"{total:,}",
+                f"{total / (now - self.started):,.0f}",
+            )
+
+
+def modified_of(entry: dict[str, Any]) -> datetime | None:
+    """:param entry: of the manifest's ``objects``."""
+    return datetime.fromisoformat(entry["modified"]) if entry["modified"] else None
