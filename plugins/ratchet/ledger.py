@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,36 +11,73 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 100  # writers that beat us to a number, one after the other
 
+Record = dict[str, Any]
+
 
 class Ledger:
-    """The history of one pipeline, ``ledger/PIPELINE/NNNNNN.json``, oldest first."""
+    """
+    The history of one pipeline, ``ledger/PIPELINE/NNNNNN.json``, oldest first.
+
+    A record never changes, so one that was read is not read again by the same object.
+    """
 
     def __init__(self, store: Store, pipeline: str) -> None:
         self.store, self.prefix = store, f"ledger/{pipeline}"
+        self._read: dict[str, Record] = {}
 
-    def append(self, event: str, **values: Any) -> int:
+    def append(self, event: str, *, after: int | None = None, **values: Any) -> int:
         """
         Write one record; of two writers at once both succeed, one after the other.
 
         :param event: what happened, such as ``alias-intent`` or ``alias-done``.
+        :param after: number of the last record that the writer knows of; None: whatever that is.
         :return: its number.
+        :raises FileExistsError: somebody wrote a record since ``after``; nothing was written. Look again.
         """
         record = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
         for _attempt in range(ATTEMPTS):
-            number = self._last_number() + 1
+            number = (self.last_number() if after is None else after) + 1
             try:
-                self.store.create_json(f"{self.prefix}/{number:06d}.json", {"number": number, **record})
+                self.store.create_json(self._key(number), {"number": number, **record})
             except FileExistsError:
+                if after is not None:
+                    raise
                 continue
             return number
         raise RuntimeError(
             f"{self.store.uri(self.prefix)}: no free number after {ATTEMPTS} attempts; nothing was written."
         )
 
-    def records(self, event: str | None = None) -> list[dict[str, Any]]:
-        found = [self.store.read_json(key) for key in self.store.list(self.prefix)]
-        return [record for record in found if event is None or record["event"] == event]
+    def records(self, event: str | None = None) -> list[Record]:
+        return [record for record in reversed(list(self._newest_first())) if event is None or record["event"] == event]
 
-    def _last_number(self) -> int:
+    def last(self, event: str) -> Record | None:
+        """:return: the newest record of ``event``; what is older is not read."""
+        return next((record for record in self._newest_first() if record["event"] == event), None)
+
+    def since(self, event: str) -> list[Record]:
+        """:return: the newest record of ``event`` and all after it, oldest first; without one, all there are."""
+        found = []
+        for record in self._newest_first():
+            found.append(record)
+            if record["event"] == event:
+                break
+        return found[::-1]
+
+    def last_number(self) -> int:
+        """:return: 0 if there is no record."""
         keys = self.store.list(self.prefix)
-        return int(keys[-1].rsplit("/", 1)[1].removesuffix(".json")) if keys else 0
+        return _number(keys[-1]) if keys else 0
+
+    def _newest_first(self) -> Iterator[Record]:
+        for key in reversed(self.store.list(self.prefix)):
+            if key not in self._read:
+                self._read[key] = self.store.read_json(key)
+            yield self._read[key]
+
+    def _key(self, number: int) -> str:
+        return f"{self.prefix}/{number:06d}.json"
+
+
+def _number(key: str) -> int:
+    return int(key.rsplit("/", 1)[1].removesuffix(".json"))
