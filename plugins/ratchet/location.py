@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from ratchet.document import SECRET_NAME
 
@@ -59,6 +60,24 @@ def checked_source(location: str) -> str:
     if scheme == "hf" and not HUB_DATA_SET.fullmatch(rest):
         raise ValueError("expected hf://ORG/NAME@REVISION[/CONFIG][?split=NAME]")
     return location
+
+
+def sql_source(connection: str) -> str:
+    """:return: the source that stands for a query's database: its connection's id and nothing of what is in it."""
+    return f"sql://{connection}"
+
+
+def asset_uri(source: str, pipeline: str) -> str:
+    """
+    :return: ``source`` as the address of an Airflow asset. Airflow keeps one asset for an address, so that the
+        pipeline is part of it: two pipelines may watch the same folder.
+    """
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        scheme, rest = "file", source
+    if scheme == "hf":
+        rest = rest.partition("?")[0]
+    return f"{scheme}://{quote(rest, safe='/*[]@:+,=%')}?pipeline={quote(pipeline)}"
 
 
 def checked_model(location: str) -> str:

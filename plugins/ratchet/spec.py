@@ -7,25 +7,33 @@ description in the reference; pydantic itself does not read it, which would cost
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+import zoneinfo
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ratchet.document import SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
-from ratchet.location import checked_model, checked_source, resolve_model, resolve_source
-from training.contract import IngestRequest
+from ratchet.location import checked_model, checked_source, resolve_model, resolve_source, sql_source
+from training.checks import POLICIES
+from training.contract import Checks, Format, IngestRequest, Policy, Reading
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
+Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+if TYPE_CHECKING:
+    Check = str
+else:
+    Check = Literal[tuple(POLICIES)]  # their names are stated once, where the stage has them from
 
 # What the design has and this version has not. A spec that asks for it is refused, never half obeyed.
 PLANNED_KEYS: dict[KeyPath, str] = {
-    ("trigger", "new_data"): "runs started by new data",
     ("notify",): "notifications",
 }
 PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
@@ -51,29 +59,77 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    source: str = Field(min_length=1)
+    source: str | None = Field(default=None, min_length=1)
     """Labelled rows: a path or glob, `file://`, `s3://bucket/prefix/*.jsonl` or
     `hf://ORG/NAME@REVISION[/CONFIG][?split=NAME]`, whose own test and validation splits are used as such. A relative
-    path starts at the folder of the spec; `${NAME}` is an environment variable."""
+    path starts at the folder of the spec; `${NAME}` is an environment variable. Either this or `query`."""
     text: str = Field(min_length=1)
     """Column that holds the text."""
     label: str = Field(min_length=1)
     """Column that holds the label."""
-    validation: str | None = Field(default=None, min_length=1)
+    query: str | None = Field(default=None, min_length=1)
+    """Instead of `source`: a SELECT whose columns are the rows', asked of the database that `connection` names."""
+    connection: str | None = Field(default=None, pattern=r"^[\w.-]+$")
+    """Airflow connection: of type `aws` for `s3://`, with access key, secret key, region and endpoint; of a database
+    for `query`. Unset: what the training environment has (`AWS_*` variables)."""
+    time: str | None = Field(default=Reading.time, min_length=1)
+    """Column that says when a row came to be. Unset: a row is as old as its object."""
+    validation: str | None = Field(default=Reading.validation, min_length=1)
     """Source of the validation split. Unset: cut from `source` by the hash of the text."""
-    test: str | None = Field(default=None, min_length=1)
+    test: str | None = Field(default=Reading.test, min_length=1)
     """Source of the test split. Unset: cut from `source` by the hash of the text, so that a row stays in its split."""
-    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None
+    format: Format | None = Reading.format
     """Format of the files. Unset: by the file's name."""
-    test_percent: int = Field(default=15, ge=1, le=90)
+    test_percent: int = Field(default=Reading.test_percent, ge=1, le=90)
     """Share of `source` that becomes the test split, per cent. Not used when `test` is given."""
-    validation_percent: int = Field(default=10, ge=1, le=90)
+    validation_percent: int = Field(default=Reading.validation_percent, ge=1, le=90)
     """Share of `source` that becomes the validation split, per cent. Not used when `validation` is given."""
+    window_days: int | None = Field(default=Checks.window_days, ge=1)
+    """Age at which a row leaves training and validation, days; never the test split. Unset: rows stay."""
+    max_rows_per_label: int | None = Field(default=Checks.max_rows_per_label, ge=1)
+    """Most rows of one label to train on. Unset: all."""
+    removed: Literal["drop", "keep"] = Checks.removed
+    """What becomes of the rows of an object that is gone from the source."""
+    labels: list[Name] | None = Checks.labels
+    """The labels there are; a row with another one is what `checks` calls `unknown_label`. Unset: those in the
+    data."""
+    checks: dict[Check, Policy] = Field(default={})
+    """What becomes of a row that fails a check: `drop` leaves it out and counts it, `quarantine` refuses the new rows
+    as a whole and keeps the last good snapshot in force, `fail` ends the run. Each check and its default is listed
+    below."""
+    bad_rows_percent: float = Field(default=Checks.bad_rows_percent, ge=0, le=100)
+    """Share of the new rows that may be dropped as unusable, per cent; beyond it all of them are quarantined."""
 
     @field_validator("source", "validation", "test")
     @classmethod
     def _readable_location(cls, value: str | None) -> str | None:
         return value if value is None else checked_source(value)
+
+    @field_validator("query")
+    @classmethod
+    def _instead_of_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("source") is not None:
+            raise ValueError("expected either source or query, not both")
+        if value is not None and not re.match(r"\s*(select|with)\b", value, re.IGNORECASE):
+            raise ValueError("expected a query that begins with SELECT or WITH")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_to_tell_apart(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and len(set(value)) < 2:
+            raise ValueError("expected at least two different labels")
+        if value is not None and (twice := [label for label in dict.fromkeys(value) if value.count(label) > 1]):
+            raise ValueError(f"expected each label once; given twice: {', '.join(twice)}")
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_read(self) -> Data:
+        if self.source is None and self.query is None:
+            raise ValueError("expected source, or connection and query")
+        if self.query is not None and self.connection is None:
+            raise ValueError("query needs connection: the Airflow connection of its database")
+        return self
 
     @model_validator(mode="after")
     def _rows_left_to_train_on(self) -> Data:
@@ -83,6 +139,19 @@ class Data(Section):
                 "train on; expected a sum below 100"
             )
         return self
+
+    def reading(self) -> Reading:
+        """:return: what is read and how, the query's connection by its name alone."""
+        given = {name: value for name, value in self if name in READING and name != "source"}
+        return Reading(source=self.source or sql_source(self.connection or ""), **given)
+
+    def kept(self) -> Checks:
+        """:return: which of the rows a snapshot keeps."""
+        return Checks(policies=dict(self.checks), **{name: value for name, value in self if name in CHECKS})
+
+
+READING = {field.name for field in dataclasses.fields(Reading)}
+CHECKS = {field.name for field in dataclasses.fields(Checks)}
 
 
 class Train(Section):
@@ -143,10 +212,45 @@ class Deploy(Section):
     """Longest time until the endpoint serves the release, minutes; then the step fails and the old release stays."""
 
 
+class NewData(Section):
+    min_rows: int = Field(default=1, ge=1)
+    """Fewest new rows that start a run. A changed or removed object counts as one at least."""
+    quiet_minutes: float = Field(default=5, ge=0)
+    """How long what is new must have been left unchanged, minutes, so that no run starts on half a delivery."""
+    cooldown_hours: float = Field(default=0, ge=0)
+    """Shortest time between two runs that take in data, hours; whatever starts the second, it is skipped, unless it is
+    forced. What came meanwhile starts a run when the time has passed."""
+    poll_seconds: float = Field(default=30, ge=5)
+    """Time between two looks at the source, seconds."""
+    queue: str | None = Field(default=None, pattern=r"^https?://[^/\s@]+/\S+$")
+    """URL of an SQS queue that the bucket notifies: a message is a reason to look at once. Each pipeline needs a queue
+    of its own."""
+
+
 class Trigger(Section):
     schedule: str | None = None
-    """When to retrain: a cron expression of five fields, UTC, or `@hourly`, `@daily`, `@weekly`, `@monthly`,
-    `@quarterly`, `@yearly`, `@once`. Unset: only when somebody starts a run."""
+    """When to retrain: a cron expression of five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`,
+    `@yearly`, `@once`. Unset: only on new data, or when somebody starts a run."""
+    timezone: str = "UTC"
+    """Time zone of `schedule`, such as `Europe/Berlin`."""
+    new_data: NewData | None = None
+    """Start a run when there is new data: the keys are those below, each with a default. Unset: never."""
+
+    @field_validator("new_data", mode="before")
+    @classmethod
+    def _nothing_but_defaults(cls, value: Any) -> Any:
+        return {} if value is None else value  # ``new_data:`` with nothing but comments below it
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            close = difflib.get_close_matches(value, zoneinfo.available_timezones(), n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"expected an IANA time zone such as Europe/Berlin{meant}") from None
+        return value
 
     @field_validator("schedule")
     @classmethod
@@ -192,9 +296,19 @@ class PipelineSpec(Sections):
     name: str
     path: Path
 
-    def ingest_request(self, store: str, *, max_rows: int | None = None, force: bool = False) -> IngestRequest:
-        data = self.data.model_dump()
-        return IngestRequest(pipeline=self.name, store=store, max_rows=max_rows, force=force, **data)
+    def ingest_request(
+        self, store: str, *, watermark: str | None = None, max_rows: int | None = None, force: bool = False
+    ) -> IngestRequest:
+        """:param watermark: URI of what the pipeline has read so far; None: as if it had read nothing."""
+        return IngestRequest(
+            pipeline=self.name,
+            store=store,
+            reading=self.data.reading(),
+            checks=self.data.kept(),
+            watermark=watermark,
+            max_rows=max_rows,
+            force=force,
+        )
 
     def train_request(self, store: str, work: str) -> dict[str, Any]:
         """:return: the fields of a TrainRequest that are known before ingest: all but ``snapshot``."""
@@ -220,6 +334,8 @@ def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeli
         checked = Sections.model_validate(values)
     except ValidationError as error:
         problems += [_problem(each, document) for each in error.errors(include_url=False)]
+    else:
+        problems += _problems_between_keys(checked, document)
     if problems := document.problems + problems:
         raise SpecError(path, problems)
     endpoint = checked.deploy.endpoint or name.replace("_", "-")
@@ -257,6 +373,27 @@ def _resolve_locations(
     return values, problems
 
 
+def _problems_between_keys(checked: Sections, document: Document) -> Iterator[Problem]:
+    """Yield what is wrong although each key by itself is right."""
+
+    def problem(at: KeyPath, message: str) -> Problem:
+        return Problem(document.line(at), dotted(at), message)
+
+    data, new_data = checked.data, checked.trigger.new_data
+    locations = [location or "" for location in (data.source, data.validation, data.test)]
+    if data.connection and data.query is None and not any(location.startswith("s3://") for location in locations):
+        yield problem(("data", "connection"), "nothing here uses it; expected s3:// or a query beside it.")
+    if data.query is not None and data.window_days is not None and data.time is None:
+        message = "needs data.time, since the answer to a query has no date of its own."
+        yield problem(("data", "window_days"), message)
+    if new_data is not None and data.query is not None:
+        message = "a query is not watched, since only asking it tells what is new; expected a schedule instead."
+        yield problem(("trigger", "new_data"), message)
+    elif new_data is not None and new_data.queue is not None and not locations[0].startswith("s3://"):
+        message = "expected a source on s3://; nothing else sends notifications."
+        yield problem(("trigger", "new_data", "queue"), message)
+
+
 def _problem(error: Any, document: Document) -> Problem:
     """One of pydantic's errors in the words of the file."""
     loc: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
@@ -265,13 +402,14 @@ def _problem(error: Any, document: Document) -> Problem:
     if loc in PLANNED_KEYS:
         message = f"{PLANNED_KEYS[loc]} are planned and not there yet; leave {loc[-1]!r} out."
     elif loc == ("data", "source") and isinstance(error["input"], dict):
-        message = "a connection and a query are planned and not there yet; expected a path, file://, s3:// or hf://."
+        message = "expected a path, file://, s3:// or hf://; connection and query are keys beside it."
     elif kind == "literal_error" and error["input"] in PLANNED_VALUES.get(loc, ()):
         message = f"{error['input']!r} is planned and not there yet; expected {context['expected']}."
     elif kind == "extra_forbidden":
         message = f"unknown key; {_where_it_belongs(loc)}."
     elif error["loc"][-1] == "[key]":
-        message = f"unknown metric; expected {context['expected']}."
+        what = "check" if loc[:2] == ("data", "checks") else "metric"
+        message = f"unknown {what}; {nearest(str(error['input']), _quoted(context['expected']))}."
     elif kind == "missing":
         message = "missing; expected " + ("a section." if loc == ("data",) else "a value, it has no default.")
     elif kind in ("model_type", "dict_type"):
@@ -291,7 +429,14 @@ def _problem(error: Any, document: Document) -> Problem:
     return Problem(document.line(loc), key, message)
 
 
+def _quoted(expected: str) -> list[str]:
+    """:return: the words in pydantic's list of what it expected."""
+    return re.findall(r"'([^']*)'", expected)
+
+
 PATTERNS: dict[KeyPath, str] = {
+    ("data", "connection"): "the id of an Airflow connection: letters, digits, _, - and .",
+    ("trigger", "new_data", "queue"): "the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
     ("train", "trainer"): "module:Class",
     ("deploy", "endpoint"): "at most 63 lower-case letters, digits and -, no - first",
 }
@@ -307,7 +452,7 @@ def sections() -> dict[str, type[Section]]:
 
 def _where_it_belongs(loc: KeyPath) -> str:
     keys = {name: list(model.model_fields) for name, model in sections().items()}
-    siblings = list(keys) if len(loc) == 1 else keys[str(loc[0])]
+    siblings = list(keys) if len(loc) == 1 else keys[str(loc[0])] if len(loc) == 2 else list(NewData.model_fields)
     others = [name for name in keys if loc[-1] in keys[name]]
     if not difflib.get_close_matches(str(loc[-1]), siblings, cutoff=0.8) and others:
         return f"it belongs in {' or '.join(f'{section}: {loc[-1]}' for section in others)}"

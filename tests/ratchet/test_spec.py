@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from ratchet.spec import BoundedMetric, Gate, PipelineSpec, SpecError, load_spec
-from training.contract import IngestRequest, TrainRequest
+from training.checks import POLICIES
+from training.contract import Checks, IngestRequest, Reading, TrainRequest
 from training.gate import Rules
 from training.report import HIGHER_IS_BETTER, METRICS
 
@@ -54,27 +55,40 @@ def test_every_key_arrives_in_the_request_of_its_step(tmp_path):
         tmp_path / "mail.yaml",
         """\
 data:
-  {source: s3://b/k.csv, text: t, label: l, validation: /v.csv, test: /t.csv, format: csv,
-   test_percent: 20, validation_percent: 5}
+  {source: s3://b/k.csv, connection: bucket, text: t, label: l, time: at, validation: /v.csv, test: /t.csv,
+   format: csv, test_percent: 20, validation_percent: 5, window_days: 30, max_rows_per_label: 100, removed: keep,
+   labels: [a, b], checks: {not_utf8: fail, unknown_label: quarantine}, bad_rows_percent: 2.5}
 train:
   {base_model: org/model@main, arguments: {learning_rate: 1e-4}, class_weights: balanced,
    trainer: acme.focal:FocalTrainer, max_length: 64, early_stopping_epochs: null, timeout_minutes: 5}
 gate: {minimum: {accuracy: 0.8}, no_worse_by: 0, metric: log_loss}
 deploy: {endpoint: mail-prod, timeout_minutes: 3}
-trigger: {schedule: "0 3 * * 1"}
+trigger: {schedule: "0 3 * * 1", timezone: Europe/Berlin, new_data: {min_rows: 5, queue: "https://sqs/1/mail"}}
 """,
     )
-    assert spec.ingest_request("file:///store", max_rows=7, force=True) == IngestRequest(
+    assert spec.ingest_request("file:///store", watermark="file:///w", max_rows=7, force=True) == IngestRequest(
         pipeline="mail",
         store="file:///store",
-        source="s3://b/k.csv",
-        text="t",
-        label="l",
-        validation="/v.csv",
-        test="/t.csv",
-        format="csv",
-        test_percent=20,
-        validation_percent=5,
+        reading=Reading(
+            source="s3://b/k.csv",
+            text="t",
+            label="l",
+            time="at",
+            validation="/v.csv",
+            test="/t.csv",
+            format="csv",
+            test_percent=20,
+            validation_percent=5,
+        ),
+        checks=Checks(
+            labels=["a", "b"],
+            window_days=30,
+            max_rows_per_label=100,
+            removed="keep",
+            bad_rows_percent=2.5,
+            policies={"not_utf8": "fail", "unknown_label": "quarantine"},
+        ),
+        watermark="file:///w",
         max_rows=7,
         force=True,
     )
@@ -93,6 +107,41 @@ trigger: {schedule: "0 3 * * 1"}
     assert Rules.from_dict(spec.gate_rules()) == Rules(minimum={"accuracy": 0.8}, no_worse_by=0, metric="log_loss")
     assert (spec.train.timeout_minutes, spec.deploy.timeout_minutes) == (5, 3)
     assert (spec.deploy.endpoint, spec.trigger.schedule) == ("mail-prod", "0 3 * * 1")
+    assert (spec.trigger.timezone, spec.data.connection) == ("Europe/Berlin", "bucket")
+    assert spec.trigger.new_data is not None
+    assert (spec.trigger.new_data.min_rows, spec.trigger.new_data.queue) == (5, "https://sqs/1/mail")
+
+
+def test_a_query_is_read_through_its_connection_and_only_its_name_is_passed_on(tmp_path):
+    text = "data: {connection: warehouse, query: 'select body, topic from mail', text: body, label: topic}\n"
+    reading = spec_at(tmp_path / "mail.yaml", text).ingest_request("file:///store").reading
+    assert reading == Reading(
+        source="sql://warehouse", query="select body, topic from mail", text="body", label="topic"
+    )
+
+
+@pytest.mark.parametrize("new_data", ["new_data:", "new_data: {}", "new_data:  # {min_rows: 5}"])
+def test_new_data_without_keys_means_its_defaults(tmp_path, new_data):
+    found = spec_at(tmp_path / "mail.yaml", f"{SHORTEST}trigger:\n  {new_data}\n").trigger.new_data
+    assert found is not None
+    assert found.model_dump() == {
+        "min_rows": 1,
+        "quiet_minutes": 5,
+        "cooldown_hours": 0,
+        "poll_seconds": 30,
+        "queue": None,
+    }
+
+
+def test_a_spec_without_new_data_keys_is_not_watched(tmp_path):
+    assert spec_at(tmp_path / "mail.yaml").trigger.new_data is None
+
+
+def test_every_check_can_be_given_every_policy(tmp_path):
+    for policy in ("drop", "quarantine", "fail"):
+        checks = "".join(f"\n    {check}: {policy}" for check in POLICIES)
+        spec = spec_at(tmp_path / "mail.yaml", f"{SHORTEST}  checks:{checks}\n")
+        assert spec.data.kept().policies == dict.fromkeys(POLICIES, policy)
 
 
 def test_the_spec_offers_the_metrics_that_the_gate_knows():
@@ -105,6 +154,14 @@ def test_a_spec_cannot_be_changed_after_it_was_read(tmp_path):
     with pytest.raises(ValueError, match="frozen"):
         spec.data.text = "other"
 
+
+QUERY = """\
+data:
+  connection: warehouse
+  query: SELECT * FROM mail
+  text: body
+  label: topic
+"""
 
 # line, key, what the message says
 BAD = [
@@ -128,12 +185,30 @@ BAD = [
     (SHORTEST.replace("messages.csv", "~/a.csv"), 2, "data.source", "~ is not expanded"),
     (SHORTEST.replace("messages.csv", "${UNSET}/a.csv"), 2, "data.source", "environment variable UNSET is not set"),
     (SHORTEST.replace("messages.csv", "${A:-x}/a.csv"), 2, "data.source", "with nothing but a name in the braces"),
-    (SHORTEST.replace("messages.csv", "{connection: db}"), 2, "data.source", "a connection and a query are planned"),
+    (SHORTEST.replace("messages.csv", "{connection: db}"), 2, "data.source", "connection and query are keys beside it"),
+    ("data:\n  text: a\n  label: b", 1, "data", "expected source, or connection and query"),
+    ("data:\n  query: select 1\n  text: a\n  label: b", 1, "data", "query needs connection"),
+    (SHORTEST + "  connection: db\n  query: select 1", 6, "data.query", "either source or query, not both"),
+    (QUERY.replace("SELECT * FROM", "DELETE FROM"), 3, "data.query", "begins with SELECT or WITH"),
+    (QUERY + "  window_days: 7", 6, "data.window_days", "needs data.time"),
+    (QUERY + "trigger:\n  new_data: {}", 7, "trigger.new_data", "a query is not watched"),
+    (SHORTEST + "  connection: aws", 5, "data.connection", "nothing here uses it"),
+    (SHORTEST + "  connection: postgres://me@x", 5, "data.connection", "the id of an Airflow connection"),
+    (SHORTEST + "  labels: [a]", 5, "data.labels", "at least two different labels"),
+    (SHORTEST + "  labels: [a, b, a]", 5, "data.labels", "given twice: a"),
+    (SHORTEST + "  labels: [a, 1]", 5, "data.labels.1", "expected text, found 1; put it in quotes"),
+    (SHORTEST + "  window_days: 0", 5, "data.window_days", "greater than or equal to 1, found 0"),
+    (SHORTEST + "  max_rows_per_label: 1.5", 5, "data.max_rows_per_label", "expected a valid integer, found 1.5"),
+    (SHORTEST + "  removed: archive", 5, "data.removed", "expected 'drop' or 'keep', found \"archive\""),
+    (SHORTEST + "  checks:\n    not_utf: drop", 6, "data.checks.not_utf", "unknown check; did you mean 'not_utf8'?"),
+    (SHORTEST + "  checks:\n    not_utf8: keep", 6, "data.checks.not_utf8", "'drop', 'quarantine' or 'fail', found"),
+    (SHORTEST + "  checks: drop", 5, "data.checks", 'expected keys and values, found "drop"'),
+    (SHORTEST + "  bad_rows_percent: 101", 5, "data.bad_rows_percent", "less than or equal to 100, found 101"),
     (SHORTEST + "  test_percent: '15'", 5, "data.test_percent", 'expected a valid integer, found "15"'),
     (SHORTEST + "  test_percent: 0", 5, "data.test_percent", "expected greater than or equal to 1, found 0"),
     (SHORTEST + "  test_percent: 7.5", 5, "data.test_percent", "expected a valid integer, found 7.5"),
     (SHORTEST + "  test_percent: 60\n  validation_percent: 40", 1, "data", "leave no rows to train on"),
-    (SHORTEST + "  format: xlsx", 5, "data.format", "expected 'csv', 'tsv', 'jsonl' or 'parquet', found \"xlsx\""),
+    (SHORTEST + "  format: xlsx", 5, "data.format", "'jsonl', 'parquet' or 'arrow', found \"xlsx\""),
     (SHORTEST + "train:\n  base_model: a b", 6, "train.base_model", "expected a Hub id"),
     (SHORTEST + "train:\n  base_model: ~/m", 6, "train.base_model", "~ is not expanded"),
     (SHORTEST + "train:\n  target: sagemaker", 6, "train.target", "'sagemaker' is planned and not there yet"),
@@ -143,7 +218,7 @@ BAD = [
     (SHORTEST + "train:\n  class_weights: yes", 6, "train.class_weights", "expected 'balanced', found \"yes\""),
     (SHORTEST + "train:\n  max_length: true", 6, "train.max_length", "expected a valid integer, found true"),
     (SHORTEST + "train:\n\n  early_stopping_epochs: 0", 7, "train.early_stopping_epochs", "greater than or equal to 1"),
-    (SHORTEST + "gate:\n  minimum: {f1: 0.5}", 6, "gate.minimum.f1", "unknown metric; expected 'accuracy', 'f1_macro'"),
+    (SHORTEST + "gate:\n  minimum: {f1: 0.5}", 6, "gate.minimum.f1", "unknown metric; valid: accuracy, f1_macro"),
     (SHORTEST + "gate:\n  minimum:\n    accuracy: 85", 7, "gate.minimum.accuracy", "less than or equal to 1, found 85"),
     (SHORTEST + "gate:\n  minimum: 0.8", 6, "gate.minimum", "expected keys and values, found 0.8"),
     (SHORTEST + "gate:\n  no_worse_by: -0.1", 6, "gate.no_worse_by", "greater than or equal to 0, found -0.1"),
@@ -157,7 +232,16 @@ BAD = [
     (SHORTEST + "trigger:\n  schedule: 0 0 31 2 *", 6, "trigger.schedule", "expected a cron expression"),
     (SHORTEST + "trigger:\n  schedule: 3 * * *", 6, "trigger.schedule", "expected five fields"),
     (SHORTEST + "trigger:\n  schedule: '@dayly'", 6, "trigger.schedule", "did you mean '@daily'?"),
-    (SHORTEST + "trigger:\n  new_data: {min_rows: 5}", 6, "trigger.new_data", "planned and not there yet"),
+    (SHORTEST + "trigger:\n  timezone: Europe/Berln", 6, "trigger.timezone", "did you mean 'Europe/Berlin'?"),
+    (SHORTEST + "trigger:\n  timezone: ../etc", 6, "trigger.timezone", "expected an IANA time zone"),
+    (SHORTEST + "trigger:\n  new_data: 5", 6, "trigger.new_data", "expected keys and values, found 5"),
+    (SHORTEST + "trigger:\n  new_data: {min_row: 5}", 6, "trigger.new_data.min_row", "did you mean 'min_rows'?"),
+    (SHORTEST + "trigger:\n  new_data: {zzz: 5}", 6, "trigger.new_data.zzz", "unknown key; valid: min_rows, quiet"),
+    (SHORTEST + "trigger:\n  new_data: {min_rows: 0}", 6, "trigger.new_data.min_rows", "equal to 1, found 0"),
+    (SHORTEST + "trigger:\n  new_data: {quiet_minutes: -1}", 6, "trigger.new_data.quiet_minutes", "equal to 0"),
+    (SHORTEST + "trigger:\n  new_data: {poll_seconds: 1}", 6, "trigger.new_data.poll_seconds", "equal to 5, found 1"),
+    (SHORTEST + "trigger:\n  new_data: {queue: mail}", 6, "trigger.new_data.queue", "the URL of an SQS queue"),
+    (SHORTEST + "trigger:\n  new_data: {queue: 'https://sqs/1/a'}", 6, "trigger.new_data.queue", "source on s3://"),
     (SHORTEST + "notify: []", 5, "notify", "notifications are planned and not there yet"),
     (SHORTEST + "  label: other", 5, "data.label", "given twice, first in line 4"),
 ]
