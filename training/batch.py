@@ -1,10 +1,10 @@
 """
 Take in the objects that were not read before: one batch of judged rows, immutable, the same for the same objects.
 
-A batch is a directory ``batches/KEY`` of Parquet files, some for each split, with the text, its label, where the row came
-from (``object``, an index into the manifest's list, and ``row``) and what identifies it (``h0``, ``h1``: the first 128
-bits of the SHA-256 of the normalised text; ``d0``, ``d1``: those of label and text). ``batch`` is the same number in all
-rows of a batch, so that batch, object and row name a row among all that were ever read.
+A batch is a directory ``batches/KEY`` of Parquet files, one for each split, with the text, its label, where the row
+came from (``object``, an index into the manifest's list, and ``row``) and what identifies it (``h0``, ``h1``: the first
+128 bits of the SHA-256 of the normalised text; ``digest``: 64 bits of the MD5 of the text as it is). ``batch`` is the
+same number in all rows of a batch, so that batch, object and row name a row among all that were ever read.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.columns import Judge, Judged
-from training.contract import SPLITS, Checks, Reading, Split
+from training.contract import SPLITS, Reading, Split
 from training.keys import key_of
 from training.rows import EXAMPLES_PER_REASON
-from training.sources import Block, Columns, Part
+from training.sources.part import Block, Columns, Part
 
 if TYPE_CHECKING:
     import pyarrow
@@ -37,7 +37,7 @@ FORMAT = 1  # of the files and of what counts as a usable row; another number an
 PROGRESS_SECONDS = 5.0
 ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
 BUFFER_BYTES = 64 << 20  # of rows that wait to be written, for each split
-REFUSED = "refused.parquet"  # rows that a check says to keep aside
+REFUSED = "refused.parquet"  # the rows that cannot be used, each with its reason
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,14 @@ class ReadObject:
                 shown.append(one.row)
 
 
-def batch_key(unread: Sequence[Unread], reading: Reading, checks: Checks, kept_aside: Sequence[str]) -> str:
+def batch_key(unread: Sequence[Unread], reading: Reading, labels: Sequence[str] | None) -> str:
     return key_of(
         {
             "format": FORMAT,
             "objects": sorted([one.part.name, one.part.version, one.split or ""] for one in unread),
             "columns": [reading.text, reading.label, reading.time],
             "percents": [reading.test_percent, reading.validation_percent],
-            "labels": checks.labels,
-            "kept_aside": sorted(kept_aside),
+            "labels": None if labels is None else sorted(labels),
         }
     )
 
@@ -88,20 +87,20 @@ def batch_number(key: str) -> int:
 
 
 def read_batch(
-    directory: Path, key: str, unread: Sequence[Unread], reading: Reading, checks: Checks, kept_aside: Sequence[str]
+    directory: Path, key: str, unread: Sequence[Unread], reading: Reading, labels: Sequence[str] | None
 ) -> dict[str, Any]:
     """
     Read the objects into Parquet files below ``directory``.
 
-    :param kept_aside: reasons for which a refused row is kept, in a file of its own.
+    :param labels: those that may be; None: any.
     :return: the batch's manifest.
     :raises BadInput: an object cannot be read at all.
     """
     columns = Columns(reading.text, reading.label, reading.time)
-    judge = Judge((reading.test_percent, reading.validation_percent), checks.labels)
+    judge = Judge((reading.test_percent, reading.validation_percent), labels)
     objects = [_object(one) for one in unread]
     with ExitStack() as files:
-        writer = files.enter_context(_Writer(directory, batch_number(key), frozenset(kept_aside)))
+        writer = files.enter_context(_Writer(directory, batch_number(key)))
         progress = _Progress(len(unread))
         for index, judged in _judged(unread, columns, judge):
             objects[index].count(judged)
@@ -154,8 +153,8 @@ def _judged(unread: Sequence[Unread], columns: Columns, judge: Judge) -> Iterato
 class _Writer:
     """Writes each split to a file of its own, opened when its first row comes."""
 
-    def __init__(self, directory: Path, number: int, kept_aside: frozenset[str]) -> None:
-        self.directory, self.number, self.kept_aside = directory, number, kept_aside
+    def __init__(self, directory: Path, number: int) -> None:
+        self.directory, self.number = directory, number
         self.files: list[dict[str, Any]] = []
         self._buffers: dict[Split, list[pyarrow.Table]] = {split: [] for split in SPLITS}
         self._writers: dict[str, parquet.ParquetWriter] = {}
@@ -178,15 +177,14 @@ class _Writer:
                 buffer.append(chosen)
                 if sum(t.num_rows for t in buffer) >= ROW_GROUP_ROWS or sum(t.nbytes for t in buffer) > BUFFER_BYTES:
                     self._flush(split)
-        aside = [one for one in judged.refused if one.reason in self.kept_aside]
-        if aside:
+        if refused := judged.refused:
             table = pyarrow.table(
                 {
-                    "object": pyarrow.array([index] * len(aside), pyarrow.int32()),
-                    "row": pyarrow.array([one.row for one in aside], pyarrow.int64()),
-                    "reason": pyarrow.array([one.reason for one in aside], pyarrow.large_string()),
-                    "text": pyarrow.array([one.text for one in aside], pyarrow.large_string()),
-                    "label": pyarrow.array([one.label for one in aside], pyarrow.large_string()),
+                    "object": pyarrow.array([index] * len(refused), pyarrow.int32()),
+                    "row": pyarrow.array([one.row for one in refused], pyarrow.int64()),
+                    "reason": pyarrow.array([one.reason for one in refused], pyarrow.large_string()),
+                    "text": pyarrow.array([one.text for one in refused], pyarrow.large_string()),
+                    "label": pyarrow.array([one.label for one in refused], pyarrow.large_string()),
                 }
             )
             self._write(REFUSED, table)
@@ -205,8 +203,8 @@ class _Writer:
             self._writers[name] = parquet.ParquetWriter(
                 self.directory / name,
                 table.schema,
-                compression="zstd",
-                compression_level=1,
+                compression={column: _compression(column) for column in table.column_names},
+                compression_level={"text": 1, "row": 1},
                 use_dictionary=["label", "object", "batch", "reason"],
                 write_statistics=["object", "row", "time"],
                 store_schema=False,
@@ -220,8 +218,12 @@ class _Writer:
                 self._flush(split)
         for name, writer in sorted(self._writers.items()):
             writer.close()
-            split = None if name == REFUSED else name.removesuffix(".parquet")
-            self.files.append({"name": name, "split": split, "rows": self._rows[name]})
+            of_split = None if name == REFUSED else name.removesuffix(".parquet")
+            self.files.append({"name": name, "split": of_split, "rows": self._rows[name]})
+
+
+def _compression(column: str) -> str:
+    return "none" if column in ("h0", "h1", "digest") else "zstd"  # hashes do not get any smaller
 
 
 class _Progress:

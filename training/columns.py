@@ -9,34 +9,40 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from training.contract import SPLITS, Split
 from training.rows import UNKNOWN_LABEL, Unusable, digest_of_text, label_of, text_of
-from training.sources import BadRow, Batch
+from training.sources.part import BadRow, Batch, Row
 
 if TYPE_CHECKING:
     import duckdb
     import numpy as np
     import pyarrow
 
-# What str.split() takes for whitespace within ASCII. \x1c to \x1f are separators to Python alone.
+# What str.split() takes for whitespace within ASCII; \x1c to \x1f are separators to Python alone.
 _SPACES = r"[\t-\r\x1c-\x1f ]+"
+_COLLAPSED = f"lower(trim(regexp_replace(text, '{_SPACES}', ' ', 'g'), ' '))"
 
-# ``ascii`` holds rows whose texts have one byte for each character; the CASE keeps regular expressions, which cost more
-# than all the rest together (measured), away from rows that have no space to collapse.
-_ASCII_ROWS = f"""
-    SELECT row, text, label, time, unhex(sha256(normal)) AS hash, unhex(sha256(concat(label, chr(0), text))) AS digest
+# Of rows whose texts are ASCII with something to see in them; null for the others. The CASE keeps regular expressions,
+# which cost more than all the rest together (measured), away from rows that have no space to collapse.
+_MD5_LOWER = "<u8"  # how DuckDB's md5_number_lower reads the last eight bytes of the digest (tested)
+_IDENTIFIED = rf"""
+    SELECT unhex(sha256(normal)) AS hash, md5_number_lower(text) AS digest
     FROM (
-        SELECT *, CASE
-            WHEN NOT printable OR contains(text, '  ') OR starts_with(text, ' ') OR ends_with(text, ' ')
-            THEN lower(trim(regexp_replace(text, '{_SPACES}', ' ', 'g'), ' '))
-            ELSE lower(text) END AS normal
-        FROM plain
+        SELECT text, CASE
+            WHEN strlen(text) <> length(text) THEN NULL
+            WHEN printable AND NOT (contains(text, '  ') OR starts_with(text, ' ') OR ends_with(text, ' '))
+                THEN nullif(lower(text), '')
+            WHEN printable THEN nullif({_COLLAPSED}, '')
+            WHEN regexp_matches(text, '^[^\x00]*[!-~][^\x00]*$') THEN {_COLLAPSED}
+            END AS normal
+        FROM batch
     )
-"""  # noqa: S608  # no value of anybody's is in it
+"""
 
 
 class Refused(NamedTuple):
@@ -50,7 +56,7 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """:param rows: row, split, label, text, time, and as uint64 h0 and h1 (the text's identity), d0 and d1 (the row's)."""
+    """:param rows: row, split, label, text, time; as uint64 h0 and h1, the text's identity, and digest, its own."""
 
     rows: pyarrow.Table
     refused: Sequence[Refused]
@@ -62,7 +68,7 @@ class Judged:
 
 class Judge:
     """
-    :param split: the split that the source was given for; None: by the hash of the text.
+    :param percents: of the hash buckets, for test and validation.
     :param labels: those that may be; None: any.
     """
 
@@ -73,20 +79,20 @@ class Judge:
         self._local = threading.local()
 
     def judge(self, batch: Batch, split: Split | None) -> Judged:
+        """:param split: the split that the rows were named for; None: by the hash of the text."""
         import pyarrow
 
         rows, refused = self._with_labels(_with_time(batch.rows))
-        tables = []
+        tables = [_schema().empty_table()]
         if rows.num_rows:
-            plain, others = _set_ascii_apart(rows)
-            if plain.num_rows:
-                tables.append(self._judge_ascii(plain, split))
+            ascii_rows, others = self._judge_ascii(rows, split)
+            tables.append(ascii_rows)
             if others.num_rows:
-                tables.append(self._judge_each(others.to_pylist(), split, refused))
+                columns = (others[name].to_pylist() for name in ("row", "text", "label", "time"))
+                tables.append(self._judge_each(zip(*columns, strict=True), split, refused))
         if batch.others:
             tables.append(self._judge_each(self._readable(batch.others, refused), split, refused))
-        empty = _schema().empty_table()
-        return Judged(pyarrow.concat_tables([empty, *tables]), refused)
+        return Judged(pyarrow.concat_tables(tables), refused)
 
     def _with_labels(self, rows: pyarrow.Table) -> tuple[pyarrow.Table, list[Refused]]:
         """:return: the rows with their labels' names, without those whose label cannot be used."""
@@ -123,44 +129,51 @@ class Judge:
             return unusable
         return name if self.labels is None or name in self.labels else Unusable(UNKNOWN_LABEL)
 
-    def _judge_ascii(self, plain: pyarrow.Table, split: Split | None) -> pyarrow.Table:
+    def _judge_ascii(self, rows: pyarrow.Table, split: Split | None) -> tuple[pyarrow.Table, pyarrow.Table]:
+        """:return: the rows that are judged, and those that have to be looked at one by one."""
+        import pyarrow.compute as pc
+
         cursor = self._cursor()
-        cursor.register("plain", plain)
+        cursor.register("batch", rows.select(["text"]).append_column("printable", pc.ascii_is_printable(rows["text"])))
         try:
-            found = cursor.sql(_ASCII_ROWS).to_arrow_table()
+            found = cursor.sql(_IDENTIFIED).to_arrow_table()
         finally:
-            cursor.unregister("plain")
-        return self._placed(found, _words(found["hash"]), _words(found["digest"]), split)
+            cursor.unregister("batch")
+        others = rows.slice(0, 0)
+        if found["hash"].null_count:
+            judged = pc.is_valid(found["hash"])
+            others = rows.filter(pc.invert(judged))
+            rows, found = rows.filter(judged), found.filter(judged)
+        return self._placed(rows, _words(found["hash"]), found["digest"], split), others
 
     def _judge_each(
-        self, rows: Iterable[dict[str, Any]], split: Split | None, refused: list[Refused]
+        self, rows: Iterable[tuple[int, object, str, datetime | None]], split: Split | None, refused: list[Refused]
     ) -> pyarrow.Table:
         import numpy as np
         import pyarrow
 
-        kept: dict[str, list[Any]] = {"row": [], "text": [], "label": [], "time": []}
+        kept = []
         hashes, digests = bytearray(), bytearray()
-        for row in rows:
+        for number, value, label, time in rows:
             try:
-                text = text_of(row["text"])
-                hashed = digest_of_text(text)
+                text = text_of(value)
+                hashes += digest_of_text(text)
             except Unusable as unusable:
-                shown = row["text"] if isinstance(row["text"], str) else None
-                refused.append(Refused(row["row"], str(unusable), _storable(shown), row["label"]))
+                shown = value if isinstance(value, str) else None
+                refused.append(Refused(number, str(unusable), _storable(shown), label))
                 continue
-            hashes += hashed
-            digests += hashlib.sha256(f"{row['label']}\0{text}".encode()).digest()
-            for name, values in kept.items():
-                values.append(text if name == "text" else row[name])
-        types = {"row": pyarrow.int64(), "time": pyarrow.timestamp("us", "UTC")}
-        table = pyarrow.table(
-            {name: pyarrow.array(values, types.get(name, pyarrow.large_string())) for name, values in kept.items()}
-        )
-        return self._placed(
-            table, np.frombuffer(hashes, ">u8").reshape(-1, 4), np.frombuffer(digests, ">u8").reshape(-1, 4), split
-        )
+            digests += hashlib.md5(text.encode(), usedforsecurity=False).digest()[8:]
+            kept.append((number, text, label, time))
+        types = (pyarrow.int64(), pyarrow.large_string(), pyarrow.large_string(), pyarrow.timestamp("us", "UTC"))
+        values = zip(*kept, strict=True) if kept else ((), (), (), ())
+        columns = [pyarrow.array(column, kind) for column, kind in zip(values, types, strict=True)]
+        table = pyarrow.table(columns, names=["row", "text", "label", "time"])
+        own = pyarrow.array(np.frombuffer(digests, _MD5_LOWER).astype(np.uint64))
+        return self._placed(table, np.frombuffer(hashes, ">u8").reshape(-1, 4), own, split)
 
-    def _readable(self, rows: Iterable[Any], refused: list[Refused]) -> Iterable[dict[str, Any]]:
+    def _readable(
+        self, rows: Iterable[Row | BadRow], refused: list[Refused]
+    ) -> Iterator[tuple[int, object, str, datetime | None]]:
         """:return: the rows that could be parsed and whose label can be used."""
         for row in rows:
             if isinstance(row, BadRow):
@@ -172,10 +185,10 @@ class Judge:
                 reason = _why_unusable(row.text) or str(meaning)
                 refused.append(Refused(row.number, reason, _storable(text), None))
                 continue
-            yield {"row": row.number, "text": row.text, "label": meaning, "time": row.time}
+            yield row.number, row.text, meaning, row.time  # type: ignore[misc]  # part.py: a datetime or None
 
-    def _placed(self, table: pyarrow.Table, hashes: np.ndarray, digests: np.ndarray, split: Split | None) -> Any:
-        """:param hashes: (n, 4), as ``digests``: SHA-256 in four big-endian words."""
+    def _placed(self, table: pyarrow.Table, hashes: np.ndarray, digests: Any, split: Split | None) -> pyarrow.Table:
+        """:param hashes: (n, 4): SHA-256 in four big-endian words."""
         import numpy as np
         import pyarrow
 
@@ -185,13 +198,14 @@ class Judge:
             place = np.where(bucket < test, 2, np.where(bucket < validation, 1, 0)).astype(np.int8)
         else:
             place = np.full(len(hashes), SPLITS.index(split), np.int8)
-        words = {"h0": hashes[:, 0], "h1": hashes[:, 1], "d0": digests[:, 0], "d1": digests[:, 1]}
         columns = {
             **{name: table[name] for name in ("row", "label", "text", "time")},
             "split": pyarrow.array(place),
-            **{name: pyarrow.array(values.astype(np.uint64)) for name, values in words.items()},
+            "h0": pyarrow.array(hashes[:, 0].astype(np.uint64)),
+            "h1": pyarrow.array(hashes[:, 1].astype(np.uint64)),
+            "digest": digests,
         }
-        return pyarrow.table({name: columns[name] for name in _schema().names}).cast(_schema())
+        return pyarrow.table({name: columns[name] for name in _schema().names}, schema=_schema())
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """One for each thread: DuckDB's connections are not shared."""
@@ -205,7 +219,7 @@ class Judge:
 def _schema() -> pyarrow.Schema:
     import pyarrow
 
-    words = [(name, pyarrow.uint64()) for name in ("h0", "h1", "d0", "d1")]
+    words = [(name, pyarrow.uint64()) for name in ("h0", "h1", "digest")]
     return pyarrow.schema(
         [
             ("row", pyarrow.int64()),
@@ -224,24 +238,6 @@ def _with_time(rows: pyarrow.Table) -> pyarrow.Table:
     if "time" in rows.column_names:
         return rows
     return rows.append_column("time", pyarrow.nulls(rows.num_rows, pyarrow.timestamp("us", "UTC")))
-
-
-def _set_ascii_apart(rows: pyarrow.Table) -> tuple[pyarrow.Table, pyarrow.Table]:
-    """:return: rows of ASCII texts with something to see in them, marked whether all of it is; and the others."""
-    import pyarrow.compute as pc
-
-    text = rows["text"]
-    printable = pc.ascii_is_printable(text)
-    rows = rows.append_column("printable", printable)
-    # a text that is printable and more than spaces, or ASCII with a letter, digit or sign and no NUL
-    seen = pc.and_(printable, pc.not_equal(pc.ascii_ltrim(text, " "), "")) if pc.any(printable).as_py() else printable
-    if not pc.all(printable).as_py():
-        one_byte = pc.equal(pc.binary_length(text), pc.utf8_length(text))
-        candidates = pc.and_not(one_byte, printable)
-        if pc.any(candidates).as_py():
-            visible = pc.match_substring_regex(text, r"^[^\x00]*[!-~][^\x00]*$")
-            seen = pc.or_(seen, pc.and_(candidates, visible))
-    return rows.filter(seen), rows.filter(pc.invert(seen)).drop_columns("printable")
 
 
 def _words(hashes: pyarrow.ChunkedArray) -> np.ndarray:

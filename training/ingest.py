@@ -1,54 +1,47 @@
 """
-Read labelled rows into an immutable snapshot.
+Read what is new in a source into an immutable snapshot.
 
-Reading is the only way to know what a source holds, so ingest always reads; what it saves on unchanged data is
-everything after it. Rows are held in memory: a million of 100 characters take 0.9 GB (measured).
+What was read before is known from the watermark and is not read again: an object with the same name and version. The
+rows of new objects become a batch, and a snapshot is a selection of the rows of batches. The same data gives the same
+snapshot, in whatever order and however often it was read.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from training.contract import SPLITS, BadInput, IngestRequest, IngestResult, Split
+from training.assemble import Refused, assemble, objects_of, selection_of
+from training.batch import batch_key, listed, read_batch
+from training.contract import BadInput, IngestRequest, IngestResult
 from training.keys import Records, explain, key_of
-from training.rows import (
-    ORDINARY,
-    Dropped,
-    Gathered,
-    Kept,
-    Place,
-    Unusable,
-    digest_of_text,
-    drop_untrained_labels,
-    keep_apart,
-    label_of,
-    sample,
-    text_of,
-)
-from training.snapshot import Settings, Snapshot, read_split
-from training.sources import BadRow, Columns, Part, Source, open_source
-from training.store import Store
-from training.text import split_of_hash
+from training.layout import BATCHES
+from training.refusal import why_refused
+from training.snapshot import Snapshot, read_manifest
+from training.store import MANIFEST, Store
+from training.waiting import Waiting, compare
+from training.watermark import Watermark, reads_of
 
 log = logging.getLogger(__name__)
 
-PROGRESS_SECONDS = 5.0
-COMPARED_ROWS = 200_000  # assumed: below it, telling row by row what changed costs about a second
 SHOWN_LABELS = 20
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a source holds, read and judged, and nothing written yet."""
+    """A snapshot, and nothing of it in the store yet but what was there before."""
 
     snapshot: Snapshot
-    dropped: Dropped
-    source: dict[str, Any]
+    watermark: Watermark
+    dropped: Mapping[str, int]
+    examples: Sequence[Mapping[str, Any]]
+    waiting: Waiting
+    batch: Mapping[str, Any] | None  # manifest of the new one
+    quarantined: str | None = None
 
 
 def ingest(request: IngestRequest) -> IngestResult:
@@ -58,19 +51,29 @@ def ingest(request: IngestRequest) -> IngestResult:
     :raises BadInput: the data cannot be used; no snapshot was made.
     """
     store = Store(request.store)
-    found = read(request)
-    snapshot = found.snapshot
-    hit, why, key, parts = judge(request, store, snapshot)
-    log.info("%s", why)
-    uri = store.uri(snapshot.key)
-    if not hit:
-        log.info("writing %s", uri)
-        described = {
-            "dropped": found.dropped.by_reason(),
-            "examples": found.dropped.listed(),
-            "source": found.source,
-        }
-        snapshot.put(store, described, overwrite=request.force)
+    with store.scratch("ingest-") as scratch:
+        found = read(request, scratch)
+        snapshot = found.snapshot
+        hit, why, key, parts = judge(request, store, found)
+        log.info("%s", why)
+        uri = store.uri(snapshot.key)
+        if found.batch is not None and (scratch / "batch").is_dir():
+            place = f"{BATCHES}/{found.batch['key']}"
+            store.put_directory(scratch / "batch", place, found.batch, overwrite=request.force, move=True)
+        watermark = found.watermark
+        if not store.is_complete(watermark.key) or request.force:
+            store.put_directory(
+                scratch / "watermark", watermark.key, watermark.to_json(), overwrite=request.force, move=True
+            )
+        if not hit:
+            log.info("writing %s", uri)
+            described = {
+                "dropped": found.dropped,
+                "examples": found.examples,
+                "source": found.waiting.source,
+                "watermark": store.uri(watermark.key),
+            }
+            snapshot.put(store, described)
     result = IngestResult(
         key=key,
         hit=hit,
@@ -79,8 +82,11 @@ def ingest(request: IngestRequest) -> IngestResult:
         digest=snapshot.digest,
         rows=snapshot.counts,
         labels=snapshot.labels,
-        dropped=found.dropped.by_reason(),
-        source=found.source,
+        dropped=dict(found.dropped),
+        source=dict(found.waiting.source),
+        watermark=store.uri(watermark.key),
+        objects=dict(found.waiting.counts),
+        quarantined=found.quarantined,
     )
     records = Records(store, "ingest")
     if hit and records.find(key) is not None:
@@ -90,14 +96,17 @@ def ingest(request: IngestRequest) -> IngestResult:
     return result
 
 
-def judge(request: IngestRequest, store: Store, snapshot: Snapshot) -> tuple[bool, str, str, dict[str, Any]]:
+def judge(request: IngestRequest, store: Store, found: Ingested) -> tuple[bool, str, str, dict[str, Any]]:
     """:return: whether the snapshot is there already, why or why not, its key, and the parts of the key."""
+    snapshot = found.snapshot
     parts = {"snapshot": snapshot.digest, "rows": snapshot.counts, "settings": snapshot.settings}
     key = key_of(parts)
     records = Records(store, "ingest")
     last = records.last_parts(request.pipeline)
     complete = store.is_complete(snapshot.key)
     size = f"{sum(snapshot.counts.values()):,} rows, digest {snapshot.digest[:8]}"
+    if found.quarantined:
+        return True, f"hit: the last good snapshot stays in force: {size}; {found.quarantined}", key, parts
     if request.force:
         return False, "forced", key, parts
     if complete and last is not None and last["snapshot"] == snapshot.digest:
@@ -108,151 +117,118 @@ def judge(request: IngestRequest, store: Store, snapshot: Snapshot) -> tuple[boo
         return False, "miss: first run", key, parts
     if last["snapshot"] == snapshot.digest:
         return False, f"miss: snapshot {snapshot.digest[:8]} is gone or unfinished; made again", key, parts
-    return False, f"miss: {_changes(store, last, snapshot)} since snapshot {last['snapshot'][:8]}", key, parts
+    return False, f"miss: {_changes(last, found)} since snapshot {last['snapshot'][:8]}", key, parts
 
 
 def _day(made: str | None) -> str:
     return made[:10] if made else "an unknown date"
 
 
-def _changes(store: Store, last: dict[str, Any], snapshot: Snapshot) -> str:
-    phrases = explain(last["settings"], snapshot.settings)
-    before, after = sum(last["rows"].values()), sum(snapshot.counts.values())
-    key = f"snapshots/{last['snapshot']}"
-    if max(before, after) > COMPARED_ROWS or not store.is_complete(key):
-        difference = after - before
-        return "; ".join([*phrases, f"{abs(difference):,} rows {'fewer' if difference < 0 else 'more'}"])
-    old = {text: (label, split) for split in SPLITS for text, label in read_split(store, key, split)}
-    new = {text: (label, split) for split in SPLITS for text, label in snapshot.rows[split]}
-    both = old.keys() & new.keys()
-    counts = {
-        "added": len(new) - len(both),
-        "removed": len(old) - len(both),
-        "with another label": sum(old[text][0] != new[text][0] for text in both),
-        "in another split": sum(old[text][1] != new[text][1] for text in both),
-    }
-    return "; ".join([*phrases, *(f"{count:,} rows {what}" for what, count in counts.items() if count)])
+def _changes(last: dict[str, Any], found: Ingested) -> str:
+    phrases = explain(last["settings"], found.snapshot.settings)
+    phrases += [
+        f"{count:,} {what} object{'s' if count != 1 else ''}"
+        for what, count in found.waiting.counts.items()
+        if count and what != "unchanged"
+    ]
+    difference = sum(found.snapshot.counts.values()) - sum(last["rows"].values())
+    phrases.append(f"{abs(difference):,} rows {'fewer' if difference < 0 else 'more'}")
+    return "; ".join(phrases)
 
 
-def read(request: IngestRequest) -> Ingested:
+def read(request: IngestRequest, scratch: Path) -> Ingested:
     """
-    Read the request's sources and keep what can be learnt from. Writes nothing.
+    Read what is new and decide which rows the snapshot keeps. Writes to ``scratch`` alone.
 
+    :param scratch: gets ``batch`` and ``watermark``, each as it belongs into the store.
     :raises BadInput: as ``ingest``.
     """
     _check(request)
-    sources: dict[Split | None, Source] = {None: open_source(request.source, file_format=request.format)}
-    if request.validation is not None:
-        sources["validation"] = open_source(request.validation, role="validation", file_format=request.format)
-    if request.test is not None:
-        sources["test"] = open_source(request.test, role="test", file_format=request.format)
-    own = {part.split for part in sources[None].parts if part.split} | {role for role in sources if role}
-    settings: Settings = {
-        "test_percent": None if "test" in own else request.test_percent,
-        "validation_percent": None if "validation" in own else request.validation_percent,
-    }
-    dropped = Dropped()
-    splits: dict[Split, Gathered] = {split: Gathered(dropped) for split in SPLITS}
-    reader = _Reader(Columns(request.text, request.label), splits, dropped, settings)
-    for role, source in sources.items():
-        # a split that has a source of its own is not taken from the main one as well
-        reader.read(source, [p for p in source.parts if role or not p.split or p.split not in sources], role)
-    for split in SPLITS:
-        splits[split].settle()
-    keep_apart(splits)
-    if request.max_rows is not None:
-        sample([splits[split] for split in SPLITS if split not in own], request.max_rows)
-        for split in own:
-            sample([splits[split]], request.max_rows)
-    drop_untrained_labels(splits)
-    snapshot = Snapshot(
-        {split: [(row.text, row.label) for _, row in sorted(splits[split].rows.items())] for split in SPLITS}, settings
-    )
-    _tell(snapshot, dropped)
-    _check_usable(snapshot, request)
-    given: dict[str, Any] = {role: source.described for role, source in sources.items() if role}
-    return Ingested(snapshot, dropped, {**sources[None].described, **given})
+    store, checks = Store(request.store), request.checks
+    before = Watermark.load(store, request.watermark)
+    fresh = request.force or before.reads != reads_of(request.reading, checks.labels)
+    waiting = compare(request.reading, before, checks.removed, fresh=fresh)
+    nothing_new = not (fresh or waiting.unread or waiting.gone) and before.selection == selection_of(request)
+    if nothing_new and (same := _as_before(store, before, waiting)):
+        return same
+    (scratch / "watermark").mkdir()
+    batch = _take_in(request, store, waiting, scratch) if waiting.unread else None
+    try:
+        if batch is not None and (reason := why_refused(checks, batch)):
+            raise Refused(reason)
+        found = assemble(request, store, before, waiting, batch, scratch, fresh=fresh)
+    except Refused as refused:
+        assert batch is not None
+        return _last_good(request, store, before, waiting, batch, str(refused))
+    _tell(found.snapshot, found.dropped)
+    _check_usable(found.snapshot, request)
+    return Ingested(found.snapshot, found.watermark, found.dropped, found.examples, waiting, batch)
 
 
-class _Reader:
-    """Takes the parts of the sources in one after the other and says how far it is."""
+def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | None:
+    """:return: the snapshot that is in force, when it is whole."""
+    if before.snapshot is None or not store.is_complete(f"snapshots/{before.snapshot}"):
+        return None
+    manifest = read_manifest(store, f"snapshots/{before.snapshot}")
+    return Ingested(Snapshot.load(manifest), before, manifest["dropped"], manifest["examples"], waiting, None)
 
-    def __init__(self, columns: Columns, splits: dict[Split, Gathered], dropped: Dropped, settings: Settings) -> None:
-        self.columns, self.splits, self.dropped = columns, splits, dropped
-        self.percents = (settings["test_percent"] or 0, settings["validation_percent"] or 0)
-        self.rows = 0
-        self.started = self.told = time.monotonic()
 
-    def read(self, source: Source, parts: Sequence[Part], role: Split | None) -> None:
-        """:raises BadInput: no row of the source can be used, or most of them are not what they should be."""
-        before, reasons = self.rows, Counter[str]()
-        for number, part in enumerate(parts, start=1):
-            reasons += self._read_part(part, role or part.split, f"part {number} of {len(parts)}")
-        uri, rows = source.described["uri"], self.rows - before
-        if rows == reasons.total():
-            raise BadInput(f"{uri}: no usable row. {self._what_was_dropped(reasons)} Nothing was written.")
-        # half is assumed: one bad row, or one bad file among many, must not stop a pipeline; a wrong format should
-        malformed = Counter({reason: count for reason, count in reasons.items() if reason not in ORDINARY})
-        if malformed.total() * 2 > rows:
-            raise BadInput(
-                f"{uri}: {malformed.total():,} of {rows:,} rows cannot be read. {self._what_was_dropped(malformed)} "
-                "Nothing was written. Check format, encoding and columns."
-            )
+def _take_in(request: IngestRequest, store: Store, waiting: Waiting, scratch: Path) -> dict[str, Any]:
+    """:return: the manifest of the batch, which is in the store already or in ``scratch`` now."""
+    labels = request.checks.labels
+    key = batch_key(waiting.unread, request.reading, labels)
+    if not request.force and store.is_complete(f"{BATCHES}/{key}"):
+        log.info("%d objects were read before, into batch %s", len(waiting.unread), key[:8])
+        return store.read_json(f"{BATCHES}/{key}/{MANIFEST}")
+    (scratch / "batch").mkdir()
+    return read_batch(scratch / "batch", key, waiting.unread, request.reading, labels)
 
-    def _read_part(self, part: Part, split: Split | None, which: str) -> Counter[str]:
-        """:return: the dropped rows by reason."""
-        before, reasons = self.rows, Counter[str]()
-        for row in part.read(self.columns):
-            self.rows += 1
-            if self.rows % 1000 == 0:
-                self._tell_progress(part, which)
-            place = Place(part.name, row.number)
-            try:
-                if isinstance(row, BadRow):
-                    raise Unusable(row.reason)
-                text, label = text_of(row.text), label_of(row.label)
-                digest = digest_of_text(text)
-            except Unusable as unusable:
-                reasons[str(unusable)] += 1
-                self.dropped.add(str(unusable), place)
-                continue
-            home = split or split_of_hash(digest.hex(), *self.percents)
-            self.splits[home].add(digest, Kept(text, label, place))
-        dropped = f"; {reasons.total():,} dropped: {_listed(reasons)}" if reasons else ""
-        log.log(
-            logging.WARNING if reasons else logging.INFO,
-            "read %s: %s rows%s",
-            part.name,
-            f"{self.rows - before:,}",
-            dropped,
+
+def _last_good(
+    request: IngestRequest,
+    store: Store,
+    before: Watermark,
+    waiting: Waiting,
+    batch: Mapping[str, Any],
+    reason: str,
+) -> Ingested:
+    """
+    Set the batch aside and stay with the snapshot there is.
+
+    :raises BadInput: there is none.
+    """
+    kept = store.uri(f"{BATCHES}/{batch['key']}")
+    if before.snapshot is None or not store.is_complete(f"snapshots/{before.snapshot}"):
+        raise BadInput(
+            f"{request.reading.source}: {reason}. There is no earlier snapshot to stay with; nothing was written. "
+            "Check format, encoding and columns."
         )
-        return reasons
-
-    def _tell_progress(self, part: Part, which: str) -> None:
-        now = time.monotonic()
-        if now - self.told >= PROGRESS_SECONDS:
-            self.told = now
-            rate = self.rows / (now - self.started)
-            log.info("reading %s (%s): %s rows so far, %s rows/s", part.name, which, f"{self.rows:,}", f"{rate:,.0f}")
-
-    def _what_was_dropped(self, reasons: Counter[str]) -> str:
-        if not reasons:
-            return "There is none at all."
-        first = self.dropped.examples[reasons.most_common(1)[0][0]][0]
-        return f"Dropped: {_listed(reasons)}; the first in {first.file}, row {first.row}."
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+    manifest = read_manifest(store, f"snapshots/{before.snapshot}")
+    aside = objects_of(batch, "quarantined")
+    names = {(one.name, one.split) for one in aside}
+    objects = [one for one in before.objects if one.state != "quarantined" and (one.name, one.split) not in names]
+    watermark = replace(before, objects=[*objects, *aside])
+    told = f"{len(aside)} new objects were set aside: {reason}. Their rows are in {kept}; a mended object is read again"
+    log.warning("%s", told)
+    counts = {**waiting.counts, "quarantined": len(aside)}
+    return Ingested(
+        Snapshot.load(manifest),
+        watermark,
+        manifest["dropped"],
+        manifest["examples"],
+        replace(waiting, counts=counts),
+        batch,
+        told,
+    )
 
 
 def _check(request: IngestRequest) -> None:
-    if request.text == request.label:
-        raise BadInput(f"text and label are the same column {request.text!r}. Name two.")
+    if request.reading.text == request.reading.label:
+        raise BadInput(f"text and label are the same column {request.reading.text!r}. Name two.")
     for name in ("test_percent", "validation_percent"):
-        if not 0 <= getattr(request, name) < 100:
-            raise BadInput(f"{name} is {getattr(request, name)}; it must be from 0 to 99.")
-    if request.test_percent + request.validation_percent >= 100:
+        if not 0 <= getattr(request.reading, name) < 100:
+            raise BadInput(f"{name} is {getattr(request.reading, name)}; it must be from 0 to 99.")
+    if request.reading.test_percent + request.reading.validation_percent >= 100:
         raise BadInput(
             "test_percent and validation_percent leave nothing to train on; together they must be below 100."
         )
@@ -260,14 +236,14 @@ def _check(request: IngestRequest) -> None:
         raise BadInput(f"max_rows is {request.max_rows}; it must be at least 1, or left out.")
 
 
-def _tell(snapshot: Snapshot, dropped: Dropped) -> None:
+def _tell(snapshot: Snapshot, dropped: Mapping[str, int]) -> None:
     log.info("splits: %s", ", ".join(f"{split} {count:,}" for split, count in snapshot.counts.items()))
     trained = Counter(snapshot.label_counts["train"])
     more = f", and {len(trained) - SHOWN_LABELS} more" if len(trained) > SHOWN_LABELS else ""
     shown = ", ".join(f"{label} {count:,}" for label, count in trained.most_common(SHOWN_LABELS))
     log.info("%d labels, training rows each: %s%s", len(trained), shown, more)
-    if dropped.by_reason():
-        log.info("dropped altogether: %s", _listed(Counter(dropped.by_reason())))
+    if dropped:
+        log.info("dropped altogether: %s", listed(Counter(dropped)))
 
 
 def _check_usable(snapshot: Snapshot, request: IngestRequest) -> None:
@@ -276,18 +252,22 @@ def _check_usable(snapshot: Snapshot, request: IngestRequest) -> None:
     empty = [split for split, count in snapshot.counts.items() if not count]
     if len(snapshot.labels) == 1:
         raise BadInput(
-            f"{request.source}: every training row has the label {snapshot.labels[0]!r} ({total:,} rows); a classifier "
-            f"needs two. Check the label column {request.label!r}. Nothing was written."
+            f"{request.reading.source}: every training row has the label {snapshot.labels[0]!r} ({total:,} rows); a "
+            f"classifier needs two. Check the label column {request.reading.label!r}. Nothing was written."
         )
     if empty:
-        percents = {"test": request.test_percent, "validation": request.validation_percent, "train": None}
+        percents = {
+            "test": request.reading.test_percent,
+            "validation": request.reading.validation_percent,
+            "train": None,
+        }
         cut = ", ".join(
             f"{split}_percent {percents[split]}"
             for split in empty
             if snapshot.settings.get(f"{split}_percent") is not None
         )
         raise BadInput(
-            f"{request.source}: no row for {' and '.join(empty)} among {total:,} usable rows"
+            f"{request.reading.source}: no row for {' and '.join(empty)} among {total:,} usable rows"
             f"{f' (cut by the hash of the text, {cut})' if cut else ''}. Nothing was written. "
             "Give more rows, raise the percentage, or name a source for the split."
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.contract import EvaluateRequest, IngestRequest, PackageRequest, PlanRequest, PlanResult, TrainRequest
+from training.contract import EvaluateRequest, PackageRequest, PlanRequest, PlanResult, TrainRequest
 from training.ingest import judge, read
 from training.keys import Records, key_of
-from training.snapshot import Snapshot
 from training.store import Store
 
 NOT_YET = "unknown: runs when the step before it has made something new"
@@ -19,8 +18,11 @@ Step = dict[str, str]
 def plan(request: PlanRequest) -> PlanResult:
     """:raises BadInput: the data or the configuration could not be used by the run either."""
     store = Store(request.ingest.store)
-    snapshot = read(request.ingest).snapshot
-    ingested = _ingest(request.ingest, store, snapshot)
+    with store.scratch("plan-") as scratch:
+        found = read(request.ingest, scratch)
+        snapshot = found.snapshot
+        _hit, why, _key, _parts = judge(request.ingest, store, found)
+    ingested = _step("ingest", why)
     trained, model = _train(request.train, store, store.uri(snapshot.key))
     evaluated, golden = _evaluate(request, store, model, store.uri(snapshot.key), ingested["state"])
     packaged = _package(store, request.train["work"], model, golden)
@@ -30,11 +32,6 @@ def plan(request: PlanRequest) -> PlanResult:
 def _step(name: str, why: str) -> Step:
     state = why.partition(":")[0]
     return {"step": name, "state": state if state in ("hit", "unknown") else "miss", "why": why}
-
-
-def _ingest(request: IngestRequest, store: Store, snapshot: Snapshot) -> Step:
-    _hit, why, _key, _parts = judge(request, store, snapshot)
-    return _step("ingest", why)
 
 
 def _train(values: Mapping[str, Any], store: Store, snapshot: str) -> tuple[Step, str | None]:

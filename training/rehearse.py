@@ -14,7 +14,8 @@ from typing import Any
 
 from training.contract import EvaluateRequest, PackageRequest, TrainRequest, TryRequest, TryResult
 from training.gate import Rules, decide
-from training.store import local_path
+from training.snapshot import read_split
+from training.store import Store, local_path
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def rehearse(request: TryRequest) -> TryResult:
         with _timed("package", seconds):
             release = package(PackageRequest(store=store, work=work, model=model.model, golden=evaluation.golden))
         with _timed("predict", seconds):
-            predictions = _predict(local_path(release.release), local_path(snapshot.snapshot))
+            predictions = _predict(local_path(release.release), Store(store), snapshot.snapshot)
     return TryResult(
         decision=verdict.decision,
         reasons=verdict.reasons,
@@ -70,14 +71,12 @@ def rehearse(request: TryRequest) -> TryResult:
     )
 
 
-def _predict(release_directory: Path, snapshot: Path) -> list[dict[str, Any]]:
+def _predict(release_directory: Path, store: Store, snapshot: str) -> list[dict[str, Any]]:
     """:return: what the release, loaded as the server loads it, says to a few texts of the test split."""
-    import pyarrow.parquet as pq
-
     from serving.model import apply_function, default_function, load_model
     from serving.release import read_release
 
-    texts = pq.read_table(snapshot / "test.parquet", columns=["text"]).slice(0, PREDICTIONS).column("text").to_pylist()
+    texts = [text for text, _label in read_split(store, store.key(snapshot), "test")[:PREDICTIONS]]
     release = read_release(release_directory)
     model = load_model(release)
     scores = apply_function(default_function(release), model.logits(model.tokenize(texts)))

@@ -1,17 +1,13 @@
-"""Decide which rows a snapshot keeps: one per text, with one label, in one split; everything else is counted."""
+"""Say what a row is worth by itself: whether its text and its label can be used, and why not."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import islice, zip_longest
-from typing import Any, NamedTuple
 
-from training.contract import SPLITS, Split
+from training.checks import POLICIES
+from training.contract import Checks, Policy
 from training.text import identity
 
 EXAMPLES_PER_REASON = 20
@@ -50,7 +46,7 @@ def text_of(value: object) -> str:
         raise Unusable(TEXT_TYPE)
     if "\0" in value:
         raise Unusable(NUL)
-    if not text[:1].isalnum() and not any(unicodedata.category(character) not in _INVISIBLE for character in value):
+    if not value[:1].isalnum() and not any(unicodedata.category(character) not in _INVISIBLE for character in value):
         raise Unusable(EMPTY_TEXT)
     return value
 
@@ -112,107 +108,27 @@ def digest_of_text(text: str) -> bytes:
         raise Unusable(NOT_UTF8) from None
 
 
-class Place(NamedTuple):
-    file: str
-    row: int
+CHECKS = {  # what the spec calls them; any other reason is a row that its format cannot parse
+    EMPTY_TEXT: "empty_text",
+    MISSING_LABEL: "missing_label",
+    NOT_UTF8: "not_utf8",
+    NUL: "control_character",
+    LABEL_CONTROL: "control_character",
+    TEXT_TYPE: "wrong_type",
+    LABEL_TYPE: "wrong_type",
+    UNKNOWN_LABEL: "unknown_label",
+    DUPLICATE: "duplicate",
+    CONFLICT: "conflicting_label",
+    IN_TEST: "in_test",
+    IN_VALIDATION: "duplicate",
+}
 
 
-@dataclass
-class Dropped:
-    """Rows left out, counted by reason, with the first of each."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, reason: str, place: Place) -> None:
-        self.counts[reason] += 1
-        self.show(reason, place)
-
-    def show(self, reason: str, place: Place) -> None:
-        shown = self.examples[reason]
-        if len(shown) < EXAMPLES_PER_REASON:
-            shown.append(place)
-
-    def by_reason(self) -> dict[str, int]:
-        return {reason: count for reason, count in sorted(self.counts.items()) if count}
-
-    def listed(self) -> list[dict[str, Any]]:
-        """:return: the examples as the manifest holds them."""
-        return [
-            {"file": place.file, "row": place.row, "reason": reason}
-            for reason in self.by_reason()
-            for place in self.examples[reason]
-        ]
+def check_of(reason: str) -> str:
+    """:return: the check, a key of ``training.checks.POLICIES``, that a row with this reason does not pass."""
+    return CHECKS.get(reason, "broken_row")
 
 
-class Kept(NamedTuple):
-    text: str
-    label: str
-    place: Place
-
-
-class Gathered:
-    """
-    The rows of one split, one for each text.
-
-    Of texts that are equal after normalisation the smallest is kept, whatever came first. Rows that disagree about the
-    label are settled by majority; where there is none the text teaches nothing and is dropped.
-    """
-
-    def __init__(self, dropped: Dropped) -> None:
-        self.rows: dict[bytes, Kept] = {}
-        self._votes: dict[bytes, Counter[str]] = {}  # only of texts that came more than once
-        self._dropped = dropped
-
-    def add(self, digest: bytes, row: Kept) -> None:
-        first = self.rows.setdefault(digest, row)
-        if first is row:
-            return
-        self._votes.setdefault(digest, Counter({first.label: 1}))[row.label] += 1
-        self._dropped.show(DUPLICATE if row.label == first.label else CONFLICT, row.place)
-        if row.text < first.text:
-            self.rows[digest] = row._replace(label=first.label)
-
-    def settle(self) -> None:
-        for digest, votes in self._votes.items():
-            (label, most), *others = votes.most_common(2)
-            if others and others[0][1] == most:
-                del self.rows[digest]
-                self._dropped.counts[CONFLICT] += votes.total()
-                continue
-            self.rows[digest] = self.rows[digest]._replace(label=label)
-            self._dropped.counts.update({DUPLICATE: most - 1, CONFLICT: votes.total() - most})
-        self._votes.clear()
-
-    def drop(self, reason: str, unwanted: Callable[[bytes, Kept], bool]) -> None:
-        for digest in [digest for digest, row in self.rows.items() if unwanted(digest, row)]:
-            self._dropped.add(reason, self.rows.pop(digest).place)
-
-
-def keep_apart(splits: Mapping[Split, Gathered]) -> None:
-    """Leave every text in one split alone: the test split first, then validation."""
-    test, validation = splits["test"].rows, splits["validation"].rows
-    splits["validation"].drop(IN_TEST, lambda digest, _: digest in test)
-    splits["train"].drop(IN_TEST, lambda digest, _: digest in test)
-    splits["train"].drop(IN_VALIDATION, lambda digest, _: digest in validation)
-
-
-def drop_untrained_labels(splits: Mapping[Split, Gathered]) -> None:
-    """A label that no training row has can be neither learnt nor predicted."""
-    known = {row.label for row in splits["train"].rows.values()}
-    for split in SPLITS:
-        splits[split].drop(UNTRAINED_LABEL, lambda _, row: row.label not in known)
-
-
-def sample(gathered: Iterable[Gathered], size: int) -> None:
-    """Keep ``size`` rows at most, those of lowest hash, as evenly over the labels as they allow."""
-    gathered = list(gathered)
-    by_label: dict[str, list[bytes]] = defaultdict(list)
-    for one in gathered:
-        for digest, row in one.rows.items():
-            by_label[row.label].append(digest)
-    rounds = zip_longest(*(sorted(by_label[label]) for label in sorted(by_label)))
-    in_turn = (digest for one_of_each in rounds for digest in one_of_each if digest is not None)
-    chosen = set(islice(in_turn, size))
-    for one in gathered:
-        one.rows = {digest: row for digest, row in one.rows.items() if digest in chosen}
+def policy(checks: Checks, reason: str) -> Policy:
+    check = check_of(reason)
+    return checks.policies.get(check, POLICIES[check])

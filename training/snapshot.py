@@ -1,86 +1,150 @@
-"""An immutable copy of a data set: what it is called, and how it lies in the store (docs/architecture.md, "Store")."""
+"""An immutable selection of rows: what it is called, and how it lies in the store (docs/architecture.md, "Store")."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training.contract import SPLITS, Split
-from training.store import Store
+from training.contract import SPLITS, BadInput, Split
+from training.layout import Layout, create_every, create_kept, database, quoted
+from training.store import MANIFEST, Store
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Settings = dict[str, int | None]  # test_percent and validation_percent; None: the split has a source of its own
 
 
 @dataclass(frozen=True)
+class Cell:
+    """The rows of one label in one split: how many, and the sum of their digests modulo 2**64."""
+
+    rows: int
+    digest: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    rows: Mapping[Split, Sequence[tuple[str, str]]]  # text and label, sorted by the hash of the text
+    cells: Mapping[Split, Mapping[str, Cell]]
     settings: Settings
+    layout: Layout
+
+    @classmethod
+    def load(cls, manifest: Mapping[str, Any]) -> Snapshot:
+        cells = {split: {label: Cell(*cell) for label, cell in manifest["cells"][split].items()} for split in SPLITS}
+        return cls(cells, manifest["settings"], Layout(**manifest["layout"]))
 
     @cached_property
     def labels(self) -> list[str]:
-        return sorted({label for _text, label in self.rows["train"]})
+        return sorted(self.cells["train"])
 
     @property
     def counts(self) -> dict[str, int]:
-        return {split: len(self.rows[split]) for split in SPLITS}
+        return {split: sum(cell.rows for cell in self.cells[split].values()) for split in SPLITS}
 
-    @cached_property
+    @property
     def label_counts(self) -> dict[str, dict[str, int]]:
         """:return: rows by split and label."""
-        return {split: dict(sorted(Counter(label for _, label in self.rows[split]).items())) for split in SPLITS}
+        return {split: {label: cell.rows for label, cell in sorted(self.cells[split].items())} for split in SPLITS}
 
     @cached_property
     def digest(self) -> str:
-        """The same rows in the same splits are the same snapshot, wherever they came from."""
-        digest = hashlib.sha256(json.dumps([self.labels, self.settings], sort_keys=True).encode())
-        for split in SPLITS:
-            digest.update(f"\0\0{split}\0".encode())
-            for text, label in self.rows[split]:
-                digest.update(f"{text}\0{label}\0".encode())  # neither holds a NUL: training.rows drops those
-        return digest.hexdigest()
+        """
+        The same rows in the same splits are the same snapshot, wherever they came from and however they are laid out:
+        sums do not depend on an order, and no text is twice in a split.
+        """
+        return hashlib.sha256(json.dumps([self._cells(), self.settings], sort_keys=True).encode()).hexdigest()
+
+    def _cells(self) -> dict[str, dict[str, list[int]]]:
+        return {
+            split: {label: [cell.rows, cell.digest] for label, cell in sorted(self.cells[split].items())}
+            for split in SPLITS
+        }
 
     @property
     def key(self) -> str:
         return f"snapshots/{self.digest}"
 
-    def put(self, store: Store, described: Mapping[str, Any], *, overwrite: bool = False) -> str:
+    def put(self, store: Store, described: Mapping[str, Any]) -> str:
         """
-        Copy the snapshot into the store, files first. Safe to repeat after an unfinished attempt.
+        Write the manifest: the rows are in the store already. Safe to repeat.
 
-        :param described: what the manifest tells beside digest, labels, rows and settings.
+        :param described: what the manifest tells beside digest, labels, rows, settings and layout.
         :return: its URI.
         """
-        import pyarrow
-        from pyarrow import parquet
-
         manifest = {
             "digest": self.digest,
             "labels": self.labels,
             "rows": self.counts,
             "label_rows": self.label_counts,
+            "cells": self._cells(),
             "settings": self.settings,
+            "layout": self.layout.to_json(),
             **described,
         }
-        schema = pyarrow.schema([("text", pyarrow.string()), ("label", pyarrow.string())])
-        with tempfile.TemporaryDirectory(prefix="ratchet-snapshot-") as folder:
-            for split in SPLITS:
-                texts, labels = zip(*self.rows[split], strict=True) if self.rows[split] else ((), ())
-                table = pyarrow.table({"text": texts, "label": labels}, schema=schema)
-                parquet.write_table(table, Path(folder) / f"{split}.parquet", compression="zstd")
-            return store.put_directory(Path(folder), self.key, manifest, overwrite=overwrite)
+        store.write_json(f"{self.key}/{MANIFEST}", manifest)
+        return store.uri(self.key)
+
+
+def read_manifest(store: Store, key: str) -> dict[str, Any]:
+    """:param key: of the snapshot. :raises BadInput: it is not there, or not whole."""
+    try:
+        found = store.read_json(f"{key}/{MANIFEST}")
+        Layout(**found["layout"])
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{store.uri(key)} is no complete snapshot (no {MANIFEST}) and no .parquet file. Ingest again, or give "
+            "the file."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{store.uri(key)}/{MANIFEST} is damaged ({type(error).__name__}: {error}). Ingest again."
+        ) from error
+    return found
+
+
+def read_table(store: Store, key: str, *splits: Split) -> pyarrow.Table:
+    """
+    :param key: of the snapshot.
+    :return: split, text and label, ordered by the hash of the text, so that the order says nothing about the source.
+    :raises BadInput: the snapshot, or a batch it draws on, is not whole.
+    """
+    import duckdb
+
+    manifest = read_manifest(store, key)
+    layout = Layout(**manifest["layout"])
+    with database(store) as db:
+        try:
+            create_every(db, store, layout.batches)
+            create_kept(db, layout, _relation(store, layout.deletions))
+            chosen = ", ".join(map(quoted, splits))
+            table = db.sql(
+                f"SELECT split, text, label FROM kept WHERE split IN ({chosen}) ORDER BY rank DESC, h0, h1"
+            ).to_arrow_table()
+        except duckdb.Error as error:
+            raise BadInput(
+                f"{store.uri(key)}: its rows cannot be read ({error}). Ingest again with a run that recomputes."
+            ) from error
+    found = Counter(table["split"].to_pylist())
+    for split in splits:
+        if found[split] != manifest["rows"][split]:
+            raise BadInput(
+                f"{store.uri(key)}: {split} has {found[split]:,} rows, its manifest says {manifest['rows'][split]:,}. "
+                "Ingest again with a run that recomputes."
+            )
+    return table
 
 
 def read_split(store: Store, key: str, split: Split) -> list[tuple[str, str]]:
     """:param key: of the snapshot. :return: texts and labels."""
-    from pyarrow import parquet
-
-    with store.open(f"{key}/{split}.parquet") as file:
-        table = parquet.read_table(file, columns=["text", "label"])
+    table = read_table(store, key, split)
     return list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+
+def _relation(store: Store, deletions: str | None) -> str | None:
+    return f"read_parquet({quoted(store.duckdb_path(deletions))})" if deletions else None

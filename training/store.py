@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -91,6 +92,19 @@ def _remove_abandoned_parts(directory: Path) -> None:
             part.unlink(missing_ok=True)
 
 
+@contextmanager
+def _locked_directory(directory: Path) -> Iterator[None]:
+    """:raises FileNotFoundError: it is somebody else's, or gone."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise FileNotFoundError(directory) from error
+    finally:
+        os.close(handle)
+
+
 class Store:
     """
     The place where everything that is made is kept. Keys are relative paths with ``/``.
@@ -124,6 +138,10 @@ class Store:
 
     def _full(self, key: str) -> str:
         return f"{self._path.rstrip('/')}/{key}"
+
+    def duckdb_path(self, key: str) -> str:
+        """:return: what DuckDB calls the file; one in an object store it reads through ``fs``."""
+        return self._full(key) if self.is_local else self.uri(key)
 
     def exists(self, key: str) -> bool:
         return bool(self.fs.exists(self._full(key)))
@@ -201,11 +219,13 @@ class Store:
         manifest_name: str = MANIFEST,
         *,
         overwrite: bool = False,
+        move: bool = False,
     ) -> str:
         """
         Copy a directory and then write its manifest. Safe to repeat: an unfinished copy is overwritten.
 
         :param overwrite: write a complete directory again as well, file by file, with what must be the same content.
+        :param move: the files need not stay where they are; within one file system none is copied.
         :return: the directory's URI.
         """
         if overwrite or not self.is_complete(key, manifest_name):
@@ -213,19 +233,49 @@ class Store:
                 _remove_abandoned_parts(Path(self._full(key)))
             for path in sorted(local.rglob("*")):
                 if path.is_file() and path.relative_to(local).as_posix() != manifest_name:
-                    self._put_file(path, f"{key}/{path.relative_to(local).as_posix()}")
+                    self._put_file(path, f"{key}/{path.relative_to(local).as_posix()}", move=move)
             self.write_json(f"{key}/{manifest_name}", manifest)
         return self.uri(key)
 
-    def _put_file(self, local: Path, key: str) -> None:
+    def _put_file(self, local: Path, key: str, *, move: bool = False) -> None:
         if not self.is_local:
             self.fs.put_file(str(local), self._full(key))
             return
         target = Path(self._full(key))
+        if move and local.stat().st_dev == self._device():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with local.open("rb+") as file:
+                _to_disk(file)
+            local.replace(target)
+            return
         with _part_of(target) as part, local.open("rb") as file:
             shutil.copyfileobj(file, part, 1 << 20)
             _to_disk(part)
             Path(part.name).replace(target)
+
+    def _device(self) -> int:
+        root = Path(self._path)
+        root.mkdir(parents=True, exist_ok=True)
+        return root.stat().st_dev
+
+    @contextmanager
+    def scratch(self, prefix: str) -> Iterator[Path]:
+        """
+        A directory to prepare files in, gone afterwards: beside the store, so that they can be moved there.
+
+        What a killed process left of its own is removed first; a lock tells it from what is in use.
+        """
+        place = Path(self._path) / "scratch" if self.is_local else Path(tempfile.gettempdir()) / "ratchet-scratch"
+        place.mkdir(parents=True, exist_ok=True)
+        for left in place.iterdir():
+            with suppress(FileNotFoundError), _locked_directory(left):
+                shutil.rmtree(left, ignore_errors=True)
+        made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        try:
+            with _locked_directory(made):
+                yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
     def local_directory(self, key: str, cache: Path, manifest: str = MANIFEST) -> Path:
         """

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from training.contract import BadInput
 from training.rows import Unusable, label_of, text_of
-from training.store import MANIFEST, for_fsspec
+from training.snapshot import read_split
+from training.store import Store, for_fsspec
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,11 @@ def read_test_set(uri: str, text: str, label: str) -> TestSet:
 
 
 def _read_snapshot(uri: str) -> tuple[list[str], list[str]]:
-    import fsspec
-
-    try:
-        with fsspec.open(for_fsspec(f"{uri}/{MANIFEST}"), "rb") as file:
-            manifest = json.load(file)
-        expected = manifest["rows"]["test"]
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"{uri} is no complete snapshot (no {MANIFEST}) and no .parquet file. Ingest again, or give the file."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{uri}/{MANIFEST} is damaged ({type(error).__name__}: {error}). Ingest again.") from error
-    texts, labels = _read_parquet(f"{uri}/test.parquet", "text", "label")
-    if len(texts) != expected:
-        raise BadInput(f"{uri}/test.parquet has {len(texts)} rows, its manifest says {expected}. Ingest again.")
-    return texts, labels
+    root, _, digest = uri.rpartition("/snapshots/")
+    if not root:
+        raise BadInput(f"{uri} is no snapshot (STORE/snapshots/DIGEST) and no .parquet file. Ingest, or give the file.")
+    rows = read_split(Store(root), f"snapshots/{digest}", "test")
+    return [text for text, _label in rows], [label for _text, label in rows]
 
 
 def _read_parquet(uri: str, text: str, label: str) -> tuple[list[str], list[str]]:

@@ -21,7 +21,7 @@ def text_hash(text: str) -> str:
 
 
 def identity(text: str) -> bytes:
-    """:return: what tells the text from others: SHA-256 of it as it is compared. :raises UnicodeEncodeError: no text."""
+    """:return: SHA-256 of the text as it is compared, 32 bytes. :raises UnicodeEncodeError: not all of it is text."""
     return hashlib.sha256(normalised(text).encode()).digest()
 
 

@@ -150,8 +150,7 @@ def _facts(request: TrainRequest, told: Mapping[str, Any]) -> Facts:
         "ratchet.base_model": told["base_model"],
     }
     datasets = [
-        Dataset(split, f"{request.snapshot}/{split}.parquet", _snapshot_digest(request), rows)
-        for split, rows in told["rows"].items()
+        Dataset(split, request.snapshot, _snapshot_digest(request), rows) for split, rows in told["rows"].items()
     ]
     return Facts(told["parameters"], tags, datasets)
 

@@ -7,11 +7,17 @@ import io
 
 from training.contract import BadInput
 
-MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # UTF-32 little-endian begins like UTF-16
+OTHERS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # UTF-32 little-endian begins like UTF-16
 
 
-def check_is_utf8(stream: io.BufferedReader, name: str) -> None:
-    """:raises BadInput: the byte order mark says it is something else."""
-    encoding = MARKS.get(stream.peek(2)[:2])
-    if encoding:
+def skip_mark(stream: io.BufferedReader, name: str) -> None:
+    """
+    Go past the byte order mark of UTF-8.
+
+    :raises BadInput: the mark says that this is something else.
+    """
+    head = stream.peek(3)[:3]
+    if encoding := OTHERS.get(head[:2]):
         raise BadInput(f"{name}: encoded as {encoding}. Save it as UTF-8.")
+    if head == codecs.BOM_UTF8:
+        stream.read(3)

@@ -1,0 +1,250 @@
+"""Select the rows of a snapshot from the batches that were read, the new one among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.contract import SPLITS, IngestRequest, Split
+from training.layout import Batch, Layout, create_every, create_kept, database, paths, quoted
+from training.refusal import why_refused_beside_others
+from training.rows import EXAMPLES_PER_REASON, UNTRAINED_LABEL
+from training.settle import settle
+from training.snapshot import Cell, Snapshot
+from training.store import Store
+from training.waiting import Waiting
+from training.watermark import ObjectRead, State, Watermark, reads_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+DELETIONS = "deletions.parquet"
+
+
+class Refused(Exception):
+    """The new rows are refused as a whole; the message says why."""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    snapshot: Snapshot
+    watermark: Watermark
+    dropped: Mapping[str, int]  # by reason
+    examples: Sequence[Mapping[str, Any]]  # file, row, reason
+
+
+def assemble(
+    request: IngestRequest,
+    store: Store,
+    before: Watermark,
+    waiting: Waiting,
+    batch: Mapping[str, Any] | None,
+    scratch: Path,
+    *,
+    fresh: bool,
+) -> Assembled:
+    """
+    Decide which of the rows that are in force the snapshot keeps. Writes to ``scratch`` alone.
+
+    :param scratch: has the new batch, unless the store has it; gets the rows that are left out.
+    :param fresh: nothing that was decided before counts.
+    :raises Refused: a check sets the new batch aside. :raises BadInput: a check ends the run.
+    """
+    objects = [*waiting.read, *(objects_of(batch, "read") if batch else [])]
+    ever = {one["key"]: one for one in before.batches}
+    if batch is not None:
+        files = [file for file in batch["files"] if file["split"]]
+        new = {"key": batch["key"], "number": batch["number"], "objects": len(batch["objects"]), "files": files}
+        ever[batch["key"]] = new
+    watermark = Watermark(
+        reads_of(request.reading, request.checks.labels),
+        objects=sorted(objects, key=lambda one: (one.name, one.split or "")),
+        batches=sorted(ever.values(), key=lambda one: one["key"]),
+        selection=selection_of(request),
+    )
+    dead = watermark.dead()
+    batches: list[Batch] = [{**one, "dead": dead[one["number"]]} for one in watermark.batches]
+    places = {batch["key"]: scratch / "batch"} if batch and (scratch / "batch").is_dir() else {}
+    with database(store) as db:
+        create_every(db, store, batches, places)
+        touched = None if fresh else _touched(db, store, before, waiting, batch, places)
+        earlier = f"read_parquet({quoted(store.duckdb_path(before.deletions))})" if before.deletions else None
+        settle(db, touched, earlier)
+        left_out = dict(db.sql("SELECT reason, count(*) FROM settled GROUP BY reason").fetchall())
+        layout = Layout([one for one in batches if len(one["dead"]) < one["objects"]])
+        if left_out:
+            file = scratch / "watermark" / DELETIONS
+            db.sql("FROM settled ORDER BY batch, object, row").write_parquet(str(file), compression="zstd")
+            watermark = replace(watermark, deletions=DELETIONS)
+        if reason := why_refused_beside_others(request.checks, db, batch):
+            raise Refused(reason)
+        layout = _select(db, request, layout, watermark, waiting.own, settled="settled" if left_out else None)
+        cells = _cells(db)
+        untrained = sorted({label for split in SPLITS for label in cells[split]} - cells["train"].keys())
+        shown = _shown(db, watermark, untrained)
+    dropped = _dropped(watermark, left_out, cells, untrained)
+    for split in SPLITS:
+        cells[split] = {label: cell for label, cell in cells[split].items() if label not in untrained}
+    layout = replace(layout, untrained=untrained)
+    snapshot = Snapshot(cells, waiting.settings, layout)
+    watermark = replace(watermark, snapshot=snapshot.digest)
+    if watermark.deletions:
+        watermark = replace(watermark, deletions=f"{watermark.key}/{DELETIONS}")
+        snapshot = replace(snapshot, layout=replace(layout, deletions=watermark.deletions))
+    return Assembled(snapshot, watermark, dropped, shown)
+
+
+def _touched(
+    db: duckdb.DuckDBPyConnection,
+    store: Store,
+    before: Watermark,
+    waiting: Waiting,
+    batch: Mapping[str, Any] | None,
+    places: Mapping[str, Path],
+) -> str:
+    """:return: relation of the texts of new rows, and of rows that are not in force any more."""
+    parts = ["SELECT 0::UBIGINT AS h0, 0::UBIGINT AS h1 WHERE FALSE"]
+    if batch and (files := paths(store, [batch], SPLITS, places)):
+        parts.append(f"SELECT h0, h1 FROM {files}")
+    if waiting.gone:
+        numbers = {one.batch for one in waiting.gone}
+        db.execute("CREATE TEMP TABLE gone (batch BIGINT, object INTEGER)")
+        db.executemany("INSERT INTO gone VALUES (?, ?)", [[one.batch, one.index] for one in waiting.gone])
+        files = paths(store, [one for one in before.batches if one["number"] in numbers], SPLITS)
+        if files:
+            parts.append(f"SELECT h0, h1 FROM {files} SEMI JOIN gone USING (batch, object)")
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def objects_of(batch: Mapping[str, Any], state: State) -> list[ObjectRead]:
+    """What the watermark remembers of a batch."""
+    fields = ("name", "version", "split", "bytes", "modified", "rows", "refused", "examples")
+    return [
+        ObjectRead(**{name: one[name] for name in fields}, batch=batch["number"], index=index, state=state)
+        for index, one in enumerate(batch["objects"])
+    ]
+
+
+def selection_of(request: IngestRequest) -> dict[str, Any]:
+    """:return: which of the rows that are in force a snapshot takes."""
+    days = request.checks.window_days
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return {
+        "window_start": (today - timedelta(days=days)).isoformat() if days else None,
+        "max_rows_per_label": request.checks.max_rows_per_label,
+        "max_rows": request.max_rows,
+    }
+
+
+def _select(
+    db: duckdb.DuckDBPyConnection,
+    request: IngestRequest,
+    layout: Layout,
+    watermark: Watermark,
+    own: frozenset[Split],
+    settled: str | None,
+) -> Layout:
+    """Make ``kept`` known to ``db``. :return: the layout with window and cutoffs."""
+    if start := watermark.selection["window_start"]:
+        old = [[one.batch, one.index] for one in watermark.in_force() if one.modified and one.modified < start]
+        layout = replace(layout, window={"start": start, "old": old})
+    create_kept(db, layout, settled)
+    cutoffs: list[dict[str, Any]] = []
+    if most := request.checks.max_rows_per_label:
+        cutoffs += _cutoffs(db, ["train"], lambda counts: dict.fromkeys(counts, most))
+    if size := request.max_rows:
+        cut = [split for split in SPLITS if split not in own]
+        for splits in [cut, *([split] for split in own)]:
+            cutoffs += _cutoffs(db, splits, lambda counts: quotas(counts, size))
+    if cutoffs:
+        layout = replace(layout, cutoffs=cutoffs)
+        create_kept(db, layout, settled)
+    return layout
+
+
+def _cutoffs(db: duckdb.DuckDBPyConnection, splits: Sequence[Split], allowed: Any) -> list[dict[str, Any]]:
+    """
+    Of each label keep the rows of lowest hash, which are the same ones whatever else there is.
+
+    :param allowed: makes rows by label out of the rows there are by label.
+    :return: for every label that has more, and each of the splits, the largest hash that is still in.
+    """
+    chosen = f"kept WHERE split IN ({', '.join(map(quoted, splits))})"
+    counts = dict(db.sql(f"SELECT label, count(*) FROM {chosen} GROUP BY label").fetchall())
+    wanted = {label: most for label, most in allowed(counts).items() if most < counts[label]}
+    if not wanted:
+        return []
+    db.execute("CREATE OR REPLACE TEMP TABLE wanted (label VARCHAR, most BIGINT)")
+    db.executemany("INSERT INTO wanted VALUES (?, ?)", [[label, most] for label, most in wanted.items()])
+    placed = f"""
+        SELECT label, h0, most, row_number() OVER (PARTITION BY label ORDER BY h0, h1) AS place
+        FROM (SELECT label, h0, h1 FROM {chosen}) JOIN wanted USING (label)
+    """
+    last = dict(db.sql(f"SELECT label, h0 FROM ({placed}) WHERE place = most").fetchall())
+    return [{"split": split, "label": label, "h0": last.get(label, 0)} for split in splits for label in sorted(wanted)]
+
+
+def quotas(counts: Mapping[str, int], size: int) -> dict[str, int]:
+    """:return: ``size`` rows at most, as evenly over the labels as they allow."""
+    taken = dict.fromkeys(sorted(counts), 0)
+    while size and (open_labels := [label for label in taken if taken[label] < counts[label]]):
+        step = max(1, min(size // len(open_labels), *(counts[label] - taken[label] for label in open_labels)))
+        for label in open_labels[:size]:
+            taken[label] += step
+            size -= step
+    return taken
+
+
+def _cells(db: duckdb.DuckDBPyConnection) -> dict[Split, dict[str, Cell]]:
+    cells: dict[Split, dict[str, Cell]] = {split: {} for split in SPLITS}
+    for split, label, rows, digest in db.sql(
+        "SELECT split, label, count(*), sum(digest) FROM kept GROUP BY split, label"
+    ).fetchall():
+        cells[split][label] = Cell(rows, int(digest) % 2**64)
+    return cells
+
+
+def _dropped(
+    watermark: Watermark,
+    left_out: Mapping[str, int],
+    cells: Mapping[Split, Mapping[str, Cell]],
+    untrained: Sequence[str],
+) -> dict[str, int]:
+    """:return: by reason, how many of the rows in force are not in the snapshot."""
+    counts: Counter[str] = Counter(left_out)
+    for one in watermark.in_force():
+        counts.update(one.refused)
+    counts[UNTRAINED_LABEL] += sum(
+        cells[split][label].rows for split in SPLITS for label in untrained if label in cells[split]
+    )
+    return {reason: count for reason, count in sorted(counts.items()) if count}
+
+
+def _shown(db: duckdb.DuckDBPyConnection, watermark: Watermark, untrained: Sequence[str]) -> list[dict[str, Any]]:
+    """:return: the first rows of each reason for which rows are left out: file, row, reason."""
+    names = {(one.batch, one.index): one.name for one in watermark.in_force()}
+    found: list[dict[str, Any]] = [
+        {"file": one.name, "row": row, "reason": reason}
+        for one in watermark.in_force()
+        for reason, rows in sorted(one.examples.items())
+        for row in rows
+    ]
+    labels = ", ".join(map(quoted, untrained)) or "NULL"
+    rows = db.sql(
+        f"FROM (SELECT reason, batch, object, row FROM settled UNION ALL "
+        f"SELECT {quoted(UNTRAINED_LABEL)}, batch, object, row FROM kept WHERE label IN ({labels})) "
+        f"QUALIFY row_number() OVER (PARTITION BY reason ORDER BY batch, object, row) <= {EXAMPLES_PER_REASON} "
+        "ORDER BY reason, batch, object, row"
+    ).fetchall()
+    found += [{"file": names[batch, item], "row": row, "reason": reason} for reason, batch, item, row in rows]
+    counts: Counter[str] = Counter()
+    shown = []
+    for one in sorted(found, key=lambda one: one["reason"]):
+        counts[one["reason"]] += 1
+        if counts[one["reason"]] <= EXAMPLES_PER_REASON:
+            shown.append(one)
+    return shown

@@ -1,0 +1,146 @@
+"""
+Say where the rows of a snapshot lie: which batches it draws on, and which of their rows are not part of it.
+
+Batches never change, so a snapshot shares them with the ones before it and adds what is new: a few objects more, a few
+rows less. Leaving rows out works as deletion vectors do in Delta Lake and Iceberg: by naming them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.contract import SPLITS, Split
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from training.store import Store
+
+BATCHES = "batches"
+Batch = Mapping[str, Any]  # key, number, objects (how many), files (name, split, rows), dead: objects not in force
+NOWHERE: Mapping[str, Path] = {}
+MEMORY_LIMIT = "800MB"  # of DuckDB; what does not fit is spilled to disk
+RANKS: dict[Split, int] = {"test": 0, "validation": 1, "train": 2}  # who keeps a text that several splits have
+
+
+@dataclass(frozen=True)
+class Layout:
+    """JSON in a snapshot's manifest; ``object`` is always an index into the list of its batch."""
+
+    batches: Sequence[Batch]
+    deletions: str | None = None  # key of a Parquet file: batch, object, row, h0, h1, reason
+    window: Mapping[str, Any] | None = None  # start: ISO 8601; old: [batch, object] of objects from before it
+    cutoffs: Sequence[Mapping[str, Any]] = ()  # split, label, h0: the largest that is still in
+    untrained: Sequence[str] = field(default=())  # labels without a training row
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value}
+
+
+def create_every(
+    db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[Batch], places: Mapping[str, Path] = NOWHERE
+) -> None:
+    """
+    Make the rows known to ``db`` that are in force (``live``) or were ever in a test split: the view ``every`` with
+    split, rank, live, batch, object, row, label, text, time, h0, h1 and digest.
+
+    :param places: directories of batches that are not in the store yet, by key.
+    """
+    dead = [(one["number"], item) for one in batches for item in one.get("dead", ())]
+    create_table(db, "dead", {"batch": "BIGINT", "object": "INTEGER"}, dead)
+    live = "TRUE"
+    if dead:
+        live = "NOT EXISTS (FROM dead d WHERE d.batch = r.batch AND d.object = r.object)"
+    branches = []
+    for split in SPLITS:
+        drawn = [one for one in batches if split == "test" or len(one.get("dead", ())) < one["objects"]]
+        if files := paths(store, drawn, (split,), places):
+            branches.append(f"SELECT '{split}' AS split, {RANKS[split]} AS rank, {live} AS live, * FROM {files} r")
+    db.execute(f"CREATE TEMP VIEW every AS {' UNION ALL '.join(branches) or _NO_ROWS}")
+
+
+def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | None) -> None:
+    """
+    Make the snapshot's rows known to ``db``: the view ``kept``, with the columns of ``every``.
+
+    :param deletions: relation of ``db`` with batch, object and row of what is left out.
+    """
+    conditions = ["live"]
+    if deletions:
+        conditions.append(f"NOT EXISTS (FROM {deletions} d WHERE {_SAME_ROW})")
+    if layout.window:
+        create_table(db, "old", {"batch": "BIGINT", "object": "INTEGER"}, layout.window["old"])
+        start = f"TIMESTAMPTZ {quoted(layout.window['start'])}"
+        conditions.append(
+            f"(split = 'test' OR time >= {start} OR (time IS NULL AND NOT EXISTS "
+            "(FROM old o WHERE o.batch = e.batch AND o.object = e.object)))"
+        )
+    if layout.cutoffs:
+        rows = [(one["split"], one["label"], one["h0"]) for one in layout.cutoffs]
+        create_table(db, "cutoffs", {"split": "VARCHAR", "label": "VARCHAR", "h0": "UBIGINT"}, rows)
+        conditions.append("NOT EXISTS (FROM cutoffs c WHERE c.split = e.split AND c.label = e.label AND e.h0 > c.h0)")
+    if layout.untrained:
+        conditions.append(f"label NOT IN ({', '.join(map(quoted, layout.untrained))})")
+    db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every e WHERE {' AND '.join(conditions)}")
+
+
+def paths(
+    store: Store, batches: Sequence[Batch], splits: Sequence[Split], places: Mapping[str, Path] = NOWHERE
+) -> str | None:
+    """:return: a call of ``read_parquet`` on the batches' files of these splits; None: there is none."""
+    files = [
+        str(places[one["key"]] / file["name"])
+        if one["key"] in places
+        else store.duckdb_path(f"{BATCHES}/{one['key']}/{file['name']}")
+        for one in batches
+        for file in one["files"]
+        if file["split"] in splits
+    ]
+    return f"read_parquet([{', '.join(map(quoted, files))}])" if files else None
+
+
+_SAME_ROW = "d.batch = e.batch AND d.object = e.object AND d.row = e.row"
+_NO_ROWS = (  # what DuckDB needs to know when there is no file
+    "SELECT '' AS split, 0 AS rank, TRUE AS live, 0::BIGINT AS row, '' AS label, '' AS text, "
+    "NULL::TIMESTAMPTZ AS time, 0::UBIGINT AS h0, 0::UBIGINT AS h1, 0::UBIGINT AS digest, "
+    "0::INTEGER AS object, 0::BIGINT AS batch WHERE FALSE"
+)
+
+
+@contextmanager
+def database(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory that may read the store and spills what is too much for it to disk."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="ratchet-duckdb-") as spill:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        settings = {
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": spill,
+            "threads": threads,
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        with duckdb.connect(config=settings) as db:
+            if not store.is_local:
+                db.register_filesystem(store.fs)
+            yield db
+
+
+def create_table(
+    db: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
+) -> None:
+    db.execute(f"CREATE TEMP TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})")
+    if rows:
+        db.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", [list(row) for row in rows])
+
+
+def quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

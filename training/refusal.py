@@ -1,0 +1,79 @@
+"""Refuse a batch of new rows as a whole when too many of them are bad, or one that must not be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from training.batch import listed
+from training.contract import BadInput, Checks
+from training.rows import ORDINARY, check_of, policy
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def why_refused(checks: Checks, batch: Mapping[str, Any]) -> str | None:
+    """
+    :return: why the whole batch is set aside; None: it is not.
+    :raises BadInput: a check says that the run fails.
+    """
+    reasons: Counter[str] = Counter()
+    for one in batch["objects"]:
+        reasons.update(one["refused"])
+    rows = sum(one["rows"] for one in batch["objects"])
+    for reason, count in reasons.items():
+        decided = policy(checks, reason)
+        if decided == "fail":
+            raise BadInput(
+                f"{_first(batch, reason)}: {reason} ({count:,} of {rows:,} new rows), and "
+                f"checks.{check_of(reason)} is fail. No snapshot was made. Mend the data, or choose drop."
+            )
+        if decided == "quarantine":
+            return f"{count:,} of {rows:,} new rows: {reason}, the first in {_first(batch, reason)}"
+    malformed = Counter({reason: count for reason, count in reasons.items() if reason not in ORDINARY})
+    limit = checks.bad_rows_percent
+    if rows and malformed.total() * 100 > rows * limit:
+        worst = malformed.most_common(1)[0][0]
+        return (
+            f"{malformed.total():,} of {rows:,} new rows cannot be used, more than {limit:g} per cent "
+            f"({listed(malformed)}; the first in {_first(batch, worst)})"
+        )
+    if rows == reasons.total():
+        what = (
+            f" Refused: {listed(reasons)}; the first in {_first(batch, reasons.most_common(1)[0][0])}." if rows else ""
+        )
+        return f"no usable row among the new ones.{what}"
+    return None
+
+
+def _first(batch: Mapping[str, Any], reason: str) -> str:
+    for one in batch["objects"]:
+        if rows := one["examples"].get(reason):
+            return f"{one['name']}, row {rows[0]}"
+    return "an unknown object"
+
+
+def why_refused_beside_others(
+    checks: Checks, db: duckdb.DuckDBPyConnection, batch: Mapping[str, Any] | None
+) -> str | None:
+    """As ``why_refused``, for what is wrong with a row beside others."""
+    if batch is None:
+        return None
+    new = "FROM settled WHERE batch = ?"
+    for reason, count in db.execute(f"SELECT reason, count(*) {new} GROUP BY reason", [batch["number"]]).fetchall():
+        decided = policy(checks, reason)
+        if decided == "drop":
+            continue
+        index, row = db.execute(
+            f"SELECT min_by((object, row), (object, row)) {new} AND reason = ?", [batch["number"], reason]
+        ).fetchone()[0]
+        place = f"{batch['objects'][index]['name']}, row {row}"
+        if decided == "fail":
+            raise BadInput(
+                f"{place}: {reason} ({count:,} new rows), and checks.{check_of(reason)} is fail. No snapshot was made. "
+                "Mend the data, or choose drop."
+            )
+        return f"{count:,} new rows: {reason}, the first in {place}"
+    return None

@@ -1,0 +1,68 @@
+"""List a source and say what of it was not read yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from training.batch import Unread
+from training.contract import Reading, Split
+from training.snapshot import Settings
+from training.sources import Source, open_source
+from training.watermark import ObjectRead, Watermark
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a source holds, against what was read of it."""
+
+    source: Mapping[str, Any]  # described: uri, files, bytes, revision
+    settings: Settings
+    own: frozenset[Split]  # splits that have a source of their own
+    unread: Sequence[Unread]
+    read: Sequence[ObjectRead]  # those that are in force as they are
+    counts: Mapping[str, int]  # new, changed, removed, unchanged
+    gone: Sequence[ObjectRead]  # whose rows are in force no more
+
+
+def compare(reading: Reading, before: Watermark, removed: str, *, fresh: bool) -> Waiting:
+    """List the sources and say what was not read yet. :param fresh: nothing that was read counts."""
+    sources: dict[Split | None, Source] = {None: open_source(reading.source, file_format=reading.format)}
+    for role, uri in (("validation", reading.validation), ("test", reading.test)):
+        if uri is not None:
+            sources[role] = open_source(uri, role=role, file_format=reading.format)  # type: ignore[index,arg-type]
+    own = {part.split for part in sources[None].parts if part.split} | {role for role in sources if role}
+    settings: Settings = {
+        "test_percent": None if "test" in own else reading.test_percent,
+        "validation_percent": None if "validation" in own else reading.validation_percent,
+    }
+    listed_parts = [
+        Unread(part, role or part.split)
+        for role, source in sources.items()
+        for part in source.parts
+        # a split that has a source of its own is not taken from the main one as well
+        if role or not part.split or part.split not in sources
+    ]
+    known = {(one.name, one.split): one for one in before.objects}
+    unread, read_before = [], []
+    counts = Counter({"new": 0, "changed": 0, "removed": 0, "unchanged": 0})
+    for one in listed_parts:
+        earlier = known.pop((one.part.name, one.split), None)
+        if earlier and earlier.version == one.part.version and earlier.state != "quarantined" and not fresh:
+            read_before.append(replace(earlier, state="read"))
+            counts["unchanged"] += 1
+        else:
+            unread.append(one)
+            counts["changed" if earlier and earlier.version != one.part.version else "new"] += 1
+    absent = [one for one in known.values() if one.state != "quarantined"]
+    if removed == "keep":
+        read_before += [replace(one, state="kept") for one in absent]
+    else:
+        counts["removed"] = len(absent)
+    in_force = {(one.batch, one.index) for one in read_before}
+    gone = [one for one in before.in_force() if (one.batch, one.index) not in in_force]
+    given: dict[str, Any] = {role: source.described for role, source in sources.items() if role}
+    described = {**sources[None].described, **given}
+    return Waiting(described, settings, frozenset(own), unread, read_before, counts, gone)
