@@ -175,6 +175,7 @@ class SurveyRequest(Message):
     store: str
     reading: Reading
     watermark: str | None = None
+    removed: Literal["drop", "keep"] = "drop"  # keep: an object that is gone does not wait
     counted: dict[str, int] = field(default_factory=dict)  # rows by object and version, from the survey before
 
 
@@ -182,6 +183,7 @@ class SurveyRequest(Message):
 class SurveyResult(Message):
     objects: int  # new, changed or removed
     rows: int  # in the new and changed ones
+    emptied: int  # of the objects: removed, or changed and without a row now
     bytes: int
     digest: str  # of the names and versions of what waits; empty: nothing waits
     newest: str | None  # when the youngest of them was changed, ISO 8601 and UTC
