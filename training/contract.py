@@ -184,6 +184,7 @@ class SurveyResult(Message):
     objects: int  # new, changed or removed
     rows: int  # in the new and changed ones
     emptied: int  # of the objects: removed, or changed and without a row now
+    broken: int  # of the objects: cannot be read as they are, so that nobody knows their rows
     bytes: int
     digest: str  # of the names and versions of what waits; empty: nothing waits
     newest: str | None  # when the youngest of them was changed, ISO 8601 and UTC
