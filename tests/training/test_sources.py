@@ -15,7 +15,21 @@ ROWS = [("good film", "pos"), ('he said "no", twice', "neg"), ("two\nlines", "ne
 
 
 def rows_of(uri, columns=COLUMNS, **options):
-    return [row for part in open_source(str(uri), **options).parts for row in part.read(columns)]
+    """:return: every row of the source, whichever way its batch holds it, in the order of the source."""
+    return [row for part in open_source(str(uri), **options).parts for row in rows_of_part(part, columns)]
+
+
+def rows_of_part(part, columns=COLUMNS):
+    rows = []
+    for block in part.read(columns):
+        batch = block.parse()
+        assert batch.rows.column_names == ["row", "text", "label", *(["time"] if columns.time else [])]
+        assert batch.rows.schema.types[:3] == [pyarrow.int64(), pyarrow.large_string(), pyarrow.large_string()]
+        batch.rows.validate(full=True)
+        assert not any(column.null_count for column in batch.rows.columns[:3])
+        rows += [Row(*row.values()) for row in batch.rows.to_pylist()]
+        rows += batch.others
+    return sorted(rows, key=lambda row: row.number)
 
 
 def values_of(uri, **options):
@@ -25,7 +39,7 @@ def values_of(uri, **options):
 def written(kind, rows=ROWS, columns=COLUMNS):
     """:return: the rows as a file of this format, as its own common writer makes it."""
     if kind == "jsonl":
-        return "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows).encode()
+        return "".join(json.dumps(dict(zip(columns[:2], row, strict=True))) + "\n" for row in rows).encode()
     if kind == "parquet":
         buffer = io.BytesIO()
         texts, labels = zip(*rows, strict=True)
@@ -34,7 +48,7 @@ def written(kind, rows=ROWS, columns=COLUMNS):
     import csv
 
     text = io.StringIO()
-    csv.writer(text, delimiter="\t" if kind == "tsv" else ",").writerows([columns, *rows])
+    csv.writer(text, delimiter="\t" if kind == "tsv" else ",").writerows([columns[:2], *rows])
     return text.getvalue().encode()
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Callable, Iterator
+import os
+import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import partial
+from glob import has_magic
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from training.contract import BadInput
+from training.sources.arrow import read_arrow
 from training.sources.delimited import read_delimited
 from training.sources.jsonl import read_jsonl
+from training.sources.objects import Found, Reader, found_file, found_object, is_local, read_object
 from training.sources.parquet import read_parquet
-from training.sources.part import BadRow, Columns, Part, Row, Source
+from training.sources.part import Part, ReadFailed, Source
 from training.store import for_fsspec
 
 log = logging.getLogger(__name__)
@@ -27,121 +31,120 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
-READERS: dict[str, Callable[[io.BufferedReader, str, Columns], Iterator[Row | BadRow]]] = {
+READERS: dict[str, Reader] = {
     "csv": partial(read_delimited, delimiter=","),
     "tsv": partial(read_delimited, delimiter="\t"),
     "jsonl": read_jsonl,
     "parquet": read_parquet,
+    "arrow": read_arrow,
 }
 COMPRESSIONS = (".gz", ".zst")  # in a name only to be looked through; what a file really is, its first bytes say
-MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 UNFINISHED = ("*~", "*.tmp", "*.part", "*.partial", "*.crdownload", "*.swp")
 
 
-class Found(NamedTuple):
-    path: str
-    size: int
-
-
 def open_files(uri: str, file_format: str | None) -> Source:
-    """:raises BadInput: no file is there, or one of an unknown format."""
+    """
+    :raises BadInput: no file is there, or one of an unknown format.
+    :raises ReadFailed: the source cannot be listed now.
+    """
     import fsspec
 
     path = for_fsspec(uri)
     fs, pattern = fsspec.core.url_to_fs(path if "://" in path else str(Path(path).expanduser()))
     fs.invalidate_cache()  # a listing of this process may be older than the files
-    try:
+    with _listing(uri):
         found = _find(fs, pattern, uri, file_format)
-    except PermissionError as error:
-        raise BadInput(f"{uri}: not allowed to read it ({error}). Check the credentials or the file's mode.") from error
-    except Exception as error:
-        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-            raise BadInput(f"{uri}: no AWS credentials. Set AWS_ACCESS_KEY_ID and its companions.") from error
-        raise
     parts = []
     for file in found:
-        name = file.path if _is_local(fs) else fs.unstrip_protocol(file.path)
+        name = file.path if is_local(fs) else fs.unstrip_protocol(file.path)
         kind = file_format or _format_of(file.path)
         if kind is None:
             raise BadInput(
                 f"{name}: the name does not say which format this is. "
                 f"Known endings: {', '.join(FORMATS)}, each also with .gz or .zst; otherwise give the format."
             )
-        parts.append(Part(name, partial(_read, fs, file, name, kind), file.size))
+        read = partial(read_object, fs, file, name, READERS[kind])
+        parts.append(Part(name, file.version, read, bytes=file.size, modified=file.modified))
     return Source(parts, {"uri": uri, "files": len(parts), "bytes": sum(file.size for file in found)})
 
 
-def _is_local(fs: Any) -> bool:
-    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+@contextmanager
+def _listing(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except BadInput:
+        raise
+    except PermissionError as error:
+        raise BadInput(f"{uri}: not allowed to read it ({error}). Check the credentials or the file's mode.") from error
+    except Exception as error:
+        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+            raise BadInput(f"{uri}: no AWS credentials. Set AWS_ACCESS_KEY_ID and its companions.") from error
+        raise ReadFailed(
+            f"{uri}: listing failed ({type(error).__name__}: {error}). Nothing was read. Try again."
+        ) from error
 
 
 def _find(fs: Any, pattern: str, uri: str, file_format: str | None) -> list[Found]:
-    if fs.isfile(pattern):  # before the glob: a file may have brackets in its name
-        return [Found(pattern, fs.size(pattern))]
-    is_folder = fs.isdir(pattern)
-    listed = fs.find(pattern, detail=True) if is_folder else fs.glob(pattern, detail=True)
-    files = {path: info for path, info in sorted(listed.items()) if info["type"] == "file"}
-    base = PurePosixPath(pattern) if is_folder else None
+    kind = _kind_of(fs, pattern)
+    is_folder = kind == "directory"
+    if kind == "file":
+        listed = {pattern: fs.info(pattern)}
+    else:
+        listed = fs.find(pattern, detail=True) if is_folder else fs.glob(pattern, detail=True)
     found, passed_over = [], []
-    for path, info in files.items():
-        relative = PurePosixPath(path).relative_to(base) if base else PurePosixPath(PurePosixPath(path).name)
+    for path, info in sorted(listed.items()):
+        relative = path[len(pattern) :].lstrip("/") if is_folder else path.rpartition("/")[2]
         # other people's folders hold READMEs and markers; in a glob the user asked for exactly these names
         unknown = is_folder and not file_format and _format_of(path) is None
-        if _is_hidden(relative) or unknown:
-            passed_over.append(relative.as_posix())
-        else:
-            found.append(Found(path, info["size"]))
+        hidden = kind != "file" and _is_hidden(relative)
+        one = None if unknown or hidden else _found(fs, path, info)
+        if one is not None:
+            found.append(one)
+        elif info["type"] != "directory":
+            passed_over.append(relative)
     if passed_over:
         shown = ", ".join(passed_over[:5]) + (", ..." if len(passed_over) > 5 else "")
         log.info("%s: %d files passed over (hidden, unfinished or no data): %s", uri, len(passed_over), shown)
     if not found:
-        what = f"holds no data file ({len(files)} other files)" if files else "matches no file"
+        what = f"holds no data file ({len(passed_over)} other files)" if passed_over else "matches no file"
         raise BadInput(f"{uri} {what}. Check the path; known endings: {', '.join(FORMATS)}, also with .gz or .zst.")
     return found
 
 
-def _is_hidden(relative: PurePosixPath) -> bool:
+def _kind_of(fs: Any, pattern: str) -> str | None:
+    """:return: file or directory; None: a glob, or nothing. A file may have brackets in its name."""
+    try:
+        return str(fs.info(pattern)["type"])
+    except FileNotFoundError:
+        return None
+    except PermissionError:  # S3 may forbid to ask for a name that nothing has
+        if not has_magic(pattern):
+            raise
+        return None
+
+
+def _found(fs: Any, path: str, info: dict[str, Any]) -> Found | None:
+    """:return: None: no file, or none any more."""
+    if not is_local(fs):
+        return found_object(path, info) if info["type"] == "file" else None
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    return found_file(path, status) if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_hidden(relative: str) -> bool:
     """Hidden, or not finished by whoever writes it; Spark and Hadoop begin such names with an underscore."""
-    return any(part.startswith((".", "_")) for part in relative.parts) or any(
-        fnmatch(relative.name, pattern) for pattern in UNFINISHED
+    *folders, name = relative.split("/")
+    return any(part.startswith((".", "_")) for part in (*folders, name)) or any(
+        fnmatch(name, pattern) for pattern in UNFINISHED
     )
 
 
 def _format_of(path: str) -> str | None:
     name = PurePosixPath(path.lower())
     return FORMATS.get((name.with_suffix("") if name.suffix in COMPRESSIONS else name).suffix)
-
-
-def _read(fs: Any, file: Found, name: str, kind: str, columns: Columns) -> Iterator[Row | BadRow]:
-    try:
-        with _opened(fs, file.path) as stream:
-            if not stream.peek(1):
-                yield BadRow(0, "empty file")
-                return
-            yield from READERS[kind](stream, name, columns)
-    except UnicodeError as error:
-        raise BadInput(f"{name}: {error}") from error
-    except (FileNotFoundError, PermissionError) as error:
-        raise BadInput(f"{name}: it was there a moment ago and cannot be opened now ({error}).") from error
-    except OSError as error:
-        if type(error) is not OSError or error.errno is not None:  # the disk or the network, not the file
-            raise
-        # pyarrow's decompressors raise this bare OSError for a stream that is damaged or ends too early
-        raise BadInput(f"{name}: damaged or cut off ({error}). No snapshot was made. Copy the file again.") from error
-
-
-@contextmanager
-def _opened(fs: Any, path: str) -> Iterator[io.BufferedReader]:
-    """:return: the file's content, decompressed if need be."""
-    import pyarrow
-
-    with Path(path).open("rb") if _is_local(fs) else io.BufferedReader(fs.open(path, "rb")) as raw:
-        head = raw.read(4)
-        raw.seek(0)
-        compression = next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
-        if compression is None:
-            yield raw
-        else:
-            stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), compression)
-            yield io.BufferedReader(stream, buffer_size=1 << 16)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 from training.contract import BadInput, Split
-from training.sources.part import BadRow, Columns, Part, Row, Source, check_columns
+from training.sources.columnar import blocks_of
+from training.sources.part import Block, Columns, Part, Source, check_columns
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ ADDRESS = re.compile(
     r"hf://(?:datasets/)?(?P<repo>[^/@?]+(?:/[^/@?]+)?)(?:@(?P<revision>[^/?]+))?"
     r"(?:/(?P<config>[^/?]+))?(?:\?split=(?P<split>[^&]+))?"
 )
-BATCH_ROWS = 1000  # assumed
+BATCH_ROWS = 1000  # assumed: small enough for texts of a megabyte; blocks gather them
 
 
 def open_hub(uri: str, role: Split | None) -> Source:
@@ -34,20 +36,26 @@ def open_hub(uri: str, role: Split | None) -> Source:
         raise BadInput(f"{uri}: not an address of a data set. Write hf://ORG/NAME@REVISION, /CONFIG and ?split=NAME.")
     repo, config, chosen = address["repo"], address["config"], address["split"]
     revision = unquote(address["revision"]) if address["revision"] else None
-    commit = _commit(uri, repo, revision)
+    commit, modified = _commit(uri, repo, revision)
     splits, files = _stream(uri, repo, config, commit)
     picked = _pick(uri, splits, chosen, role)
     passed_over = sorted(set(splits) - set(picked))
     if passed_over:
         log.info("%s: splits not used: %s", uri, ", ".join(passed_over))
     parts = [
-        Part(f"{uri.partition('?')[0]}?split={name}", partial(_read, splits[name], name=uri), split=split)
+        Part(
+            f"{uri.partition('?')[0]}?split={name}",
+            commit,
+            partial(_read, splits[name], name=uri),
+            modified=modified,
+            split=split,
+        )
         for name, split in picked.items()
     ]
     return Source(parts, {"uri": uri, "files": files, "revision": commit})
 
 
-def _commit(uri: str, repo: str, revision: str | None) -> str:
+def _commit(uri: str, repo: str, revision: str | None) -> tuple[str, datetime | None]:
     """Resolve the revision first: ``datasets`` itself would fall back on whatever revision an old cache holds."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
@@ -59,7 +67,7 @@ def _commit(uri: str, repo: str, revision: str | None) -> str:
     )
 
     try:
-        commit = HfApi().dataset_info(repo, revision=revision, timeout=60).sha
+        info = HfApi().dataset_info(repo, revision=revision, timeout=60)
     except RevisionNotFoundError as error:
         raise BadInput(
             f"{uri}: the data set {repo} has no revision {revision!r}, or not any more. "
@@ -72,8 +80,8 @@ def _commit(uri: str, repo: str, revision: str | None) -> str:
     except OfflineModeIsEnabled as error:
         raise BadInput(f"{uri}: the environment forbids the Hub (HF_HUB_OFFLINE). Unset it or use files.") from error
     if revision is None:
-        log.info("%s: no revision given, main is %s now", uri, commit)
-    return str(commit)
+        log.info("%s: no revision given, main is %s now", uri, info.sha)
+    return str(info.sha), info.last_modified
 
 
 def _stream(uri: str, repo: str, config: str | None, commit: str) -> tuple[Mapping[str, Any], int]:
@@ -111,29 +119,29 @@ def _pick(uri: str, splits: Mapping[str, Any], chosen: str | None, role: Split |
     return {name: split for name, split in own.items() if name in splits}
 
 
-def _read(dataset: Any, columns: Columns, *, name: str) -> Iterator[Row | BadRow]:
+def _read(dataset: Any, columns: Columns, *, name: str) -> Iterator[Block]:
     import pyarrow
     from datasets.exceptions import DatasetsError
 
     number = 0
-    names = _label_names(dataset, columns)
-    try:
+
+    def tables() -> Iterator[pyarrow.Table]:
+        nonlocal number
         for table in dataset.with_format("arrow").iter(BATCH_ROWS):
             if not number:
                 check_columns(name, table.column_names, columns)
-            texts, labels = (table[column].to_pylist() for column in columns)
-            for text, label in zip(texts, labels, strict=True):
-                number += 1
-                yield Row(number, text, names(label))
+            number += len(table)
+            yield table
+
+    try:
+        yield from blocks_of(tables(), columns, _label_names(dataset, columns))
     except (DatasetsError, pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
         raise BadInput(f"{name}: unreadable after row {number:,} ({' '.join(str(error).split())}).") from error
 
 
-def _label_names(dataset: Any, columns: Columns) -> Callable[[Any], Any]:
+def _label_names(dataset: Any, columns: Columns) -> list[str] | None:
     """A ClassLabel is an integer with a name; -1 stands for none, as in the test splits of GLUE."""
     from datasets import ClassLabel
 
     feature = (dataset.features or {}).get(columns.label)
-    if not isinstance(feature, ClassLabel):
-        return lambda label: label
-    return lambda label: None if label is None or label < 0 else feature.int2str(label)
+    return list(feature.names) if isinstance(feature, ClassLabel) else None

@@ -8,6 +8,7 @@ either read here exactly as ``json.loads`` reads it, or left to be read by that.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ _AFTER_A_NUMBER = b" \t\r\n,]}"
 _DIGITS_TO_ZEROS = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in range(128)) + bytes(range(128, 256))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lines:
     """Lines of one buffer, each with its end."""
 
@@ -56,8 +57,8 @@ class Lines:
         ends = np.concatenate(newlines)
         offsets = np.concatenate([[0], ends + 1])
         lines = cls(content, offsets, np.zeros(len(ends), bool))
-        first, last = data[offsets[:-1]], data[ends - 1]
-        last = np.where(last == ord("\r"), data[ends - 2], last)
+        first, last = data[offsets[:-1]], data[np.maximum(ends - 1, 0)]
+        last = np.where(last == ord("\r"), data[np.maximum(ends - 2, 0)], last)
         lines.odd[(first != ord("{")) | (last != ord("}"))] = True
         # Arrow takes Inf and -NaN for numbers
         after = np.frombuffer(_AFTER_A_NUMBER, np.uint8)
@@ -112,11 +113,107 @@ def parse_lines(lines: Lines, columns: Columns) -> Iterator[tuple[np.ndarray, py
     held = pyarrow.LargeBinaryArray.from_buffers(pyarrow.large_binary(), len(lines), buffers)
     if len(at) < len(lines):
         held = held.take(pyarrow.array(at))
-    string = pyarrow.string()
-    table, _ = _read(held, {columns.text: string, columns.label: string, **({columns.time: string} if columns.time else {})})
+    table, _stopped = _read(held, dict.fromkeys(columns.names, pyarrow.string()))
     if table is not None:
-        yield _complete(at, table, columns)
+        yield _usable(at, table, columns)
         return
-    for chosen, types in _alike(held, columns):
-        for places, table in _read_between(held.filter(chosen), types):
-            yield _complete(at[chosen.to_numpy(zero_copy_only=False)][places], table, columns)
+    for alike, types in _by_types(held, columns):
+        places = at[alike.to_numpy(zero_copy_only=False)]
+        for start, table in _read_between(held.filter(alike), types):
+            yield _usable(places[start : start + len(table)], table, columns)
+
+
+def _read(lines: pyarrow.Array, types: dict[str, pyarrow.DataType]) -> tuple[pyarrow.Table | None, int]:
+    """:return: a row for each line; or None, and how many lines from the first on can be read."""
+    import pyarrow
+    from pyarrow import json as arrow_json
+
+    begin, end = (lines.buffers()[1][8 * at : 8 * at + 8] for at in (lines.offset, lines.offset + len(lines)))
+    begin, end = (int.from_bytes(value, sys.byteorder) for value in (begin, end))
+    try:
+        table = arrow_json.read_json(
+            pyarrow.BufferReader(lines.buffers()[2].slice(begin, end - begin)),
+            arrow_json.ReadOptions(use_threads=False, block_size=end - begin + 1),
+            arrow_json.ParseOptions(explicit_schema=pyarrow.schema(types), unexpected_field_behavior="ignore"),
+        )
+    except pyarrow.ArrowInvalid as error:
+        stopped = _STOPPED.search(str(error))
+        return None, min(int(stopped[1]), len(lines) - 1) if stopped else 0
+    # Every line begins and ends as an object does, so that no object goes on in the next line: as many rows as lines
+    # are one of each.
+    return (table, 0) if len(table) == len(lines) else (None, 0)
+
+
+def _read_between(lines: pyarrow.Array, types: dict[str, pyarrow.DataType]) -> Iterator[tuple[int, pyarrow.Table]]:
+    """:return: from which line on, and the rows; the lines that cannot be read are left out."""
+    start = 0
+    for _attempt in range(ATTEMPTS):
+        if start == len(lines):
+            return
+        rest = lines.slice(start)
+        table, readable = _read(rest, types)
+        if table is not None:
+            yield start, table
+            return
+        if readable:
+            table, _stopped = _read(rest.slice(0, readable), types)
+            if table is not None:
+                yield start, table
+        start += readable + 1
+
+
+def _by_types(lines: pyarrow.Array, columns: Columns) -> Iterator[tuple[pyarrow.Array, dict[str, pyarrow.DataType]]]:
+    """
+    Sort the lines by the types that their label and time seem to have; a wrong guess costs time alone.
+
+    :return: which lines, and the types.
+    """
+    import pyarrow
+    import pyarrow.compute as pc
+
+    def begins(column: str, value: str) -> pyarrow.Array:
+        spelt = "|".join(re.escape(json.dumps(column, ensure_ascii=ascii_only)) for ascii_only in (True, False))
+        return pc.match_substring_regex(lines, rf"(?:{spelt})\s*:\s*{value}")
+
+    is_string, is_boolean = begins(columns.label, '"'), begins(columns.label, "[tf]")
+    is_integer = pc.invert(pc.or_(is_string, is_boolean))
+    groups = [(is_string, pyarrow.string()), (is_boolean, pyarrow.bool_()), (is_integer, pyarrow.int64())]
+    times: list[tuple[pyarrow.Array | None, dict[str, pyarrow.DataType]]] = [(None, {})]
+    if columns.time is not None and columns.time not in columns[:2]:
+        is_text = begins(columns.time, '"')
+        times = [
+            (is_text, {columns.time: pyarrow.string()}),
+            (pc.invert(is_text), {columns.time: pyarrow.float64()}),
+        ]
+    for alike, label in groups:
+        for also, time in times:
+            both = alike if also is None else pc.and_(alike, also)
+            if pc.any(both).as_py():
+                yield both, {columns.text: pyarrow.string(), columns.label: label, **time}
+
+
+def _usable(at: np.ndarray, table: pyarrow.Table, columns: Columns) -> tuple[np.ndarray, pyarrow.Table]:
+    """:return: the lines that have a text and a label, and no byte in them that is no character."""
+    import numpy as np
+
+    usable = np.ones(len(table), bool)
+    for name in table.column_names:
+        values = table[name].combine_chunks()
+        if values.null_count and name in (columns.text, columns.label):
+            usable &= values.is_valid().to_numpy(zero_copy_only=False)
+        usable[_not_utf8(values)] = False
+    return (at, table) if usable.all() else (at[usable], table.filter(usable))
+
+
+def _not_utf8(values: pyarrow.Array) -> list[int]:
+    """:return: the places of those with bytes that are no characters."""
+    import pyarrow
+
+    try:
+        values.validate(full=True)
+    except pyarrow.ArrowInvalid:
+        if len(values) == 1:
+            return [0]
+        half = len(values) // 2
+        return _not_utf8(values.slice(0, half)) + [half + at for at in _not_utf8(values.slice(half))]
+    return []

@@ -7,18 +7,18 @@ Arrow parses the lines of a block at once (``training.sources.json_columns``); P
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import json
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from training.contract import BadInput
 from training.sources import part
 from training.sources.blocks import batch_of, table_of
 from training.sources.json_columns import Lines, parse_lines
-from training.sources.part import Batch, Block, Columns
-from training.sources.times import times_of
+from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, Row, missing_column
+from training.sources.times import time_of, times_of
 from training.sources.unicode import skip_mark
-
-LONGEST_LINE = 256 << 20  # assumed: a file with longer ones is something else, and must not fill the memory
 
 
 def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterator[Block]:
@@ -50,16 +50,73 @@ class _Block:
     def parse(self) -> Batch:
         import numpy as np
 
+        text, label, time = self.columns
         lines = Lines.of(self.content)
-        tables, left = [], np.ones(len(lines), bool)
+        left = np.ones(len(lines), bool)
+        tables, is_timed = [], False
         for at, values in parse_lines(lines, self.columns):
-            time = None if self.columns.time is None else times_of(values[self.columns.time].combine_chunks())
-            text, label = (values[name].combine_chunks() for name in (self.columns.text, self.columns.label))
-            tables.append(table_of(at + self.first, text, label, time))
+            times = None
+            if time is not None:
+                is_timed |= values[time].null_count < len(values)
+                times = times_of(values[time].combine_chunks())
+            tables.append(table_of(at + self.first, values[text], values[label], times))
             left[at] = False
-        if self.columns.time is not None and not self.keys.has(self.columns.time):
-            ...
+        if time is not None and not is_timed and not self.keys.has(time):
+            tables, left = [], np.ones(len(lines), bool)  # is it null, or not there? Arrow does not tell
+        elif not left.all():
+            self.keys.see(self.columns.names)
         rows = (_read_line(self.first + at, lines[at], self.columns, self.keys) for at in np.flatnonzero(left).tolist())
         batch = batch_of((row for row in rows if row is not None), self.columns, *tables)
         self.keys.judge()
         return batch
+
+
+def _read_line(number: int, line: bytes, columns: Columns, keys: _Keys) -> Row | BadRow | None:
+    """:return: None: the line is blank."""
+    if not line.strip():
+        return None
+    try:
+        # undecodable bytes survive as surrogates: they matter only in the columns that are used
+        value = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return BadRow(number, "broken JSON")
+    if not isinstance(value, dict):
+        return BadRow(number, "not a JSON object")
+    keys.see(value)
+    time = None if columns.time is None else time_of(value.get(columns.time))
+    return Row(number, value.get(columns.text), value.get(columns.label), time)
+
+
+class _Keys:
+    """The keys of a file's objects, gathered from its blocks in whatever order they are parsed."""
+
+    def __init__(self, name: str, columns: Columns) -> None:
+        self.name = name
+        self.columns = columns
+        self._seen: dict[str, None] = {}  # in their order; a set has none
+        self._objects = 0
+        self._expected = 1  # the blocks that are not parsed yet, and the end of the file
+        self._lock = threading.Lock()
+
+    def expect(self) -> None:
+        with self._lock:
+            self._expected += 1
+
+    def see(self, keys: Iterable[str]) -> None:
+        with self._lock:
+            self._objects += 1
+            if self._objects <= 1000 or not self.has(*self.columns.names):
+                self._seen.update(dict.fromkeys(keys))
+
+    def has(self, *columns: str) -> bool:
+        return self._seen.keys() >= set(columns)
+
+    def judge(self) -> None:
+        """:raises BadInput: the whole file is known now, and no object has one of the columns."""
+        with self._lock:
+            self._expected -= 1
+            if self._expected or not self._objects:
+                return
+        for key, wanted in self.columns._asdict().items():
+            if wanted is not None and wanted not in self._seen:
+                raise missing_column(self.name, key, wanted, self._seen)

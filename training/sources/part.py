@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import pyarrow
 
 BLOCK_BYTES = 16 << 20  # assumed: what is parsed at once; a few of them are in memory at a time
+LONGEST_LINE = 256 << 20  # assumed, in bytes: a file with longer ones is no text, and must not fill the memory
+
+
+class ReadFailed(Exception):
+    """An object could not be read now, or is not what was listed any more; a retry may find it well."""
 
 
 class Row(NamedTuple):
@@ -22,7 +27,7 @@ class Row(NamedTuple):
     number: int  # line in a text file, otherwise record, counted from 1
     text: object
     label: object
-    time: object = None
+    time: datetime | None = None  # UTC
 
 
 class BadRow(NamedTuple):
@@ -36,6 +41,11 @@ class Columns(NamedTuple):
     text: str
     label: str
     time: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """:return: the columns to read, each once."""
+        return list(dict.fromkeys(name for name in self if name is not None))
 
 
 @dataclass(frozen=True)
