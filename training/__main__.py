@@ -17,6 +17,7 @@ STAGES = {
     "train": ("training.train", "train", contract.TrainRequest),
     "evaluate": ("training.evaluate", "evaluate", contract.EvaluateRequest),
     "package": ("training.package", "package", contract.PackageRequest),
+    "survey": ("training.survey", "survey", contract.SurveyRequest),
     "check": ("training.arguments", "check", contract.CheckRequest),
     "plan": ("training.plan", "plan", contract.PlanRequest),
     "try": ("training.rehearse", "rehearse", contract.TryRequest),

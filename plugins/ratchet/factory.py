@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
+from airflow.sdk.definitions.timetables.simple import OnceTimetable
 
 from ratchet.hooks.model_registry import CHAMPION
+from ratchet.location import asset_uri
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
@@ -16,9 +20,12 @@ from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.train import TrainOperator
 from ratchet.spec import load_spec
+from ratchet.triggers.new_data import NewDataTrigger
 
 if TYPE_CHECKING:
-    from ratchet.spec import PipelineSpec
+    from airflow.sdk.bases.timetable import BaseTimetable
+
+    from ratchet.spec import NewData, PipelineSpec
 
 # What is worth a retry is a process that was killed or a server that was away; both are back within a minute or two.
 RETRIES = 3
@@ -37,6 +44,13 @@ PARAMS = {
         title="Other data",
         description="Read this instead of the spec's data.source, in this run only.",
     ),
+    "date": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Past date",
+        description="Take no snapshot; use the newest one that is not younger than this day (UTC).",
+    ),
 }
 
 
@@ -54,7 +68,7 @@ def build(spec: PipelineSpec) -> DAG:
         dag_id=spec.name,
         description=f"Retrain {spec.train.base_model}, gate it and deploy it to the endpoint {spec.deploy.endpoint}",
         doc_md=_documentation(spec),
-        schedule=spec.trigger.schedule,
+        schedule=_schedule(spec),
         start_date=datetime(2026, 1, 1, tzinfo=UTC),  # any past date: there is no catch-up
         catchup=False,
         max_active_runs=1,  # two candidates at once would compare with a champion that is about to change
@@ -75,10 +89,15 @@ def build(spec: PipelineSpec) -> DAG:
             task_id="ingest",
             task_display_name="Take a snapshot of the data",
             source_override=dag.param("source"),
+            date=dag.param("date"),
             force=force,
+            cooldown=_cooldown(spec),
+            source_conn_id=data.connection,
             text_column=data.text,
             label_column=data.label,
-            **data.model_dump(exclude={"text", "label"}),
+            time_column=data.time,
+            policies=dict(data.checks),
+            **data.model_dump(exclude={"connection", "text", "label", "time", "checks"}),
         )
         trained = TrainOperator(
             task_id="train",
@@ -123,23 +142,78 @@ def build(spec: PipelineSpec) -> DAG:
     return dag
 
 
+def data_asset(spec: PipelineSpec, new_data: NewData) -> Asset:
+    """:return: the pipeline's source, watched: its events say how many rows there are to take in."""
+    watch = NewDataTrigger(
+        pipeline=spec.name,
+        reading=asdict(spec.data.reading()),
+        removed=spec.data.removed,
+        source_conn_id=spec.data.connection,
+        **new_data.model_dump(exclude={"cooldown_hours"}),
+    )
+    return Asset(
+        name=f"ratchet/{spec.name}/data",
+        uri=asset_uri(spec.data.reading().source, spec.name),
+        group="ratchet",
+        watchers=[AssetWatcher(name="new-data", trigger=watch)],
+    )
+
+
+def _schedule(spec: PipelineSpec) -> str | BaseTimetable | list[Asset] | None:
+    trigger, clock = spec.trigger, _clock(spec)
+    if trigger.new_data is None:
+        return clock
+    asset = data_asset(spec, trigger.new_data)
+    return [asset] if clock is None else AssetOrTimeSchedule(timetable=clock, assets=[asset])
+
+
+def _clock(spec: PipelineSpec) -> BaseTimetable | None:
+    schedule = spec.trigger.schedule
+    if schedule is None:
+        return None
+    return OnceTimetable() if schedule == "@once" else CronTriggerTimetable(schedule, timezone=spec.trigger.timezone)
+
+
+def _cooldown(spec: PipelineSpec) -> timedelta | None:
+    hours = spec.trigger.new_data.cooldown_hours if spec.trigger.new_data else 0
+    return timedelta(hours=hours) if hours else None
+
+
+def _when(spec: PipelineSpec) -> str:
+    """:return: what starts a run, for the DAG's page."""
+    trigger, starts = spec.trigger, []
+    if trigger.schedule:
+        starts.append(f"on the schedule `{trigger.schedule}` ({trigger.timezone})")
+    if trigger.new_data:
+        rows = "new rows" if trigger.new_data.min_rows == 1 else f"{trigger.new_data.min_rows:,} new rows"
+        starts.append(f"on {rows} that have been left unchanged for {trigger.new_data.quiet_minutes:g} minutes")
+    started = " and ".join(starts) or "when somebody starts it"
+    cooldown = _cooldown(spec)
+    return started + (f"; {cooldown.total_seconds() / 3600:g} hours between two at least" if cooldown else "")
+
+
+def _source(spec: PipelineSpec) -> str:
+    """:return: the source, for the DAG's page; a query may be long, and a table's cell has no line ends."""
+    if spec.data.query is None:
+        return f"`{spec.data.source}`"
+    query = " ".join(spec.data.query.split()).replace("|", "\\|")
+    return f"connection `{spec.data.connection}`, `{shorten(query, 200)}`"
+
+
 def _documentation(spec: PipelineSpec) -> str:
     """The DAG's page in Markdown, so that the UI says what the spec says."""
     minimum = ", ".join(f"{name} at least {value:g}" for name, value in spec.gate.minimum.items()) or "no minimum"
-    schedule = (
-        f"on the schedule `{spec.trigger.schedule}` (UTC)" if spec.trigger.schedule else "when somebody starts it"
-    )
     arguments = ", ".join(f"`{name}: {value}`" for name, value in spec.train.arguments.items()) or "Ratchet's defaults"
     return f"""\
 ### {spec.name}
 
 | | |
 |---|---|
-| **Data** | `{spec.data.source}`: text `{spec.data.text}`, label `{spec.data.label}` |
+| **Data** | {_source(spec)}: text `{spec.data.text}`, label `{spec.data.label}` |
 | **Base model** | `{spec.train.base_model}`, {arguments} |
 | **Gate** | {minimum}; `{spec.gate.metric}` no worse than the champion's by more than {spec.gate.no_worse_by:g} |
 | **Endpoint** | `{spec.deploy.endpoint}` ({spec.deploy.target}) |
-| **Runs** | {schedule} |
+| **Runs** | {_when(spec)} |
 
 1. **Take a snapshot of the data**: an immutable copy with a train, validation and test split, named by its content.
 2. **Train a candidate** and register it in MLflow. What was trained before from the same inputs is not trained again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,10 @@ ATTEMPTS = 100  # writers that beat us to a number, one after the other
 
 Record = dict[str, Any]
 
+# The events that more than their writer looks for
+INGESTED = "ingested"  # snapshot, digest, watermark, run_id, rows, objects, quarantined: new data was taken in
+HELD_OFF = "held-off"  # run_id, reason, until: a run came too early and took nothing in
+
 
 class Ledger:
     """
@@ -21,8 +25,8 @@ class Ledger:
     A record never changes, so one that was read is not read again by the same object.
     """
 
-    def __init__(self, store: Store, pipeline: str) -> None:
-        self.store, self.prefix = store, f"ledger/{pipeline}"
+    def __init__(self, store: Store, pipeline: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.store, self.prefix, self.now = store, f"ledger/{pipeline}", now
         self._read: dict[str, Record] = {}
 
     def append(self, event: str, *, after: int | None = None, **values: Any) -> int:
@@ -34,7 +38,7 @@ class Ledger:
         :return: its number.
         :raises FileExistsError: somebody wrote a record since ``after``; nothing was written. Look again.
         """
-        record = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
+        record = {"event": event, "time": self.now().isoformat(timespec="milliseconds"), **values}
         for _attempt in range(ATTEMPTS):
             number = (self.last_number() if after is None else after) + 1
             try:
@@ -51,9 +55,10 @@ class Ledger:
     def records(self, event: str | None = None) -> list[Record]:
         return [record for record in reversed(list(self._newest_first())) if event is None or record["event"] == event]
 
-    def last(self, event: str) -> Record | None:
-        """:return: the newest record of ``event``; what is older is not read."""
-        return next((record for record in self._newest_first() if record["event"] == event), None)
+    def last(self, event: str, **values: Any) -> Record | None:
+        """:return: the newest record of ``event`` that has these values; what is older is not read."""
+        wanted = {"event": event, **values}.items()
+        return next((record for record in self._newest_first() if wanted <= record.items()), None)
 
     def since(self, event: str) -> list[Record]:
         """:return: the newest record of ``event`` and all after it, oldest first; without one, all there are."""

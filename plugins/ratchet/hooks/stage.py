@@ -9,8 +9,10 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ class StageProcess:
     :param work: directory for the request, the result and the stage's code path; kept when the stage fails.
     :param path: directories added to the stage's import path.
     :param env: variables added to the stage's environment, such as MLflow's credentials.
+    :param secrets: values that are hidden in what the stage prints and in its error.
+    :param deadline: longest time the stage may take; then it is stopped. None: whoever started it sees to that.
     """
 
     def __init__(
@@ -45,15 +49,19 @@ class StageProcess:
         work: Path,
         path: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        deadline: timedelta | None = None,
     ) -> None:
         self.stage = stage
+        self.secrets = [secret for secret in secrets if secret]
+        self.deadline = deadline
         self.directory = work / "requests" / f"{stage}-{uuid.uuid4().hex[:12]}"
         self.request = request
         self.command = [python, "-m", "training", stage, "--in", "request.json", "--out", "result.json"]
         self.path = path
         self.env = _stage_environment(env or {})
         self.process: subprocess.Popen[str] | None = None
-        self.stopped = False
+        self.stopped = self.expired = False
 
     def run(self, log: Callable[[str], None]) -> dict[str, Any]:
         """
@@ -86,11 +94,16 @@ class StageProcess:
         if self.stopped:  # killed between the two lines above
             self._end_group()
         assert process.stdout is not None
+        timer = None if self.deadline is None else threading.Timer(self.deadline.total_seconds(), self._expire)
+        if timer is not None:
+            timer.start()
         try:
             for line in process.stdout:
-                log(line.rstrip("\n"))
+                log(self._without_secrets(line.rstrip("\n")))
             status = process.wait()
         finally:
+            if timer is not None:
+                timer.cancel()
             self._end_group()
             process.stdout.close()
         return self._outcome(status, log)
@@ -98,6 +111,10 @@ class StageProcess:
     def stop(self) -> None:
         """End the stage because somebody asked for it. Safe to repeat."""
         self.stopped = True
+        self._end_group()
+
+    def _expire(self) -> None:
+        self.expired = True
         self._end_group()
 
     def _end_group(self) -> None:
@@ -132,10 +149,12 @@ class StageProcess:
         if status == 0 and result is not None and "error" not in result:
             shutil.rmtree(self.directory, ignore_errors=True)
             return result
-        error = (result or {}).get("error") or "no result was written"
+        error = self._without_secrets((result or {}).get("error") or "no result was written")
         log(f"ERROR To repeat this stage without Airflow: {self.repeat_command()}")
         if status == EXIT_BAD_INPUT:
             raise BadInput(error)
+        if self.expired:
+            raise StageFailed(f"{self.stage} had not ended after {self.deadline} and was stopped.")
         if self.stopped and status < 0:
             raise StageFailed(
                 f"{self.stage} was stopped ({signal.Signals(-status).name}); a retry continues from there."
@@ -148,6 +167,12 @@ class StageProcess:
             return json.loads((self.directory / "result.json").read_text())
         except FileNotFoundError:
             return None
+
+    def _without_secrets(self, text: str) -> str:
+        """A library's error may quote the address that it was given."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
 
     def repeat_command(self) -> str:
         own = f"{USER_PATH}={shlex.quote(os.pathsep.join(self.path))} " if self.path else ""
@@ -163,9 +188,10 @@ def run_stage(
     log: Callable[[str], None],
     path: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run a stage to its end. :return: its result. Raises as :meth:`StageProcess.run` does."""
-    return StageProcess(stage, request, python=python, work=work, path=path, env=env).run(log)
+    return StageProcess(stage, request, python=python, work=work, path=path, env=env, secrets=secrets).run(log)
 
 
 def _stage_environment(extra: Mapping[str, str]) -> dict[str, str]:

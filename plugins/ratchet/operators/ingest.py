@@ -2,57 +2,96 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ratchet import settings
-from ratchet.location import checked_source
+from ratchet.hooks.source_connection import access_to_source
+from ratchet.ledger import HELD_OFF, INGESTED, Ledger
+from ratchet.location import checked_source, sql_source
+from ratchet.note import write_note
 from ratchet.operators.stage import StageOperator, as_bool
-from training.contract import IngestRequest
+from training.contract import BadInput, Checks, IngestRequest, Policy, Reading
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from airflow.sdk import Context
+
+    from ratchet.ledger import Record
+    from training.contract import Format
 
 
 class IngestOperator(StageOperator):
     """
-    Copy labelled rows into a snapshot named by its content.
+    Copy labelled rows into a snapshot named by its content; read only what is new since the last one.
 
-    Safe to retry: the same data is the same snapshot, and half a snapshot is never seen.
+    Safe to retry: the same data is the same snapshot, and half a snapshot is never seen. What was read is in the
+    pipeline's ledger, as ``ingested``. New rows too many of which are unusable are refused as a whole: the last good
+    snapshot is returned, and the run note says why.
 
     :param source: path or glob, ``s3://bucket/prefix/*.jsonl`` or ``hf://dataset@revision`` (templated).
+    :param query: instead of ``source``, a SELECT for the database of ``source_conn_id``.
+    :param source_conn_id: connection that opens the source: of type ``aws`` for ``s3://``, of a database for ``query``.
     :param text_column: column of the texts.
     :param label_column: column of the labels.
-    :param source_override: replaces ``source`` for this run when it is not empty (templated).
+    :param time_column: column that says when a row came to be; without it a row is as old as its object.
+    :param source_override: replaces ``source`` for this run when it is not empty (templated). Such a run reads
+        everything, and the next one goes on from the run before it.
     :param validation: source of the validation split; without it the split is cut by the hash of the text (templated).
     :param test: source of the test split, likewise (templated).
-    :param format: ``csv``, ``tsv``, ``jsonl`` or ``parquet`` for files whose name does not say.
+    :param format: ``csv``, ``tsv``, ``jsonl``, ``parquet`` or ``arrow`` for files whose name does not say.
     :param test_percent: share of the hash buckets that are test rows, in per cent.
     :param validation_percent: likewise for validation.
-    :param pipeline: name under which the last snapshot is remembered (templated); the DAG's id if not given.
+    :param labels: the labels there are; without it those in the data.
+    :param window_days: age at which a row leaves training and validation.
+    :param max_rows_per_label: most rows of one label to train on.
+    :param removed: ``drop`` or ``keep`` the rows of an object that is gone.
+    :param policies: what becomes of a row that fails a check: check to ``drop``, ``quarantine`` or ``fail``.
+    :param bad_rows_percent: share of the new rows that may be unusable, in per cent.
+    :param date: take no snapshot; use the newest one that is not younger than this date (UTC) or time (templated).
+        A backfill's run does so with its logical date.
+    :param cooldown: shortest time since the last run that took in data; a run that comes sooner is skipped, unless it
+        is forced.
+    :param pipeline: name under which the ledger remembers (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
-    :param force: write the snapshot anew (templated).
-    :return: ``snapshot`` (URI), ``digest``, ``rows`` by split, ``labels``, ``dropped`` by reason, ``hit`` and ``why``.
+    :param force: read every object again, and do so at once (templated).
+    :return: ``snapshot`` (URI), ``digest``, ``rows`` by split, ``labels``, ``dropped`` by reason, ``objects``,
+        ``quarantined``, ``hit`` and ``why``; for a past date the first three and the last two.
     :raises AirflowFailException: the data cannot be used; the message names file and row. Nothing was written.
     """
 
     stage = "ingest"
-    template_fields = ("source", "source_override", "validation", "test", "pipeline", "store", "force")
+    template_fields = ("source", "source_override", "validation", "test", "date", "pipeline", "store", "force")
     ui_color = "#e8f1fb"
 
     def __init__(
         self,
         *,
-        source: str,
+        source: str | None = None,
+        query: str | None = None,
+        source_conn_id: str | None = None,
         text_column: str = "text",
         label_column: str = "label",
+        time_column: str | None = Reading.time,
         source_override: str | None = None,
-        validation: str | None = None,
-        test: str | None = None,
-        format: str | None = None,
-        test_percent: int = 15,
-        validation_percent: int = 10,
+        validation: str | None = Reading.validation,
+        test: str | None = Reading.test,
+        format: Format | None = Reading.format,
+        test_percent: int = Reading.test_percent,
+        validation_percent: int = Reading.validation_percent,
+        labels: list[str] | None = Checks.labels,
+        window_days: int | None = Checks.window_days,
+        max_rows_per_label: int | None = Checks.max_rows_per_label,
+        removed: Literal["drop", "keep"] = Checks.removed,
+        policies: dict[str, Policy] | None = None,
+        bad_rows_percent: float = Checks.bad_rows_percent,
+        date: str | None = None,
+        cooldown: timedelta | None = None,
         pipeline: str | None = None,
         store: str | None = None,
         force: bool | str = False,
@@ -60,38 +99,174 @@ class IngestOperator(StageOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.source = source
+        self.query = query
+        self.source_conn_id = source_conn_id
         self.text_column = text_column
         self.label_column = label_column
+        self.time_column = time_column
         self.source_override = source_override
         self.validation = validation
         self.test = test
         self.format = format
         self.test_percent = test_percent
         self.validation_percent = validation_percent
+        self.labels = labels
+        self.window_days = window_days
+        self.max_rows_per_label = max_rows_per_label
+        self.removed = removed
+        self.policies = policies
+        self.bad_rows_percent = bad_rows_percent
+        self.date = date
+        self.cooldown = cooldown
         self.pipeline = pipeline
         self.store = store
         self.force = force
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    @cached_property
+    def ledger(self) -> Ledger:
+        from training.store import Store
+
+        return Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        if not as_bool(self.force):
+            self._respect_cooldown(context)
+        if (end := self._date_of(context)) is not None:
+            return self._snapshot_at(end)
+        last = self.ledger.last(INGESTED)
+        other_data = bool(self.source_override)
+        if other_data:
+            self.log.info("This run reads %s instead of %s", self.source_override, self.source or "the query")
+        reading = self._reading()
+        try:
+            access = access_to_source(self.source_conn_id, reading)
+        except BadInput as error:
+            raise AirflowFailException(f"No snapshot was taken: {error}") from error
+        result = self.run_stage(
+            IngestRequest(
+                pipeline=self.ledger_name,
+                store=self.ledger.store.root,
+                reading=reading,
+                checks=Checks(
+                    labels=self.labels,
+                    window_days=self.window_days,
+                    max_rows_per_label=self.max_rows_per_label,
+                    removed=self.removed,
+                    policies=self.policies or {},
+                    bad_rows_percent=self.bad_rows_percent,
+                ),
+                watermark=last["watermark"] if last is not None and not other_data else None,
+                force=as_bool(self.force),
+            ),
+            env=access.environment,
+            secrets=access.secrets,
+        )
+        if not other_data:
+            self._remember(context, result, last)
+        if result.get("quarantined"):
+            write_note(context, f"new data refused: {result['quarantined']}", self.log)
+        return result
+
+    @property
+    def ledger_name(self) -> str:
+        return self.pipeline or self.dag_id
+
+    def _reading(self) -> Reading:
+        """:raises AirflowFailException: a location that no stage reads."""
         for location in filter(None, (self.source, self.source_override, self.validation, self.test)):
             _require_location(location)
-        if self.source_override:
-            self.log.info("This run reads %s instead of %s", self.source_override, self.source)
-        return self.run_stage(
-            IngestRequest(
-                pipeline=self.pipeline or self.dag_id,
-                store=self.store or settings.store_uri(),
-                source=self.source_override or self.source,
-                text=self.text_column,
-                label=self.label_column,
-                validation=self.validation,
-                test=self.test,
-                format=self.format,  # type: ignore[arg-type]  # checked by the stage
-                test_percent=self.test_percent,
-                validation_percent=self.validation_percent,
-                force=as_bool(self.force),
-            )
+        query = None if self.source_override else self.query
+        source = self.source_override or self.source or (sql_source(self.source_conn_id or "") if query else None)
+        if source is None or (query is not None and not self.source_conn_id):
+            raise AirflowFailException("No snapshot was taken: give source, or query and source_conn_id.")
+        return Reading(
+            source=source,
+            query=query,
+            text=self.text_column,
+            label=self.label_column,
+            time=self.time_column,
+            validation=self.validation,
+            test=self.test,
+            format=self.format,
+            test_percent=self.test_percent,
+            validation_percent=self.validation_percent,
         )
+
+    def _respect_cooldown(self, context: Context) -> None:
+        """:raises AirflowSkipException: it is too early for this run; everything after it is skipped as well."""
+        # a batch that was refused took nothing in: its mended objects need not wait
+        last = self.ledger.last(INGESTED, quarantined=None) if self.cooldown else None
+        if last is None or last["run_id"] == context["run_id"]:  # a retry is not too early for itself
+            return
+        assert self.cooldown is not None
+        until = datetime.fromisoformat(last["time"]) + self.cooldown
+        if until <= datetime.now(UTC):
+            return
+        hours = f"{self.cooldown.total_seconds() / 3600:g} hours"
+        reason = f"run {last['run_id']} took in data at {_minute(last['time'])}, and {hours} must lie between two"
+        held: dict[str, Any] = {"reason": reason, "until": until.isoformat(timespec="milliseconds")}
+        self.ledger.append(HELD_OFF, run_id=context["run_id"], **held)
+        outcome = f"held off until {_minute(held['until'])}: {reason}"
+        context["ti"].xcom_push(key=HELD_OFF, value=held)
+        write_note(context, outcome, self.log)
+        raise AirflowSkipException(f"{outcome}. To run it all the same, start one with force.")
+
+    def _remember(self, context: Context, result: dict[str, Any], last: Record | None) -> None:
+        """Say in the ledger what is read now, unless it says so already: a retry or a second run adds nothing."""
+        names = ("snapshot", "digest", "watermark", "rows", "objects", "quarantined")
+        values = {name: result.get(name) for name in names}
+        if last is None or any(last[name] != values[name] for name in ("snapshot", "watermark")):
+            self.ledger.append(INGESTED, run_id=context["run_id"], **values)
+
+    def _date_of(self, context: Context) -> datetime | None:
+        """:return: until when a snapshot may have been taken that this run uses; None: it takes one itself."""
+        run = context["dag_run"]
+        end: datetime | None = None
+        if self.date and self.date != "None":
+            end = _end_of(self.date)
+        elif run.run_type == "backfill":
+            end = run.logical_date
+        if end is not None and self.source_override:
+            raise AirflowFailException(
+                f"No snapshot was taken: a run for a past date ({end:%Y-%m-%d}) reads no data, and this one was given "
+                f"{self.source_override}. Leave out one of the two."
+            )
+        return end
+
+    def _snapshot_at(self, end: datetime) -> dict[str, Any]:
+        """:raises AirflowFailException: there was no snapshot yet, or it is gone."""
+        taken = self.ledger.records(INGESTED)
+        found = next((record for record in reversed(taken) if datetime.fromisoformat(record["time"]) <= end), None)
+        if found is None:
+            first = f"the first one was taken at {_minute(taken[0]['time'])}" if taken else "none was ever taken"
+            raise AirflowFailException(
+                f"No snapshot of {self.ledger_name} is from {end:%Y-%m-%d %H:%M} UTC or before: {first}. "
+                "Nothing was trained. Choose a later date."
+            )
+        store = self.ledger.store
+        if not store.is_complete(store.key(found["snapshot"])):
+            raise AirflowFailException(
+                f"{found['snapshot']}, the snapshot of {_minute(found['time'])}, is gone or unfinished. Nothing was "
+                "trained. Choose another date, or put the store back."
+            )
+        why = f"hit: the newest snapshot not after {end:%Y-%m-%d %H:%M} UTC, of {_minute(found['time'])}"
+        self.log.info("%s: %s", self.stage, why)
+        return {**{name: found[name] for name in ("snapshot", "digest", "rows")}, "hit": True, "why": why}
+
+
+def _minute(text: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _end_of(text: str) -> datetime:
+    """:return: the end of a day, or the time itself. :raises AirflowFailException: it is neither."""
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return datetime.combine(date.fromisoformat(text), time.max, UTC)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise AirflowFailException(f"{text!r} is no date such as 2026-03-31; nothing was done.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _require_location(location: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
@@ -48,9 +49,17 @@ class StageOperator(BaseOperator):
         super().__init__(**{"multiple_outputs": True, **kwargs})
 
     def run_stage(
-        self, request: Message, *, stage: str | None = None, env: dict[str, str] | None = None
+        self,
+        request: Message,
+        *,
+        stage: str | None = None,
+        env: dict[str, str] | None = None,
+        secrets: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """:raises AirflowFailException: the stage refused its input; it is not retried."""
+        """
+        :param secrets: values of ``env`` that nobody may see.
+        :raises AirflowFailException: the stage refused its input; it is not retried.
+        """
         self._process = StageProcess(
             stage or self.stage,
             request,
@@ -58,6 +67,7 @@ class StageOperator(BaseOperator):
             work=settings.work_directory(),
             path=settings.training_path(),
             env=env,
+            secrets=secrets,
         )
         try:
             result = self._process.run(self._log_line)
