@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.contract import SPLITS, IngestRequest, Split
-from training.layout import Batch, Layout, create_every, create_kept, database, paths, quoted
+from training.layout import Batch, Layout, create_every, create_kept, database, parquet_files, quoted
 from training.refusal import why_refused_beside_others
 from training.rows import EXAMPLES_PER_REASON, UNTRAINED_LABEL
 from training.settle import settle
@@ -57,8 +57,8 @@ def assemble(
     objects = [*waiting.read, *(objects_of(batch, "read") if batch else [])]
     ever = {one["key"]: one for one in before.batches}
     if batch is not None:
-        files = [file for file in batch["files"] if file["split"]]
-        new = {"key": batch["key"], "number": batch["number"], "objects": len(batch["objects"]), "files": files}
+        kept = sum(one["rows"] - sum(one["refused"].values()) for one in batch["objects"])
+        new = {"key": batch["key"], "number": batch["number"], "objects": len(batch["objects"]), "rows": kept}
         ever[batch["key"]] = new
     watermark = Watermark(
         reads_of(request.reading, request.checks.labels),
@@ -71,7 +71,7 @@ def assemble(
     places = {batch["key"]: scratch / "batch"} if batch and (scratch / "batch").is_dir() else {}
     with database(store) as db:
         create_every(db, store, batches, places)
-        touched = None if fresh else _touched(db, store, before, waiting, batch, places)
+        touched = None if fresh else _touched(db, store, before, waiting, batches, batch, places)
         earlier = f"read_parquet({quoted(store.duckdb_path(before.deletions))})" if before.deletions else None
         settle(db, touched, earlier)
         left_out = dict(db.sql("SELECT reason, count(*) FROM settled GROUP BY reason").fetchall())
@@ -103,19 +103,19 @@ def _touched(
     store: Store,
     before: Watermark,
     waiting: Waiting,
+    batches: Sequence[Batch],
     batch: Mapping[str, Any] | None,
     places: Mapping[str, Path],
 ) -> str:
     """:return: relation of the texts of new rows, and of rows that are not in force any more."""
     parts = ["SELECT 0::UBIGINT AS h0, 0::UBIGINT AS h1 WHERE FALSE"]
-    if batch and (files := paths(store, [batch], SPLITS, places)):
+    if batch and (files := parquet_files(store, [e for e in batches if e["key"] == batch["key"]], places)):
         parts.append(f"SELECT h0, h1 FROM {files}")
     if waiting.gone:
         numbers = {one.batch for one in waiting.gone}
         db.execute("CREATE TEMP TABLE gone (batch BIGINT, object INTEGER)")
         db.executemany("INSERT INTO gone VALUES (?, ?)", [[one.batch, one.index] for one in waiting.gone])
-        files = paths(store, [one for one in before.batches if one["number"] in numbers], SPLITS)
-        if files:
+        if files := parquet_files(store, [one for one in before.batches if one["number"] in numbers]):
             parts.append(f"SELECT h0, h1 FROM {files} SEMI JOIN gone USING (batch, object)")
     return f"({' UNION ALL '.join(parts)})"
 

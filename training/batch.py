@@ -1,9 +1,9 @@
 """
 Take in the objects that were not read before: one batch of judged rows, immutable, the same for the same objects.
 
-A batch is a directory ``batches/KEY`` of Parquet files, one for each split, with the text, its label, where the row
+A batch is a directory ``batches/KEY`` with a Parquet file of the rows: text, label, split, where the row
 came from (``object``, an index into the manifest's list, and ``row``) and what identifies it (``h0``, ``h1``: the first
-128 bits of the SHA-256 of the normalised text; ``digest``: 64 bits of the MD5 of the text as it is). ``batch`` is the
+128 bits of the SHA-256 of the normalised text; ``digest``: XXH3-64 of the text as it is). ``batch`` is the
 same number in all rows of a batch, so that batch, object and row name a row among all that were ever read.
 """
 
@@ -15,15 +15,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.columns import Judge, Judged
-from training.contract import SPLITS, Reading, Split
+from training.contract import Reading, Split
 from training.keys import key_of
+from training.layout import ROWS
 from training.rows import EXAMPLES_PER_REASON
 from training.sources.part import Block, Columns, Part
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1  # of the files and of what counts as a usable row; another number and everything is read again
 PROGRESS_SECONDS = 5.0
 ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
-BUFFER_BYTES = 64 << 20  # of rows that wait to be written, for each split
+BUFFER_BYTES = 64 << 20  # of rows that wait to be written
 REFUSED = "refused.parquet"  # the rows that cannot be used, each with its reason
 
 
@@ -99,8 +99,7 @@ def read_batch(
     columns = Columns(reading.text, reading.label, reading.time)
     judge = Judge((reading.test_percent, reading.validation_percent), labels)
     objects = [_object(one) for one in unread]
-    with ExitStack() as files:
-        writer = files.enter_context(_Writer(directory, batch_number(key)))
+    with _Writer(directory, batch_number(key)) as writer:
         progress = _Progress(len(unread))
         for index, judged in _judged(unread, columns, judge):
             objects[index].count(judged)
@@ -113,7 +112,6 @@ def read_batch(
     return {
         "key": key,
         "number": batch_number(key),
-        "files": writer.files,
         "objects": [{**vars(one), "refused": dict(one.refused)} for one in objects],
     }
 
@@ -151,32 +149,28 @@ def _judged(unread: Sequence[Unread], columns: Columns, judge: Judge) -> Iterato
 
 
 class _Writer:
-    """Writes each split to a file of its own, opened when its first row comes."""
+    """Writes usable and unusable rows, each to a file of its own, opened when its first row comes."""
 
     def __init__(self, directory: Path, number: int) -> None:
         self.directory, self.number = directory, number
-        self.files: list[dict[str, Any]] = []
-        self._buffers: dict[Split, list[pyarrow.Table]] = {split: [] for split in SPLITS}
+        self._waiting: list[pyarrow.Table] = []
+        self._waiting_rows = 0
         self._writers: dict[str, parquet.ParquetWriter] = {}
-        self._rows: Counter[str] = Counter()
 
     def __enter__(self) -> _Writer:
         return self
 
     def add(self, index: int, judged: Judged) -> None:
         import pyarrow
-        import pyarrow.compute as pc
 
-        rows = judged.rows
-        for name, value, kind in (("object", index, pyarrow.int32()), ("batch", self.number, pyarrow.int64())):
-            rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
-        for code, split in enumerate(SPLITS):
-            chosen = rows.filter(pc.equal(rows["split"], code)).drop_columns("split")
-            if chosen.num_rows:
-                buffer = self._buffers[split]
-                buffer.append(chosen)
-                if sum(t.num_rows for t in buffer) >= ROW_GROUP_ROWS or sum(t.nbytes for t in buffer) > BUFFER_BYTES:
-                    self._flush(split)
+        if judged.rows.num_rows:
+            rows = judged.rows
+            for name, value, kind in (("object", index, pyarrow.int32()), ("batch", self.number, pyarrow.int64())):
+                rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
+            self._waiting.append(rows)
+            self._waiting_rows += rows.num_rows
+            if self._waiting_rows >= ROW_GROUP_ROWS or sum(t.nbytes for t in self._waiting) > BUFFER_BYTES:
+                self._flush()
         if refused := judged.refused:
             table = pyarrow.table(
                 {
@@ -189,12 +183,12 @@ class _Writer:
             )
             self._write(REFUSED, table)
 
-    def _flush(self, split: Split) -> None:
+    def _flush(self) -> None:
         import pyarrow
 
-        tables, self._buffers[split] = self._buffers[split], []
+        tables, self._waiting, self._waiting_rows = self._waiting, [], 0
         if tables:
-            self._write(f"{split}.parquet", pyarrow.concat_tables(tables))
+            self._write(ROWS, pyarrow.concat_tables(tables))
 
     def _write(self, name: str, table: pyarrow.Table) -> None:
         from pyarrow import parquet
@@ -205,21 +199,17 @@ class _Writer:
                 table.schema,
                 compression={column: _compression(column) for column in table.column_names},
                 compression_level={"text": 1, "row": 1},
-                use_dictionary=["label", "object", "batch", "reason"],
+                use_dictionary=["label", "split", "object", "batch", "reason"],
                 write_statistics=["object", "row", "time"],
                 store_schema=False,
             )
         self._writers[name].write_table(table, row_group_size=ROW_GROUP_ROWS)
-        self._rows[name] += table.num_rows
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            for split in SPLITS:
-                self._flush(split)
-        for name, writer in sorted(self._writers.items()):
+            self._flush()
+        for writer in self._writers.values():
             writer.close()
-            of_split = None if name == REFUSED else name.removesuffix(".parquet")
-            self.files.append({"name": name, "split": of_split, "rows": self._rows[name]})
 
 
 def _compression(column: str) -> str:

@@ -1,48 +1,25 @@
 """
-Judge a batch of rows at once: which can be used, what identifies each, and which split it belongs to.
+Judge a batch of rows: which can be used, what identifies each, and which split it belongs to.
 
-Says of every row exactly what ``training.rows`` and ``training.text`` say of one. Plain ASCII, which is most of most
-data, never becomes a Python object.
+Says of every row exactly what ``training.rows`` and ``training.text`` say of one, as fast as one thread of Python can:
+of ASCII, which is most of most data, the bytes are enough.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
 
 from training.contract import SPLITS, Split
-from training.rows import UNKNOWN_LABEL, Unusable, digest_of_text, label_of, text_of
+from training.rows import NOT_UTF8, UNKNOWN_LABEL, Unusable, digest_of_text, label_of, text_of
 from training.sources.part import BadRow, Batch, Row
 
 if TYPE_CHECKING:
-    import duckdb
     import numpy as np
     import pyarrow
-
-# What str.split() takes for whitespace within ASCII; \x1c to \x1f are separators to Python alone.
-_SPACES = r"[\t-\r\x1c-\x1f ]+"
-_COLLAPSED = f"lower(trim(regexp_replace(text, '{_SPACES}', ' ', 'g'), ' '))"
-
-# Of rows whose texts are ASCII with something to see in them; null for the others. The CASE keeps regular expressions,
-# which cost more than all the rest together (measured), away from rows that have no space to collapse.
-_MD5_LOWER = "<u8"  # how DuckDB's md5_number_lower reads the last eight bytes of the digest (tested)
-_IDENTIFIED = rf"""
-    SELECT unhex(sha256(normal)) AS hash, md5_number_lower(text) AS digest
-    FROM (
-        SELECT text, CASE
-            WHEN strlen(text) <> length(text) THEN NULL
-            WHEN printable AND NOT (contains(text, '  ') OR starts_with(text, ' ') OR ends_with(text, ' '))
-                THEN nullif(lower(text), '')
-            WHEN printable THEN nullif({_COLLAPSED}, '')
-            WHEN regexp_matches(text, '^[^\x00]*[!-~][^\x00]*$') THEN {_COLLAPSED}
-            END AS normal
-        FROM batch
-    )
-"""
 
 
 class Refused(NamedTuple):
@@ -56,7 +33,7 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """:param rows: row, split, label, text, time; as uint64 h0 and h1, the text's identity, and digest, its own."""
+    """:param rows: row, label, text, time, split; as uint64 h0 and h1, the text's identity, and digest, its own."""
 
     rows: pyarrow.Table
     refused: Sequence[Refused]
@@ -76,23 +53,16 @@ class Judge:
         self.percents = percents
         self.labels = None if labels is None else frozenset(labels)
         self._label: dict[str, str | Unusable] = {}  # what each spelling of a label means
-        self._local = threading.local()
 
     def judge(self, batch: Batch, split: Split | None) -> Judged:
         """:param split: the split that the rows were named for; None: by the hash of the text."""
         import pyarrow
 
         rows, refused = self._with_labels(_with_time(batch.rows))
-        tables = [_schema().empty_table()]
-        if rows.num_rows:
-            ascii_rows, others = self._judge_ascii(rows, split)
-            tables.append(ascii_rows)
-            if others.num_rows:
-                columns = (others[name].to_pylist() for name in ("row", "text", "label", "time"))
-                tables.append(self._judge_each(zip(*columns, strict=True), split, refused))
+        tables = [rows]
         if batch.others:
-            tables.append(self._judge_each(self._readable(batch.others, refused), split, refused))
-        return Judged(pyarrow.concat_tables(tables), refused)
+            tables.append(self._readable(batch.others, refused))
+        return self._identify(pyarrow.concat_tables(tables), split, refused)
 
     def _with_labels(self, rows: pyarrow.Table) -> tuple[pyarrow.Table, list[Refused]]:
         """:return: the rows with their labels' names, without those whose label cannot be used."""
@@ -129,128 +99,113 @@ class Judge:
             return unusable
         return name if self.labels is None or name in self.labels else Unusable(UNKNOWN_LABEL)
 
-    def _judge_ascii(self, rows: pyarrow.Table, split: Split | None) -> tuple[pyarrow.Table, pyarrow.Table]:
-        """:return: the rows that are judged, and those that have to be looked at one by one."""
-        import pyarrow.compute as pc
-
-        cursor = self._cursor()
-        cursor.register("batch", rows.select(["text"]).append_column("printable", pc.ascii_is_printable(rows["text"])))
-        try:
-            found = cursor.sql(_IDENTIFIED).to_arrow_table()
-        finally:
-            cursor.unregister("batch")
-        others = rows.slice(0, 0)
-        if found["hash"].null_count:
-            judged = pc.is_valid(found["hash"])
-            others = rows.filter(pc.invert(judged))
-            rows, found = rows.filter(judged), found.filter(judged)
-        return self._placed(rows, _words(found["hash"]), found["digest"], split), others
-
-    def _judge_each(
-        self, rows: Iterable[tuple[int, object, str, datetime | None]], split: Split | None, refused: list[Refused]
-    ) -> pyarrow.Table:
-        import numpy as np
+    def _readable(self, rows: Iterable[Row | BadRow], refused: list[Refused]) -> pyarrow.Table:
+        """:return: the rows that could be parsed and whose text and label can be used."""
         import pyarrow
 
-        kept = []
-        hashes, digests = bytearray(), bytearray()
-        for number, value, label, time in rows:
-            try:
-                text = text_of(value)
-                hashes += digest_of_text(text)
-            except Unusable as unusable:
-                shown = value if isinstance(value, str) else None
-                refused.append(Refused(number, str(unusable), _storable(shown), label))
-                continue
-            digests += hashlib.md5(text.encode(), usedforsecurity=False).digest()[8:]
-            kept.append((number, text, label, time))
-        types = (pyarrow.int64(), pyarrow.large_string(), pyarrow.large_string(), pyarrow.timestamp("us", "UTC"))
-        values = zip(*kept, strict=True) if kept else ((), (), (), ())
-        columns = [pyarrow.array(column, kind) for column, kind in zip(values, types, strict=True)]
-        table = pyarrow.table(columns, names=["row", "text", "label", "time"])
-        own = pyarrow.array(np.frombuffer(digests, _MD5_LOWER).astype(np.uint64))
-        return self._placed(table, np.frombuffer(hashes, ">u8").reshape(-1, 4), own, split)
-
-    def _readable(
-        self, rows: Iterable[Row | BadRow], refused: list[Refused]
-    ) -> Iterator[tuple[int, object, str, datetime | None]]:
-        """:return: the rows that could be parsed and whose label can be used."""
+        kept: list[tuple[int, str, str, datetime | None]] = []
         for row in rows:
             if isinstance(row, BadRow):
                 refused.append(Refused(row.number, row.reason, None, None))
                 continue
             meaning = self._meaning(row.label)
-            if isinstance(meaning, Unusable):
-                text = row.text if isinstance(row.text, str) else None
-                reason = _why_unusable(row.text) or str(meaning)
-                refused.append(Refused(row.number, reason, _storable(text), None))
+            try:
+                text = text_of(row.text)  # of a row without text and without label, the missing text is told
+                if isinstance(meaning, Unusable):
+                    raise meaning
+                text.encode()
+            except (Unusable, UnicodeEncodeError) as error:
+                reason = NOT_UTF8 if isinstance(error, UnicodeEncodeError) else str(error)
+                shown = row.text if isinstance(row.text, str) else None
+                refused.append(Refused(row.number, reason, _storable(shown), None))
                 continue
-            yield row.number, row.text, meaning, row.time  # type: ignore[misc]  # part.py: a datetime or None
+            kept.append((row.number, text, meaning, row.time))
+        columns = zip(*kept, strict=True) if kept else ((), (), (), ())
+        arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, _read_schema(), strict=True)]
+        return pyarrow.Table.from_arrays(arrays, schema=_read_schema())
 
-    def _placed(self, table: pyarrow.Table, hashes: np.ndarray, digests: Any, split: Split | None) -> pyarrow.Table:
-        """:param hashes: (n, 4): SHA-256 in four big-endian words."""
+    def _identify(self, rows: pyarrow.Table, split: Split | None, refused: list[Refused]) -> Judged:
+        import numpy as np
+        import pyarrow
+        import pyarrow.compute as pc
+        from xxhash import xxh3_64_digest
+
+        texts = rows["text"].cast(pyarrow.large_binary()).to_pylist()
+        hashes: list[bytes] = []
+        unusable: list[tuple[int, str]] = []
+        for text, printable in zip(texts, pc.ascii_is_printable(rows["text"]).to_pylist(), strict=True):
+            if printable and text:
+                normal = text.lower()
+                if b"  " in normal or normal[0] == SPACE or normal[-1] == SPACE:
+                    normal = b" ".join(normal.split())
+                if normal:
+                    hashes.append(sha256(normal).digest())
+                    continue
+            try:
+                hashes.append(digest_of_text(text_of(text)))
+            except Unusable as error:
+                unusable.append((len(hashes), str(error)))
+                hashes.append(bytes(32))
+        words = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 4)
+        own = np.frombuffer(b"".join(map(xxh3_64_digest, texts)), ">u8")
+        rows = self._placed(rows, words, own, split)
+        if unusable:
+            places = [place for place, _reason in unusable]
+            for row, (_place, reason) in zip(rows.take(places).to_pylist(), unusable, strict=True):
+                refused.append(Refused(row["row"], reason, row["text"], row["label"]))
+            keep = np.ones(rows.num_rows, bool)
+            keep[places] = False
+            rows = rows.filter(pyarrow.array(keep))
+        return Judged(rows, refused)
+
+    def _placed(
+        self, rows: pyarrow.Table, hashes: np.ndarray, digests: np.ndarray, split: Split | None
+    ) -> pyarrow.Table:
+        """:param hashes: (n, 4): SHA-256 in four big-endian words. :param digests: (n,)"""
         import numpy as np
         import pyarrow
 
         if split is None:
             bucket = buckets(hashes)
             test, validation = self.percents[0], sum(self.percents)
-            place = np.where(bucket < test, 2, np.where(bucket < validation, 1, 0)).astype(np.int8)
+            codes = np.where(bucket < test, TEST, np.where(bucket < validation, VALIDATION, TRAIN)).astype(np.int8)
         else:
-            place = np.full(len(hashes), SPLITS.index(split), np.int8)
-        columns = {
-            **{name: table[name] for name in ("row", "label", "text", "time")},
-            "split": pyarrow.array(place),
-            "h0": pyarrow.array(hashes[:, 0].astype(np.uint64)),
-            "h1": pyarrow.array(hashes[:, 1].astype(np.uint64)),
-            "digest": digests,
-        }
-        return pyarrow.table({name: columns[name] for name in _schema().names}, schema=_schema())
-
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        """One for each thread: DuckDB's connections are not shared."""
-        import duckdb
-
-        if not hasattr(self._local, "connection"):
-            self._local.connection = duckdb.connect(config={"threads": 1})
-        return self._local.connection
+            codes = np.full(len(hashes), SPLITS.index(split), np.int8)
+        place = pyarrow.DictionaryArray.from_arrays(pyarrow.array(codes), list(SPLITS))
+        words = {"h0": hashes[:, 0], "h1": hashes[:, 1], "digest": digests}
+        return pyarrow.table(
+            {
+                **{name: rows[name] for name in ("row", "label", "text", "time")},
+                "split": place,
+                **{name: pyarrow.array(values.astype(np.uint64)) for name, values in words.items()},
+            }
+        )
 
 
-def _schema() -> pyarrow.Schema:
+SPACE = ord(" ")
+TRAIN, VALIDATION, TEST = (SPLITS.index(split) for split in ("train", "validation", "test"))
+
+
+def _read_schema() -> pyarrow.Schema:
     import pyarrow
 
-    words = [(name, pyarrow.uint64()) for name in ("h0", "h1", "digest")]
-    return pyarrow.schema(
-        [
-            ("row", pyarrow.int64()),
-            ("split", pyarrow.int8()),
-            ("label", pyarrow.large_string()),
-            ("text", pyarrow.large_string()),
-            ("time", pyarrow.timestamp("us", "UTC")),
-            *words,
-        ]
-    )
+    text = pyarrow.large_string()
+    return pyarrow.schema([("row", pyarrow.int64()), ("text", text), ("label", text), ("time", _time())])
+
+
+def _time() -> pyarrow.DataType:
+    import pyarrow
+
+    return pyarrow.timestamp("us", "UTC")
 
 
 def _with_time(rows: pyarrow.Table) -> pyarrow.Table:
+    """:return: row, text, label and time, in this order."""
     import pyarrow
 
-    if "time" in rows.column_names:
-        return rows
-    return rows.append_column("time", pyarrow.nulls(rows.num_rows, pyarrow.timestamp("us", "UTC")))
-
-
-def _words(hashes: pyarrow.ChunkedArray) -> np.ndarray:
-    """:param hashes: 32 bytes each. :return: (n, 4) big-endian words."""
-    import numpy as np
-
-    parts = []
-    for chunk in hashes.chunks:
-        _validity, offsets, data = chunk.buffers()
-        width = 8 if str(chunk.type).startswith("large") else 4
-        first = np.frombuffer(offsets, np.int64 if width == 8 else np.int32)[chunk.offset]
-        parts.append(np.frombuffer(data, ">u8", count=len(chunk) * 4, offset=int(first)).reshape(-1, 4))
-    return np.concatenate(parts) if parts else np.empty((0, 4), ">u8")
+    if "time" not in rows.column_names:
+        rows = rows.append_column("time", pyarrow.nulls(rows.num_rows, _time()))
+    return rows.select(_read_schema().names).cast(_read_schema())
 
 
 def buckets(hashes: np.ndarray) -> np.ndarray:

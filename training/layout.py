@@ -15,18 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.contract import SPLITS, Split
-
 if TYPE_CHECKING:
     import duckdb
 
     from training.store import Store
 
 BATCHES = "batches"
-Batch = Mapping[str, Any]  # key, number, objects (how many), files (name, split, rows), dead: objects not in force
+ROWS = "rows.parquet"
+Batch = Mapping[str, Any]  # key, number, rows and objects (how many), dead: objects not in force
 NOWHERE: Mapping[str, Path] = {}
 MEMORY_LIMIT = "800MB"  # of DuckDB; what does not fit is spilled to disk
-RANKS: dict[Split, int] = {"test": 0, "validation": 1, "train": 2}  # who keeps a text that several splits have
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,14 @@ def create_every(
     live = "TRUE"
     if dead:
         live = "NOT EXISTS (FROM dead d WHERE d.batch = r.batch AND d.object = r.object)"
-    branches = []
-    for split in SPLITS:
-        drawn = [one for one in batches if split == "test" or len(one.get("dead", ())) < one["objects"]]
-        if files := paths(store, drawn, (split,), places):
-            branches.append(f"SELECT '{split}' AS split, {RANKS[split]} AS rank, {live} AS live, * FROM {files} r")
+    whole = [one for one in batches if len(one.get("dead", ())) < one["objects"]]
+    examined = [one for one in batches if one not in whole]  # of these only what was once a test row counts
+    branches = [
+        f"SELECT *, CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END AS rank, {live} AS live "
+        f"FROM {files} r {condition}"
+        for drawn, condition in ((whole, ""), (examined, "WHERE split = 'test'"))
+        if (files := parquet_files(store, drawn, places))
+    ]
     db.execute(f"CREATE TEMP VIEW every AS {' UNION ALL '.join(branches) or _NO_ROWS}")
 
 
@@ -90,17 +91,12 @@ def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | 
     db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every e WHERE {' AND '.join(conditions)}")
 
 
-def paths(
-    store: Store, batches: Sequence[Batch], splits: Sequence[Split], places: Mapping[str, Path] = NOWHERE
-) -> str | None:
-    """:return: a call of ``read_parquet`` on the batches' files of these splits; None: there is none."""
+def parquet_files(store: Store, batches: Sequence[Batch], places: Mapping[str, Path] = NOWHERE) -> str | None:
+    """:return: a call of ``read_parquet`` on the batches' rows; None: there is no batch."""
     files = [
-        str(places[one["key"]] / file["name"])
-        if one["key"] in places
-        else store.duckdb_path(f"{BATCHES}/{one['key']}/{file['name']}")
+        str(places[one["key"]] / ROWS) if one["key"] in places else store.duckdb_path(f"{BATCHES}/{one['key']}/{ROWS}")
         for one in batches
-        for file in one["files"]
-        if file["split"] in splits
+        if one["rows"]
     ]
     return f"read_parquet([{', '.join(map(quoted, files))}])" if files else None
 

@@ -46,7 +46,9 @@ def text_of(value: object) -> str:
         raise Unusable(TEXT_TYPE)
     if "\0" in value:
         raise Unusable(NUL)
-    if not value[:1].isalnum() and not any(unicodedata.category(character) not in _INVISIBLE for character in value):
+    if value[:1].isalnum():  # as most texts: at least this can be seen
+        return value
+    if not any(unicodedata.category(character) not in _INVISIBLE for character in value):
         raise Unusable(EMPTY_TEXT)
     return value
 

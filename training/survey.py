@@ -88,7 +88,7 @@ def _rows_in(block: Block) -> int:
     if lines is not None:
         return lines()
     batch = block.parse()
-    return batch.rows.num_rows + len(batch.others)
+    return batch.rows.num_rows + sum(row.number > 0 for row in batch.others)  # number 0 says the object is empty
 
 
 def _digest(objects: Iterable[tuple[str, str, str]]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from training.sources import part
 from training.sources.blocks import Parsed, batch_of, table_of
-from training.sources.delimited_rows import WRONG_WIDTH, Content, Layout, Rows
+from training.sources.delimited_rows import Content, Layout, Rows
 from training.sources.part import BadRow, Batch, Block, Columns
 from training.sources.times import times_of
 from training.sources.unicode import skip_mark
@@ -123,38 +123,27 @@ class _Block:
     delimiter: str
 
     def parse(self) -> Batch:
-        import numpy as np
         import pyarrow
 
-        wrong: list[int] = []
         try:
-            table = self._read(wrong)
-        except pyarrow.ArrowInvalid:  # bytes that are no characters, in a column that is used
+            table = self._read()
+        except pyarrow.ArrowInvalid:  # a row of another width, or bytes that are no characters where they matter
             rows = Rows(Content(io.BytesIO(self.content), ""), self.delimiter, self.line)
             return batch_of(rows.read(self.layout, len(self.content)), self.columns)
-        lines = self.clean.lines + self.line
         _width, text, label, time = self.layout
         times = None if time is None else times_of(table[str(time)].combine_chunks())
-        held = table_of(np.delete(lines, wrong), table[str(text)], table[str(label)], times)
-        return batch_of([BadRow(int(lines[at]), WRONG_WIDTH) for at in wrong], self.columns, held)
+        lines = self.clean.lines + self.line
+        return batch_of((), self.columns, table_of(lines, table[str(text)], table[str(label)], times))
 
-    def _read(self, wrong: list[int]) -> pyarrow.Table:
-        """:param wrong: takes up the places of rows of another width, which are left out."""
+    def _read(self) -> pyarrow.Table:
         import pyarrow
         from pyarrow import csv
 
-        def leave_out(row: csv.InvalidRow) -> str:
-            wrong.append(row.number - 1)
-            return "skip"
-
         wanted = [str(at) for at in dict.fromkeys(self.layout[1:]) if at is not None]
+        names = [str(at) for at in range(self.layout.width)]
         return csv.read_csv(
             pyarrow.BufferReader(self.content),
-            csv.ReadOptions(
-                use_threads=False,
-                block_size=len(self.content) + 1,
-                column_names=[str(at) for at in range(self.layout.width)],
-            ),
-            csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=leave_out),
+            csv.ReadOptions(use_threads=False, block_size=len(self.content) + 1, column_names=names),
+            csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
             csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.large_string())),
         )

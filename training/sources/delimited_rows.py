@@ -13,8 +13,6 @@ from training.sources.times import time_of
 
 LONGEST_FIELD = 16 << 20  # assumed, in characters: longer than any text, short enough to be held and read again
 BROKEN_QUOTE = "broken quote"
-TOO_LONG = "field too long"
-WRONG_WIDTH = "wrong number of columns"
 _PIECE_BYTES = 1 << 16
 
 
@@ -105,7 +103,7 @@ class Rows:
             if isinstance(values, str):
                 yield BadRow(number, values)
             elif values and len(values) != layout.width:
-                yield BadRow(number, WRONG_WIDTH)
+                yield BadRow(number, "wrong number of columns")
             elif values:
                 time = None if layout.time is None else time_of(values[layout.time])
                 yield Row(number, values[layout.text], values[layout.label], time)
@@ -134,7 +132,7 @@ class Rows:
             too_long = len(self._taken) == 1 and str(error).startswith("field larger than")
             self._read_again_all_but_first()
             self._parser = self._new_parser()
-            return number, TOO_LONG if too_long else BROKEN_QUOTE
+            return number, "field too long" if too_long else BROKEN_QUOTE
         if self._delimiter == "\t" and any("\t" in value and ("\n" in value or "\r" in value) for value in values):
             # written without quoting: the quote belongs to the text, and the parser took the rows after it for one
             self._read_again_all_but_first()

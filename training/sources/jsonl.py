@@ -36,7 +36,7 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
             content += rest
         keys.expect()
         yield _Block(content, number, columns, keys)
-        number += np.count_nonzero(np.frombuffer(content, np.uint8) == ord("\n"))
+        number += int(np.count_nonzero(np.frombuffer(content, np.uint8) == ord("\n")))
     keys.judge()
 
 
