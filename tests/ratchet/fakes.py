@@ -97,6 +97,6 @@ def context(**params):
     return {
         "ti": FakeTask(),
         "run_id": "manual__1",
-        "dag_run": SimpleNamespace(dag_id="intents", run_id="manual__1"),
+        "dag_run": SimpleNamespace(dag_id="intents", run_id="manual__1", run_type="manual", logical_date=None),
         "params": params,
     }

@@ -18,7 +18,7 @@ from training.contract import BadInput
 class FakeProcess:
     """Prints two lines and ends as the test says."""
 
-    outcome: object = {"snapshot": "file:///s", "why": "miss: first run"}
+    outcome: object = {"snapshot": "file:///s", "watermark": "file:///w", "why": "miss: first run"}
     seen: list = []
 
     def __init__(self, stage, request, **options):
@@ -75,7 +75,8 @@ def test_other_data_for_one_run_replaces_the_source(process):
     ingest(source_override="/other.csv").execute(context())
     ingest(source_override="").execute(context())
     ingest(source_override=None).execute(context())
-    assert [request.source for _, request in process.seen] == ["/other.csv", "/data/rows.csv", "/data/rows.csv"]
+    sources = [request.reading.source for _, request in process.seen]
+    assert sources == ["/other.csv", "/data/rows.csv", "/data/rows.csv"]
 
 
 @pytest.mark.parametrize(
