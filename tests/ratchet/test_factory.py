@@ -7,11 +7,22 @@ import json
 import statistics
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
+import airflow.timetables.trigger
 import pytest
+from airflow.sdk import DAG
+from airflow.sdk.timezone import coerce_datetime
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import encode_timetable
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.assets import AssetOrTimeSchedule
+from airflow.timetables.base import TimeRestriction
+from airflow.timetables.simple import AssetTriggeredTimetable
 
-from ratchet.factory import build
+from ratchet.factory import build, data_asset
 from ratchet.spec import SpecError, load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -56,14 +67,152 @@ def test_what_the_spec_says_reaches_the_operators(tmp_path):
     assert train.execution_timeout.total_seconds() == 1800
     assert (gate.minimum, gate.no_worse_by) == ({"accuracy": 0.8}, 0.02)
     assert deploy.endpoint == "front-desk"
-    assert dag.schedule == "0 3 * * 1"
+    assert (dag.timetable.expression, dag.timetable.timezone) == ("0 3 * * 1", "UTC")
 
 
 def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
     params = build(spec(tmp_path)).params
-    assert {name: params[name] for name in params} == {"force": False, "note": None, "source": None}
-    for name in ("note", "source"):
+    assert {name: params[name] for name in params} == {"force": False, "note": None, "source": None, "date": None}
+    for name in ("note", "source", "date"):
         assert "null" in params.get_param(name).schema["type"]
+
+
+def test_every_key_of_the_data_reaches_the_step_that_reads_it(tmp_path):
+    values = (
+        "connection: bucket, time: at, window_days: 30, max_rows_per_label: 9, removed: keep, labels: [a, b], "
+        "checks: {not_utf8: fail}, bad_rows_percent: 2, format: arrow"
+    )
+    ingest = build(
+        spec(
+            tmp_path,
+            f"data: {{source: s3://b/k, text: utterance, label: intent, {values}}}\n"
+            "trigger: {new_data: {cooldown_hours: 1.5}}\n",
+        )
+    ).get_task("ingest")
+    assert (ingest.source, ingest.source_conn_id, ingest.time_column) == ("s3://b/k", "bucket", "at")
+    assert (ingest.window_days, ingest.max_rows_per_label, ingest.removed) == (30, 9, "keep")
+    assert (ingest.labels, ingest.policies, ingest.bad_rows_percent) == (["a", "b"], {"not_utf8": "fail"}, 2)
+    assert (ingest.format, ingest.cooldown) == ("arrow", timedelta(minutes=90))
+
+
+# what starts a run
+
+DATA = "data: {source: /data/in*/*.csv, text: utterance, label: intent}\n"
+
+
+def scheduled(dag):
+    """:return: the DAG's timetable, as the scheduler has it."""
+    return decode_timetable(encode_timetable(dag.timetable))
+
+
+def runs_between(timetable, begin, end, last=None):
+    """:return: the runs that a scheduler creates which looks every minute, the DAG without catch-up."""
+    runs, restriction = [], TimeRestriction(coerce_datetime(datetime(2026, 1, 1, tzinfo=UTC)), None, False)
+    while begin <= end:
+        with mock.patch.object(airflow.timetables.trigger, "utcnow", lambda now=begin: now):
+            following = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+        if following is not None and following.run_after <= begin:
+            runs.append(following.run_after)
+            last = following.data_interval
+        begin += timedelta(minutes=1)
+    return runs, last
+
+
+def test_new_data_alone_starts_runs_through_the_pipelines_asset(tmp_path):
+    dag = build(spec(tmp_path, DATA + "trigger: {new_data: {min_rows: 500, quiet_minutes: 10}}\n"))
+    timetable = scheduled(dag)
+    assert isinstance(timetable, AssetTriggeredTimetable)
+    assert not isinstance(timetable, AssetOrTimeSchedule)
+    [asset] = dag.timetable.asset_condition.objects
+    assert (asset.name, asset.uri) == ("ratchet/intents/data", "file:///data/in*/*.csv?pipeline=intents")
+
+
+def test_the_watcher_is_told_what_the_spec_says(tmp_path):
+    described = "trigger: {new_data: {min_rows: 500, quiet_minutes: 10, poll_seconds: 60}}\n"
+    pipeline = spec(tmp_path, DATA.replace("}", ", removed: keep}") + described)
+    [watcher] = data_asset(pipeline, pipeline.trigger.new_data).watchers
+    assert watcher.trigger.serialize()[1] == {
+        "pipeline": "intents",
+        "reading": json.loads(pipeline.data.reading().to_json()),
+        "min_rows": 500,
+        "quiet_minutes": 10,
+        "poll_seconds": 60,
+        "removed": "keep",
+        "source_conn_id": None,
+        "queue": None,
+        "store": None,
+    }
+
+
+def test_a_schedule_and_new_data_start_runs_side_by_side(tmp_path):
+    dag = build(
+        spec(
+            tmp_path,
+            DATA + 'trigger: {schedule: "30 2 * * *", timezone: Europe/Berlin, new_data: {cooldown_hours: 6}}\n',
+        )
+    )
+    timetable = scheduled(dag)
+    assert isinstance(timetable, AssetOrTimeSchedule)
+    runs, _ = runs_between(timetable, datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 3, tzinfo=UTC))
+    assert [f"{run:%d %H:%M}" for run in runs][-2:] == ["01 00:30", "02 00:30"]
+    assert "6 hours between two at least" in dag.doc_md
+    assert "`30 2 * * *` (Europe/Berlin) and on new rows" in dag.doc_md
+
+
+@pytest.mark.parametrize("new_data", ["", ", new_data: {}"])
+def test_after_a_pause_there_is_one_run_and_not_one_for_each_that_was_missed(tmp_path, new_data):
+    timetable = scheduled(build(spec(tmp_path, DATA + f"trigger: {{schedule: '@hourly'{new_data}}}\n")))
+    _, last = runs_between(timetable, datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 1, 5, tzinfo=UTC))
+    paused_until = datetime(2026, 6, 1, 12, 30, tzinfo=UTC)
+    runs, _ = runs_between(timetable, paused_until, paused_until + timedelta(hours=2), last)
+    assert [f"{run:%m-%d %H:%M}" for run in runs] == ["06-01 12:00", "06-01 13:00", "06-01 14:00"]
+
+
+def test_a_schedule_keeps_its_local_time_when_the_clocks_change(tmp_path):
+    dag = build(spec(tmp_path, DATA + 'trigger: {schedule: "0 3 * * *", timezone: Europe/Berlin}\n'))
+    begin = datetime(2026, 3, 28, tzinfo=UTC)
+    runs, _ = runs_between(scheduled(dag), begin, begin + timedelta(days=2))
+    assert [f"{run:%d %H:%M}" for run in runs][-2:] == ["28 02:00", "29 01:00"]
+
+
+@pytest.mark.parametrize("preset", ["@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"])
+@pytest.mark.parametrize("new_data", ["", ", new_data: {}"])
+def test_presets_are_what_they_were(tmp_path, preset, new_data):
+    dag = build(spec(tmp_path, DATA + f"trigger: {{schedule: '{preset}', timezone: UTC{new_data}}}\n"))
+    timetable = scheduled(dag)
+    if new_data:
+        timetable = timetable.timetable
+    usual = decode_timetable(encode_timetable(DAG("usual", schedule=preset).timetable))
+    assert timetable.serialize() == usual.serialize()
+    assert type(timetable) is type(usual)
+
+
+@pytest.mark.parametrize(
+    ("source", "uri"),
+    [
+        ("/data/in?/[ab]*.csv", "file:///data/in%3F/[ab]*.csv?pipeline=intents"),
+        ("s3://films/new/*.jsonl", "s3://films/new/*.jsonl?pipeline=intents"),
+        ("hf://org/name@main/config?split=train", "hf://org/name@main/config?pipeline=intents"),
+    ],
+)
+def test_the_asset_has_the_address_of_the_source_and_one_for_each_pipeline(tmp_path, source, uri):
+    text = f"data: {{source: '{source}', text: utterance, label: intent}}\ntrigger: {{new_data: {{}}}}\n"
+    pipeline = spec(tmp_path, text)
+    assert data_asset(pipeline, pipeline.trigger.new_data).uri == uri
+
+
+def test_the_connection_is_known_to_the_dag_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_BUCKET", json.dumps({"conn_type": "aws", "login": "a", "password": "pl4nted"}))
+    dag = build(
+        spec(
+            tmp_path,
+            "data: {source: s3://films/new/*.jsonl, connection: bucket, text: utterance, label: intent}\n"
+            "trigger: {new_data: {}}\n",
+        )
+    )
+    known = json.dumps(DagSerialization.to_dict(dag), default=str)
+    assert '"bucket"' in known
+    assert "pl4nted" not in known + dag.doc_md
 
 
 def test_the_documentation_tells_the_spec(tmp_path):
@@ -92,7 +241,7 @@ def fresh_interpreter(code):
 def dag_file(tmp_path):
     from ratchet.stub import write_stub
 
-    (tmp_path / "intents.yaml").write_text("data:\n  source: rows.csv\n  text: utterance\n  label: intent\n")
+    (tmp_path / "intents.yaml").write_text(DATA + "trigger: {schedule: '@daily', new_data: {}}\n")
     return write_stub(tmp_path / "intents.yaml")
 
 
