@@ -1,6 +1,6 @@
 # Everything a person or a CI system runs. Needs Python 3.11, make, git and a package registry that pip can reach.
 .DEFAULT_GOAL := help
-.PHONY: help run up down status logs bad-data install sample test lint docs lock clean
+.PHONY: help run up down status logs bad-data more-data install sample test lint docs lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3.11
@@ -52,6 +52,9 @@ bad-data:  ## retrain the sample on partly shuffled labels: the candidate is hel
 	  if [ $$status -eq 3 ]; then echo 'Held, as it should be: the endpoint and the champion are what they were.'; \
 	  elif [ $$status -eq 0 ]; then echo 'The gate let shuffled labels through.' >&2; exit 1; \
 	  else exit $$status; fi
+
+more-data: $(RATCHET)  ## put the next of the sample's texts where the running stack watches: a run starts by itself
+	@$(RATCHET) sample more
 
 sample: $(RATCHET)
 	@$(RATCHET) sample fetch

@@ -24,7 +24,8 @@ from ratchet.operators.gate import GateOperator
 from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.train import TrainOperator
-from ratchet.spec import Section, Sections, sections
+from ratchet.spec import NewData, Section, Sections, sections
+from training.checks import POLICIES
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "plugins" / "ratchet" / "spec.schema.json"
@@ -33,6 +34,20 @@ OPERATORS_PAGE = ROOT / "docs" / "operators.md"
 EXAMPLES = ROOT / "plugins" / "ratchet" / "example_dags"
 
 BEGIN, END = "<!-- made by docs/generate.py from here", "to here -->"
+
+# What a row does that fails a check, in the words of the reference
+CHECKS = {
+    "empty_text": "text is missing, or white space alone",
+    "missing_label": "label is missing",
+    "not_utf8": "bytes do not decode",
+    "control_character": "text holds NUL, or whose label holds a control character",
+    "wrong_type": "text is no string, or whose label is a list or a mapping",
+    "broken_row": "object's format cannot parse it",
+    "unknown_label": "label is not one of `labels`",
+    "duplicate": "text and label were there before, after normalisation",
+    "conflicting_label": "text is there with another label, after normalisation, and most rows disagree, or nobody has most",
+    "in_test": "text is in a version of the test split, after normalisation: Ratchet never trains on its exam",
+}
 
 # In the order of a pipeline's steps
 OPERATORS: tuple[type[BaseOperator], ...] = (
@@ -68,6 +83,7 @@ def to_schema() -> dict[str, Any]:
             text = schema["properties"][name]["description"]
             reference = {"$ref": f"#/$defs/{model.__name__}"}
             schema["properties"][name] = {"anyOf": [reference, {"type": "null"}], "description": text}
+    _describe(schema["$defs"][NewData.__name__], NewData)
     del schema["$defs"]["Deploy"]["properties"]["endpoint"]["default"]  # the pipeline's name, which is the file's
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A Ratchet pipeline"}
 
@@ -79,20 +95,32 @@ def _describe(definition: dict[str, Any], model: type[Section]) -> None:
 
 
 def to_tables() -> str:
-    """:return: one Markdown table per section."""
+    """:return: one Markdown table per section, and one for what is inside a key."""
     parts = []
     purposes = _descriptions(Sections)
     for name, model in sections().items():
-        rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-        properties = model.model_json_schema()["properties"]
-        for key, text in _descriptions(model).items():
-            field = model.model_fields[key]
-            default = (
-                "required" if field.is_required() else f"`{json.dumps(field.default)}`" if field.default != "" else ""
-            )
-            rows.append(f"| `{key}` | {_type(properties[key])} | {default} | {text} |")
-        parts.append(f"### `{name}`\n\n{purposes[name]}\n\n" + "\n".join(rows))
+        parts.append(f"### `{name}`\n\n{purposes[name]}\n\n{_table(model)}")
+        if name == "data":
+            parts.append(f"#### `data.checks`\n\n{_checks_table()}")
+        if name == "trigger":
+            parts.append(f"#### `trigger.new_data`\n\n{_table(NewData)}")
     return "\n\n".join(parts)
+
+
+def _table(model: type[Section]) -> str:
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    properties = model.model_json_schema()["properties"]
+    for key, text in _descriptions(model).items():
+        field = model.model_fields[key]
+        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`" if field.default != "" else ""
+        rows.append(f"| `{key}` | {_type(properties[key])} | {default} | {text} |")
+    return "\n".join(rows)
+
+
+def _checks_table() -> str:
+    rows = ["| check | default | a row whose |", "|---|---|---|"]
+    rows += [f"| `{name}` | `{policy}` | {CHECKS[name]} |" for name, policy in POLICIES.items()]
+    return "\n".join(rows)
 
 
 def with_tables(page: str) -> str:
@@ -117,6 +145,10 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(_type(option) for option in schema["anyOf"])
     if values := schema.get("enum") or ([schema["const"]] if "const" in schema else []):
         return ", ".join(f"`{value}`" for value in values)
+    if "$ref" in schema:
+        return "keys and values"
+    if schema["type"] == "array":
+        return "list"
     bounds = [
         f"{word} {schema[bound]:g}" for bound, word in (("minimum", "from"), ("maximum", "to")) if bound in schema
     ]
@@ -164,7 +196,7 @@ def to_overview() -> str:
     for operator in OPERATORS:
         docstring, parameters = read_docstring(operator), own_parameters(operator)
         inputs = [f"`{name}`" for name, parameter in parameters.items() if parameter.default is parameter.empty]
-        connections = [f"`{p.default}`" for name, p in parameters.items() if name.endswith("_conn_id")]
+        connections = [f"`{p.default or name}`" for name, p in parameters.items() if name.endswith("_conn_id")]
         link = f"[`{operator.__name__}`](#{operator.__name__.lower()})"
         cells = [link, ", ".join(inputs), docstring.returned, ", ".join(connections) or "none", docstring.retry]
         rows.append(f"| {' | '.join(cells)} |")

@@ -14,11 +14,11 @@ POLICIES: dict[str, Policy] = {
     "empty_text": "drop",  # no text, or nothing but white space
     "missing_label": "drop",
     "not_utf8": "drop",  # bytes that do not decode
-    "control_character": "drop",  # in the text; tab and line ends are none
-    "wrong_type": "drop",  # a text or a label that is a list, a mapping or a truth value
+    "control_character": "drop",  # NUL in the text, any in the label
+    "wrong_type": "drop",  # a text that is no string, a label that is a list or a mapping
     "broken_row": "drop",  # a row that its format cannot parse
     "unknown_label": "drop",  # not one of ``data.labels``
     "duplicate": "drop",  # the same text and label once more, after normalisation
-    "conflicting_label": "drop",  # the same text with different labels: none of them is believed
+    "conflicting_label": "drop",  # the same text with another label than most say; without a majority all of them
     "in_test": "drop",  # equals a row of any version of the test split: Ratchet never trains on its exam
 }

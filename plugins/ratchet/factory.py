@@ -49,7 +49,7 @@ PARAMS = {
         type=["null", "string"],
         format="date",
         title="Past date",
-        description="Take no snapshot; use the newest one that is not younger than this day (UTC).",
+        description="Take no snapshot; use the newest one from this day (UTC) or before.",
     ),
 }
 

@@ -27,7 +27,7 @@ class FakeAirflow:
         self.known, self.import_errors, self.results = {"sentiment"}, [], dict(PROMOTED)
         self.states = dict.fromkeys(PROMOTED, "success")
         self.attempts, self.logs = dict.fromkeys(PROMOTED, 1), {}
-        self.started, self.unpaused = [], []
+        self.started, self.unpaused, self.held_off = [], [], None
         self.tokens, self.token, self.outages = 0, None, 0
         self.paused, self.active, self.refuses_every_token, self.drops_starts = True, [], False, False
 
@@ -36,6 +36,11 @@ class FakeAirflow:
         self.states.update(deploy="skipped", promote="skipped")
         for step in ("deploy", "promote"):
             del self.results[step]
+
+    def hold_off(self, reason, until):
+        """The last run was only just: ingest and all after it are skipped."""
+        self.results, self.states = {}, dict.fromkeys(PROMOTED, "skipped")
+        self.held_off = {"reason": reason, "until": until}
 
     def fail(self, step, *log, attempts=1):
         after = list(PROMOTED)[list(PROMOTED).index(step) :]
@@ -74,6 +79,8 @@ class FakeAirflow:
             return 200, {"dag_run_id": RUN}
         if "/xcomEntries/" in rest:
             step, key = rest.split("/")[4], rest.split("/")[6]
+            if (step, key) == ("ingest", "held-off") and self.held_off:
+                return 200, {"value": self.held_off}
             if key != "return_value" or step not in self.results:
                 return 404, {"detail": "not found"}
             return 200, {"value": self.results[step]}

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from ratchet.cli import main, plan
+from ratchet.hooks import stage as hook
 from ratchet.hooks.stage import StageFailed
+from ratchet.ledger import INGESTED, Ledger
+from training.store import Store
 
 
 def spec_in(directory, monkeypatch):
-    monkeypatch.setenv("AIRFLOW__RATCHET__STORE", "file:///store")
+    monkeypatch.setenv("AIRFLOW__RATCHET__STORE", (directory / "store").as_uri())
     monkeypatch.setenv("AIRFLOW__RATCHET__WORK", str(directory / "work"))
     spec = directory / "mail.yaml"
     spec.write_text("data: {source: /a.csv, text: b, label: c}\ntrain: {arguments: {seed: 1}}\n")
@@ -15,7 +20,7 @@ def spec_in(directory, monkeypatch):
 def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def run_stage(stage, request, log):
+    def run_stage(stage, request, log, reads):
         asked.append((stage, request))
         log("INFO read 5 rows")
         return {
@@ -35,12 +40,42 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
         "evaluate  unknown  runs after train",
     ]
     [(stage, request)] = asked
-    assert (stage, request.ingest.source) == ("plan", "/a.csv")
-    assert (request.train["arguments"], request.train["store"]) == ({"seed": 1}, "file:///store")
+    assert (stage, request.ingest.reading.source, request.ingest.watermark) == ("plan", "/a.csv", None)
+    assert (request.train["arguments"], request.train["store"]) == ({"seed": 1}, (tmp_path / "store").as_uri())
+
+
+def test_a_plan_goes_on_from_where_the_next_run_would(tmp_path, monkeypatch):
+    spec, asked = spec_in(tmp_path, monkeypatch), []
+    Ledger(Store(str(tmp_path / "store")), "mail").append(INGESTED, watermark="file:///store/watermarks/1")
+
+    def run_stage(stage, request, log, reads):
+        asked.append(request.ingest.watermark)
+        return {"steps": []}
+
+    monkeypatch.setattr(plan, "run_stage", run_stage)
+    assert main(["plan", spec]) == 0
+    assert asked == ["file:///store/watermarks/1"]
+
+
+def test_a_plan_opens_the_source_with_its_connection(tmp_path, monkeypatch, capsys):
+    spec, given = spec_in(tmp_path, monkeypatch), []
+    Path(spec).write_text("data: {source: s3://films/a.csv, connection: bucket, text: b, label: c}\n")
+    assert main(["plan", spec]) == 2
+    assert "AIRFLOW_CONN_BUCKET" in capsys.readouterr().err
+
+    def run_stage(stage, request, *, env, secrets, **options):
+        given.append((env, secrets))
+        return {"steps": []}
+
+    monkeypatch.setattr(hook, "run_stage", run_stage)
+    monkeypatch.setenv("AIRFLOW_CONN_BUCKET", '{"conn_type": "aws", "login": "a", "password": "pl4nted"}')
+    assert main(["plan", spec]) == 0
+    [(env, secrets)] = given
+    assert (env["AWS_SECRET_ACCESS_KEY"], secrets) == ("pl4nted", ["pl4nted"])
 
 
 def test_a_plan_that_fails_shows_what_the_stage_said(tmp_path, monkeypatch, capsys):
-    def run_stage(stage, request, log):
+    def run_stage(stage, request, log, reads):
         log("ERROR no route to host")
         raise StageFailed("plan failed (exit status 1)")
 

@@ -19,7 +19,7 @@ class FakeTry:
     def __init__(self, outcome):
         self.outcome, self.requests = outcome, []
 
-    def __call__(self, stage, request, log):
+    def __call__(self, stage, request, log, reads):
         self.requests.append((stage, request))
         log("INFO progress: 42%")
         if isinstance(self.outcome, BaseException):

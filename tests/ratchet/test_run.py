@@ -77,6 +77,19 @@ def test_held_exits_3_with_the_reasons(fake, command, capsys):
     assert "f1_macro 0.41 is below" in told
 
 
+def test_a_run_that_came_too_early_exits_3_and_says_until_when(fake, command, capsys):
+    fake.hold_off("run r took in data at 12:00", "2026-11-21T18:00:00+00:00")
+    assert command() == 3
+    told = capsys.readouterr().out
+    assert "HELD OFF: it is too early for another run of sentiment. With --force" in told
+    assert "no run before 2026-11-21T18:00:00+00:00: run r took in data at 12:00" in told
+
+
+def test_a_past_date_is_passed_on(fake, command):
+    command("--date", "2026-03-31")
+    assert fake.started == [("sentiment", {"date": "2026-03-31"})]
+
+
 def test_a_failed_step_exits_1_with_its_name_the_cause_and_its_last_lines(fake, command, capsys):
     fake.fail("train", "loading", "StageFailed: train failed (exit status 1): disk is full", "bye", attempts=4)
     assert command() == 1

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.cli import sample
-from ratchet.cli.sample import Row, SampleUnavailable, fetch, label_of, spoil
-from training.contract import IngestRequest
+from ratchet.cli import main, sample
+from ratchet.cli.sample import Row, SampleUnavailable, fetch, label_of, more, spoil
+from training.contract import Reading
 from training.text import split_of
 
-SPLIT = IngestRequest.test_percent, IngestRequest.validation_percent
+SPLIT = Reading.test_percent, Reading.validation_percent
 
 
 @pytest.fixture
@@ -91,6 +91,52 @@ def test_bad_data_changes_training_labels_and_nothing_else(home):
 def test_the_same_rows_are_spoilt_every_time(home):
     fetch(home, 200)
     assert rows_of(spoil(home)) == rows_of(spoil(home))
+
+
+def test_more_data_is_new_rows_in_a_file_of_their_own_until_there_are_none(home, monkeypatch):
+    monkeypatch.setattr(sample, "MORE_ROWS", 300)
+    data = fetch(home, 200) / "data"
+    before = set(rows_of(data))
+    first, rows, left = more(home)
+    assert (first, rows) == (data / "more-001.csv", 300)
+    assert len(set(rows_of(data))) == 500
+    assert before < set(rows_of(data))
+    portions = [rows]
+    while left:
+        _path, rows, left = more(home)
+        portions.append(rows)
+    every = rows_of(fetch(home, 10_000) / "data")
+    assert sum(portions) + 200 == len({row.text for row in every})
+    with pytest.raises(SampleUnavailable, match=r"All .* sentences of the sample are in"):
+        more(home)
+
+
+def test_more_data_needs_a_sample(tmp_path):
+    with pytest.raises(SampleUnavailable, match="make sample"):
+        more(tmp_path)
+
+
+def test_fetching_the_sample_again_leaves_unchanged_files_alone(home):
+    """Whoever watches the folder would take a file that was written anew for new data."""
+    data = fetch(home, 200) / "data"
+    more(home)
+    before = {path: path.stat().st_mtime_ns for path in data.iterdir()}
+    fetch(home, 200)
+    assert {path: path.stat().st_mtime_ns for path in data.iterdir()} == before
+
+
+def test_the_command_says_what_will_happen_and_where_to_watch(home, monkeypatch, capsys):
+    monkeypatch.setenv("RATCHET_HOME", str(home))
+    fetch(home, 200)
+    monkeypatch.setattr(sample, "_airflow", lambda: "http://127.0.0.1:8080")
+    assert main(["sample", "more"]) == 0
+    told = capsys.readouterr().out
+    assert f"500 sentences are in {home}/sample/data/more-001.csv" in told
+    assert "starts by itself once they have been left alone for 1 min:" in told
+    assert "http://127.0.0.1:8080/dags/sentiment/runs" in told
+    monkeypatch.setattr(sample, "_airflow", lambda: None)
+    assert main(["sample", "more"]) == 0
+    assert "The stack is down. Start it with: make up" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_the_pinned_one_leaves_nothing_behind(tmp_path, monkeypatch):

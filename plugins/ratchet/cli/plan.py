@@ -10,6 +10,7 @@ from ratchet.cli.specs import load
 from ratchet.cli.stage import run_stage
 from ratchet.cli.table import table
 from ratchet.hooks.stage import StageFailed
+from ratchet.ledger import INGESTED, Ledger
 from training.contract import PlanRequest
 
 
@@ -27,17 +28,25 @@ def plan(options: argparse.Namespace) -> int:
     spec = load(options.spec)
     store = settings.store_uri()
     request = PlanRequest(
-        ingest=spec.ingest_request(store),
+        ingest=spec.ingest_request(store, watermark=_watermark(store, spec.name)),
         train=spec.train_request(store, str(settings.work_directory())),
     )
     lines: list[str] = []
     try:
-        result = run_stage("plan", request, lines.append)
+        result = run_stage("plan", request, lines.append, reads=spec)
     except StageFailed as error:
         print(*lines, error, sep="\n", file=sys.stderr)
         return 1
     print(table([("STEP", "STATE", "WHY"), *((s["step"], s["state"], _reason(s)) for s in result["steps"])]))
     return 0
+
+
+def _watermark(store: str, pipeline: str) -> str | None:
+    """:return: what the next run goes on from."""
+    from training.store import Store
+
+    last = Ledger(Store(store), pipeline).last(INGESTED)
+    return last["watermark"] if last is not None else None
 
 
 def _reason(step: dict[str, str]) -> str:

@@ -9,8 +9,8 @@ One file, standard library alone: copy it into any CI system.
     export AIRFLOW_URL=https://airflow.example AIRFLOW_USER=ci AIRFLOW_PASSWORD=...
     python3 retrain.py sentiment --note "$COMMIT"
 
-Exit status: 0 promoted, or nothing had changed; 3 held, production is untouched; 1 a step failed, or Airflow did not
-answer; 2 wrong usage. ``ratchet run`` is this with live progress.
+Exit status: 0 promoted, or nothing had changed; 3 held, or held off because the last run was only just; production is
+untouched; 1 a step failed, or Airflow did not answer; 2 wrong usage. ``ratchet run`` is this with live progress.
 """
 
 from __future__ import annotations
@@ -255,14 +255,16 @@ def _time(text: str) -> datetime:
 class Outcome:
     """How a run ended."""
 
-    word: str  # promoted | unchanged | held | failed
+    word: str  # promoted | unchanged | held | held off | failed
     reasons: list[str]
     results: dict[str, dict[str, Any]]  # what each step returned
     log: list[str] = field(default_factory=list)  # the end of the failed step's
 
     @property
     def exit_status(self) -> int:
-        return {"promoted": EXIT_DONE, "unchanged": EXIT_DONE, "held": EXIT_HELD}.get(self.word, EXIT_FAILED)
+        return {"promoted": EXIT_DONE, "unchanged": EXIT_DONE, "held": EXIT_HELD, "held off": EXIT_HELD}.get(
+            self.word, EXIT_FAILED
+        )
 
 
 def outcome(run: Run) -> Outcome:
@@ -274,6 +276,8 @@ def outcome(run: Run) -> Outcome:
         log = run.log(failed)
         attempts = f" after {failed.attempt} attempts" if failed.attempt > 1 else ""
         return Outcome("failed", [f"Step {failed.name} failed{attempts}: {_cause(log)}"], results, log[-LOG_LINES:])
+    if held_off := run.result(STEPS[0], "held-off"):
+        return Outcome("held off", [f"no run before {held_off['until']}: {held_off['reason']}"], results)
     verdict = results.get("gate", {})
     decision, reasons = verdict.get("decision"), list(verdict.get("reasons", []))
     if decision in ("hold", "ask"):
@@ -310,6 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
     parser.add_argument("--note", help="why this run; shown on the run")
     parser.add_argument("--source", help="read this instead of the spec's data.source")
+    parser.add_argument("--date", help="take no snapshot, use the newest one from this day (YYYY-MM-DD, UTC) or before")
     parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop waiting, with status 1")
     options = parser.parse_args(arguments)
     missing = [name for name in ("AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD") if not os.environ.get(name)]
@@ -329,7 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parameters_from(options: argparse.Namespace) -> dict[str, Any]:
     """:return: the parameters that were given; the DAG has defaults for the others."""
-    given = {"force": options.force, "note": options.note, "source": options.source}
+    given = {"force": options.force, "note": options.note, "source": options.source, "date": options.date}
     return {name: value for name, value in given.items() if value}
 
 

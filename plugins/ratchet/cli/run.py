@@ -42,12 +42,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "run",
         help="start a run and follow it",
         description="Start a run through Airflow's REST API, follow it, and exit by its verdict: 0 promoted or nothing "
-        "changed, 3 held, 1 a step failed, 2 wrong usage.",
+        "changed, 3 held or held off, 1 a step failed, 2 wrong usage.",
     )
     parser.add_argument("pipeline", metavar="NAME", help="the pipeline: dags/NAME.yaml")
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
     parser.add_argument("--note", help="why this run; shown on the run")
     parser.add_argument("--source", type=_source, help="read this instead of the spec's data.source, in this run only")
+    parser.add_argument("--date", help="take no snapshot, use the newest one from this day (YYYY-MM-DD, UTC) or before")
     parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop following, with status 1")
     default = "default: the embedded stack" if has_stack() else "needed: no embedded stack is installed here"
     parser.add_argument("--url", help=f"an Airflow elsewhere; {default}")
@@ -212,6 +213,8 @@ def _headline(pipeline: str, ended: Outcome) -> str:
         return f"UNCHANGED: {pipeline} version {promoted.get('version')} is champion already; nothing had to be done."
     if ended.word == "held":
         return f"HELD: the candidate for {pipeline} is not good enough; champion and endpoint are what they were."
+    if ended.word == "held off":
+        return f"HELD OFF: it is too early for another run of {pipeline}. With --force it runs all the same."
     return f"FAILED: {pipeline}; champion and endpoint are what they were, unless promote had begun."
 
 

