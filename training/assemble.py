@@ -21,8 +21,10 @@ from training.watermark import ObjectRead, State, Watermark, reads_of
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow
 
 DELETIONS = "deletions.parquet"
+COMPARED_ROWS = 200_000  # assumed: below it, telling row by row what changed costs about a second
 
 
 class Refused(Exception):
@@ -35,6 +37,7 @@ class Assembled:
     watermark: Watermark
     dropped: Mapping[str, int]  # by reason
     examples: Sequence[Mapping[str, Any]]  # file, row, reason
+    rows: pyarrow.Table | None  # h0, h1, split and label of all rows, unless there are many
 
 
 def assemble(
@@ -86,6 +89,8 @@ def assemble(
         cells = _cells(db)
         untrained = sorted({label for split in SPLITS for label in cells[split]} - cells["train"].keys())
         shown = _shown(db, watermark, untrained)
+        few = sum(cell.rows for split in SPLITS for cell in cells[split].values()) <= COMPARED_ROWS
+        rows = db.sql("SELECT h0, h1, split, label FROM kept").to_arrow_table() if few else None
     dropped = _dropped(watermark, left_out, cells, untrained)
     for split in SPLITS:
         cells[split] = {label: cell for label, cell in cells[split].items() if label not in untrained}
@@ -95,7 +100,7 @@ def assemble(
     if watermark.deletions:
         watermark = replace(watermark, deletions=f"{watermark.key}/{DELETIONS}")
         snapshot = replace(snapshot, layout=replace(layout, deletions=watermark.deletions))
-    return Assembled(snapshot, watermark, dropped, shown)
+    return Assembled(snapshot, watermark, dropped, shown, rows)
 
 
 def _touched(

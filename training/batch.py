@@ -70,13 +70,15 @@ class ReadObject:
                 shown.append(one.row)
 
 
-def batch_key(unread: Sequence[Unread], reading: Reading, labels: Sequence[str] | None) -> str:
+def batch_key(
+    unread: Sequence[Unread], reading: Reading, percents: tuple[int, int], labels: Sequence[str] | None
+) -> str:
     return key_of(
         {
             "format": FORMAT,
             "objects": sorted([one.part.name, one.part.version, one.split or ""] for one in unread),
             "columns": [reading.text, reading.label, reading.time],
-            "percents": [reading.test_percent, reading.validation_percent],
+            "percents": percents,
             "labels": None if labels is None else sorted(labels),
         }
     )
@@ -87,17 +89,23 @@ def batch_number(key: str) -> int:
 
 
 def read_batch(
-    directory: Path, key: str, unread: Sequence[Unread], reading: Reading, labels: Sequence[str] | None
+    directory: Path,
+    key: str,
+    unread: Sequence[Unread],
+    reading: Reading,
+    percents: tuple[int, int],
+    labels: Sequence[str] | None,
 ) -> dict[str, Any]:
     """
     Read the objects into Parquet files below ``directory``.
 
+    :param percents: of the hash buckets, for test and validation.
     :param labels: those that may be; None: any.
     :return: the batch's manifest.
     :raises BadInput: an object cannot be read at all.
     """
     columns = Columns(reading.text, reading.label, reading.time)
-    judge = Judge((reading.test_percent, reading.validation_percent), labels)
+    judge = Judge(percents, labels)
     objects = [_object(one) for one in unread]
     with _Writer(directory, batch_number(key)) as writer:
         progress = _Progress(len(unread))

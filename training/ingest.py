@@ -13,18 +13,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training.assemble import Refused, assemble, objects_of, selection_of
+from training.assemble import COMPARED_ROWS, Refused, assemble, objects_of, selection_of
 from training.batch import batch_key, listed, read_batch
-from training.contract import BadInput, IngestRequest, IngestResult
+from training.contract import SPLITS, BadInput, IngestRequest, IngestResult
 from training.keys import Records, explain, key_of
 from training.layout import BATCHES
 from training.refusal import why_refused
-from training.snapshot import Snapshot, read_manifest
+from training.snapshot import Snapshot, read_manifest, read_table
 from training.store import MANIFEST, Store
 from training.waiting import Waiting, compare
 from training.watermark import Watermark, reads_of
+
+if TYPE_CHECKING:
+    import pyarrow
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Ingested:
     examples: Sequence[Mapping[str, Any]]
     waiting: Waiting
     batch: Mapping[str, Any] | None  # manifest of the new one
+    rows: pyarrow.Table | None = None  # h0, h1, split and label of all of them, unless there are many
     quarantined: str | None = None
 
 
@@ -117,23 +121,47 @@ def judge(request: IngestRequest, store: Store, found: Ingested) -> tuple[bool, 
         return False, "miss: first run", key, parts
     if last["snapshot"] == snapshot.digest:
         return False, f"miss: snapshot {snapshot.digest[:8]} is gone or unfinished; made again", key, parts
-    return False, f"miss: {_changes(last, found)} since snapshot {last['snapshot'][:8]}", key, parts
+    return False, f"miss: {_changes(store, last, found)} since snapshot {last['snapshot'][:8]}", key, parts
 
 
 def _day(made: str | None) -> str:
     return made[:10] if made else "an unknown date"
 
 
-def _changes(last: dict[str, Any], found: Ingested) -> str:
+def _changes(store: Store, last: dict[str, Any], found: Ingested) -> str:
     phrases = explain(last["settings"], found.snapshot.settings)
     phrases += [
-        f"{count:,} {what} object{'s' if count != 1 else ''}"
+        f"{_counted(count, f'{what} object')}"
         for what, count in found.waiting.counts.items()
         if count and what != "unchanged"
     ]
-    difference = sum(found.snapshot.counts.values()) - sum(last["rows"].values())
-    phrases.append(f"{abs(difference):,} rows {'fewer' if difference < 0 else 'more'}")
-    return "; ".join(phrases)
+    before, after = sum(last["rows"].values()), sum(found.snapshot.counts.values())
+    key = f"snapshots/{last['snapshot']}"
+    if found.rows is None or before > COMPARED_ROWS or not store.is_complete(key):
+        difference = after - before
+        return "; ".join([*phrases, f"{_counted(abs(difference), 'row')} {'fewer' if difference < 0 else 'more'}"])
+    counts = _compared(read_table(store, key, *SPLITS, columns="h0, h1, split, label"), found.rows)
+    return "; ".join([*phrases, *(f"{_counted(count, 'row')} {what}" for what, count in counts.items() if count)])
+
+
+def _compared(old: pyarrow.Table, new: pyarrow.Table) -> dict[str, int]:
+    """:param old: h0, h1, split and label, as ``new``."""
+    import duckdb
+
+    with duckdb.connect() as db:
+        db.register("old_rows", old)
+        db.register("new_rows", new)
+        counts = db.execute(
+            "SELECT count(*) FILTER (o.h0 IS NULL), count(*) FILTER (n.h0 IS NULL), "
+            "count(*) FILTER (o.label <> n.label), count(*) FILTER (o.split <> n.split) "
+            "FROM old_rows o FULL JOIN new_rows n USING (h0, h1)"
+        ).fetchone()
+    assert counts is not None
+    return dict(zip(("added", "removed", "with another label", "in another split"), counts, strict=True))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def read(request: IngestRequest, scratch: Path) -> Ingested:
@@ -151,18 +179,27 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
     nothing_new = not (fresh or waiting.unread or waiting.gone) and before.selection == selection_of(request)
     if nothing_new and (same := _as_before(store, before, waiting)):
         return same
+    import duckdb
+
     (scratch / "watermark").mkdir()
     batch = _take_in(request, store, waiting, scratch) if waiting.unread else None
     try:
         if batch is not None and (reason := why_refused(checks, batch)):
             raise Refused(reason)
         found = assemble(request, store, before, waiting, batch, scratch, fresh=fresh)
+    except duckdb.Error as error:
+        if not isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
+            raise
+        raise BadInput(
+            f"What was read before is damaged ({str(error).splitlines()[0]}). No snapshot was made. Start a run that "
+            "recomputes: it reads every object again."
+        ) from error
     except Refused as refused:
         assert batch is not None
         return _last_good(request, store, before, waiting, batch, str(refused))
     _tell(found.snapshot, found.dropped)
     _check_usable(found.snapshot, request)
-    return Ingested(found.snapshot, found.watermark, found.dropped, found.examples, waiting, batch)
+    return Ingested(found.snapshot, found.watermark, found.dropped, found.examples, waiting, batch, found.rows)
 
 
 def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | None:
@@ -176,12 +213,13 @@ def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | 
 def _take_in(request: IngestRequest, store: Store, waiting: Waiting, scratch: Path) -> dict[str, Any]:
     """:return: the manifest of the batch, which is in the store already or in ``scratch`` now."""
     labels = request.checks.labels
-    key = batch_key(waiting.unread, request.reading, labels)
+    percents = (waiting.settings["test_percent"] or 0, waiting.settings["validation_percent"] or 0)
+    key = batch_key(waiting.unread, request.reading, percents, labels)
     if not request.force and store.is_complete(f"{BATCHES}/{key}"):
         log.info("%d objects were read before, into batch %s", len(waiting.unread), key[:8])
         return store.read_json(f"{BATCHES}/{key}/{MANIFEST}")
     (scratch / "batch").mkdir()
-    return read_batch(scratch / "batch", key, waiting.unread, request.reading, labels)
+    return read_batch(scratch / "batch", key, waiting.unread, request.reading, percents, labels)
 
 
 def _last_good(
@@ -218,7 +256,7 @@ def _last_good(
         manifest["examples"],
         replace(waiting, counts=counts),
         batch,
-        told,
+        quarantined=told,
     )
 
 

@@ -22,7 +22,7 @@ TEXT_TYPE = "text is not a string"
 LABEL_TYPE = "label is not a string, number or boolean"
 LABEL_CONTROL = "control character in the label"
 UNKNOWN_LABEL = "unknown label"
-ORDINARY = {EMPTY_TEXT, MISSING_LABEL, "empty file"}
+ORDINARY = {EMPTY_TEXT, MISSING_LABEL, UNKNOWN_LABEL, "empty file"}
 
 # what can be wrong with a row beside others
 DUPLICATE = "duplicate"

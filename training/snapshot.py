@@ -108,10 +108,11 @@ def read_manifest(store: Store, key: str) -> dict[str, Any]:
     return found
 
 
-def read_table(store: Store, key: str, *splits: Split) -> pyarrow.Table:
+def read_table(store: Store, key: str, *splits: Split, columns: str = "split, text, label") -> pyarrow.Table:
     """
     :param key: of the snapshot.
-    :return: split, text and label, ordered by the hash of the text, so that the order says nothing about the source.
+    :param columns: also h0 and h1, which identify the text.
+    :return: the rows ordered by the hash of the text, so that the order says nothing about the source.
     :raises BadInput: the snapshot, or a batch it draws on, is not whole.
     """
     import duckdb
@@ -124,7 +125,7 @@ def read_table(store: Store, key: str, *splits: Split) -> pyarrow.Table:
             create_kept(db, layout, _relation(store, layout.deletions))
             chosen = ", ".join(map(quoted, splits))
             table = db.sql(
-                f"SELECT split, text, label FROM kept WHERE split IN ({chosen}) ORDER BY rank DESC, h0, h1"
+                f"SELECT {columns} FROM kept WHERE split IN ({chosen}) ORDER BY rank DESC, h0, h1"
             ).to_arrow_table()
         except duckdb.Error as error:
             raise BadInput(

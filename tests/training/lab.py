@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
 
-from training.contract import TrainRequest
-from training.snapshot import Snapshot
+from training.contract import IngestRequest, Reading, TrainRequest
+from training.ingest import ingest
 from training.store import Store
 
 SIGNS = {"negative": "bad", "positive": "good"}
@@ -31,7 +33,21 @@ def rows(count: int, seed: int) -> list[tuple[str, str]]:
 
 def put_snapshot(store: Store, train: int = 48, validation: int = 20) -> str:
     splits = {"train": rows(train, 1), "validation": rows(validation, 2), "test": rows(10, 3)}
-    return Snapshot(splits, {"test_percent": 15, "validation_percent": 10}).put(store, {})
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for split, content in splits.items():
+            file = files[split] = Path(folder, f"{split}.jsonl")
+            # the split's name as well, since no text may be in two of them
+            lines = (json.dumps({"text": f"{text} {split}", "label": label}) for text, label in content)
+            file.write_text("\n".join(lines))
+        reading = Reading(
+            source=str(files["train"]),
+            validation=str(files["validation"]),
+            test=str(files["test"]),
+            text="text",
+            label="label",
+        )
+        return ingest(IngestRequest(pipeline="lab", store=store.root, reading=reading)).snapshot
 
 
 def request_for(directory: Path, base_model: Path, **changes: Any) -> TrainRequest:

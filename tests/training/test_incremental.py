@@ -1,0 +1,311 @@
+"""Reading against a watermark: what is read again, what is not, and that it never matters for the result."""
+
+import json
+import os
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from training.contract import BadInput, Checks, IngestRequest, Reading
+from training.ingest import ingest
+from training.snapshot import read_table
+from training.store import Store
+
+ROWS = [(f"{['a good', 'a bad'][i % 2]} film, number {i}", ["pos", "neg"][i % 2]) for i in range(300)]
+
+
+class Source:
+    """A folder that changes, and a pipeline that follows it."""
+
+    def __init__(self, place: Path, **reading):
+        self.place, self.store = place, place / "store"
+        self.folder = place / "data"
+        self.folder.mkdir(parents=True)
+        self.reading = Reading(source=str(self.folder), text="text", label="label", **reading)
+        self.watermark = None
+        self.clock = 0
+
+    def put(self, name, rows):
+        part = self.folder / f".{name}"
+        part.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+        self.clock += 1
+        os.utime(part, (1_700_000_000 + self.clock,) * 2)
+        part.rename(self.folder / f"{name}.jsonl")
+
+    def remove(self, name):
+        (self.folder / f"{name}.jsonl").unlink()
+
+    def ingest(self, *, cold=False, force=False, **checks):
+        result = ingest(
+            IngestRequest(
+                pipeline="films",
+                store=str(self.place / "cold" if cold else self.store),
+                reading=self.reading,
+                checks=Checks(**checks),
+                watermark=None if cold else self.watermark,
+                force=force,
+            )
+        )
+        if not cold:
+            self.watermark = result.watermark
+        return result
+
+
+def rows_of(result):
+    root, _, digest = result.snapshot.rpartition("/snapshots/")
+    table = read_table(Store(root), f"snapshots/{digest}", "train", "validation", "test").to_pydict()
+    return set(zip(table["split"], table["text"], table["label"], strict=True))
+
+
+def texts_of(result):
+    return {text for _split, text, _label in rows_of(result)}
+
+
+@pytest.fixture
+def source(tmp_path):
+    source = Source(tmp_path)
+    source.put("first", ROWS)
+    return source
+
+
+def watch_reading(monkeypatch):
+    """:return: a list that gets the name of every object that is read."""
+    from training import batch
+
+    read: list[str] = []
+    opened = batch._judged
+
+    def watched(unread, *args):
+        read.extend(Path(one.part.name).stem for one in unread)
+        return opened(unread, *args)
+
+    monkeypatch.setattr(batch, "_judged", watched)
+    return read
+
+
+# what is read
+
+
+def test_only_new_and_changed_objects_are_read(source, monkeypatch):
+    read = watch_reading(monkeypatch)
+    source.put("second", [("one more", "pos")])
+    source.ingest()
+    source.put("third", [("and more", "neg")])
+    source.put("second", [("one less", "pos")])
+    result = source.ingest()
+    assert read == ["first", "second", "second", "third"]
+    assert result.objects == {"new": 1, "changed": 1, "removed": 0, "unchanged": 1}
+    assert texts_of(result) == {text for text, _ in ROWS} | {"one less", "and more"}
+
+
+def test_a_run_without_anything_new_reads_nothing_and_changes_nothing(source, monkeypatch):
+    first = source.ingest()
+    read = watch_reading(monkeypatch)
+    again = source.ingest()
+    assert read == []
+    assert (again.hit, again.snapshot, again.watermark) == (True, first.snapshot, first.watermark)
+
+
+def test_the_rows_of_an_object_that_is_gone_leave_or_stay_as_the_spec_says(source):
+    source.put("second", [("one more", "pos")])
+    source.ingest()
+    source.remove("second")
+    assert "one more" in texts_of(source.ingest(removed="keep"))
+    assert "one more" in texts_of(source.ingest(removed="keep"))
+    gone = source.ingest()
+    assert gone.objects["removed"] == 1
+    assert "one more" not in texts_of(gone)
+
+
+def test_other_columns_or_splits_mean_that_everything_is_read_again(source, monkeypatch):
+    source.ingest()
+    read = watch_reading(monkeypatch)
+    source.reading = Reading(source=str(source.folder), text="text", label="label", test_percent=20)
+    source.ingest()
+    assert read == ["first"]
+
+
+# that it never matters
+
+
+def text(seed):
+    spellings = ["Hello  world", "hello world", "HELLO", "a b", "Ünïcode ß", "x\ty", "tab\n", "ﬁne"]
+    return f"{random.Random(seed).choice(spellings)} {seed % 40}"
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_reading_piece_by_piece_gives_what_reading_everything_at_once_gives(tmp_path_factory, data):
+    draw = random.Random(data.draw(st.integers(0, 10**9)))
+    place = tmp_path_factory.mktemp("source")
+    own = {}
+    if data.draw(st.booleans()):
+        (place / "test.jsonl").write_text(
+            "".join(
+                json.dumps({"text": text(draw.randint(0, 400)), "label": draw.choice("ab")}) + "\n" for _ in range(40)
+            )
+        )
+        own = {"test": str(place / "test.jsonl")}
+    source = Source(place, **own)
+    base = [(f"row {i}", "ab"[i % 2]) for i in range(120)]
+    source.put("base", base)
+    names = []
+    for step in range(data.draw(st.integers(1, 4))):
+        action = data.draw(st.sampled_from(["add", "add", "change", "remove"] if names else ["add"]))
+        rows = [(draw.choice([text(draw.randint(0, 400)), "", None, 7]), draw.choice("ab")) for _ in range(60)]
+        if action == "add":
+            names.append(f"more{step}")
+        if action == "remove":
+            source.remove(names.pop(draw.randrange(len(names))))
+        else:
+            source.put(draw.choice(names) if action == "change" else names[-1], rows)
+        result = source.ingest(bad_rows_percent=100.0)
+    cold = source.ingest(cold=True, bad_rows_percent=100.0)
+    if not own:
+        assert rows_of(result) == rows_of(cold)
+        assert (result.digest, result.dropped) == (cold.digest, cold.dropped)
+    else:  # what was once examined may have gone since: less is trained on, never more
+        assert rows_of(result) <= rows_of(cold)
+
+
+# the exam
+
+
+def test_a_text_that_was_ever_in_the_test_split_is_never_trained_on(tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"text": "Exam", "label": "pos"}\n{"text": "other", "label": "neg"}\n')
+    source = Source(tmp_path, test=str(tmp_path / "test.jsonl"))
+    source.put("first", ROWS)
+    source.ingest()
+    (tmp_path / "test.jsonl").write_text('{"text": "other", "label": "neg"}\n')
+    source.put("second", [("exam", "pos")])
+    result = source.ingest()
+    assert "exam" not in texts_of(result)
+    assert result.dropped == {"text is in the test split": 1}
+    source.reading = Reading(source=str(source.folder), text="text", label="label")
+    assert "exam" not in {t for split, t, _ in rows_of(source.ingest()) if split != "test"}
+
+
+# selections
+
+
+def test_a_window_keeps_the_rows_of_the_last_days_and_all_test_rows(tmp_path):
+    source = Source(tmp_path, time="at")
+    now = datetime.now(UTC)
+    rows = [{"text": t, "label": name, "at": (now - timedelta(days=i)).isoformat()} for i, (t, name) in enumerate(ROWS)]
+    (source.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = source.ingest(window_days=200)
+    old = {t for i, (t, _) in enumerate(ROWS) if i > 200}
+    assert {t for split, t, _ in rows_of(result) if split != "test"} == {
+        t for split, t, _ in rows_of(source.ingest(cold=True)) if split != "test"
+    } - old
+    assert {t for split, t, _ in rows_of(result) if split == "test"} & old
+    assert source.ingest(window_days=200).hit
+    assert source.ingest(window_days=100).rows["train"] < result.rows["train"]
+
+
+def test_a_window_without_a_time_column_goes_by_the_age_of_the_objects(source):
+    source.put("second", [(f"young {i}", ["pos", "neg"][i % 2]) for i in range(40)])
+    os.utime(source.folder / "second.jsonl")
+    result = source.ingest(window_days=7)
+    assert {t.split()[0] for split, t, _ in rows_of(result) if split != "test"} == {"young"}
+
+
+def test_a_cap_keeps_the_same_rows_of_each_label_whatever_else_comes(source):
+    first = source.ingest(max_rows_per_label=50)
+    assert first.rows["train"] == 100
+    source.put("second", [(f"more {i}", "third") for i in range(30)])
+    second = source.ingest(max_rows_per_label=50)
+    kept = {row for row in rows_of(first) if row[0] == "train"}
+    assert kept == {row for row in rows_of(second) if row[0] == "train" and row[2] != "third"}
+
+
+# batches that are refused
+
+
+def bad(count):
+    return [("", "pos") if i % 2 else (f"x {i}\0", "pos") for i in range(count)]
+
+
+def test_a_batch_with_too_many_bad_rows_is_set_aside_and_the_last_good_snapshot_stays(source):
+    good = source.ingest()
+    source.put("second", [*bad(20), ("fine", "pos")])
+    refused = source.ingest()
+    assert (refused.snapshot, refused.hit) == (good.snapshot, True)
+    assert "more than 10 per cent" in refused.quarantined
+    assert "second.jsonl, row 1" in refused.quarantined
+    assert refused.objects["quarantined"] == 1
+    [kept] = [
+        t
+        for p in (source.store / "batches").rglob("refused.parquet")
+        for t in parquet.read_table(p).to_pylist()
+        if t["row"] == 1
+    ]
+    assert (kept["reason"], kept["text"]) == ("NUL character", "x 0\0")
+
+
+def test_a_mended_object_is_picked_up_by_itself(source, monkeypatch):
+    source.ingest()
+    source.put("second", bad(20))
+    source.ingest()
+    read = watch_reading(monkeypatch)
+    assert source.ingest().quarantined
+    assert read == []
+    source.put("second", [("mended", "pos")])
+    result = source.ingest()
+    assert result.quarantined is None
+    assert "mended" in texts_of(result)
+
+
+def test_a_first_batch_that_is_refused_makes_no_snapshot(tmp_path):
+    source = Source(tmp_path)
+    source.put("first", bad(20))
+    with pytest.raises(BadInput, match="no earlier snapshot"):
+        source.ingest()
+    assert not (source.store / "snapshots").exists()
+
+
+@pytest.mark.parametrize(
+    ("check", "row"),
+    [
+        ("missing_label", ("x", None)),
+        ("duplicate", ROWS[0]),
+        ("conflicting_label", (ROWS[0][0], "neg")),
+        ("unknown_label", ("x", "other")),
+    ],
+)
+def test_one_row_is_enough_where_a_check_says_quarantine_or_fail(source, check, row):
+    known = {"labels": ["pos", "neg"]} if check == "unknown_label" else {}
+    good = source.ingest(**known)
+    source.put("second", [("fine", "pos"), row])
+    assert source.ingest(policies={check: "quarantine"}, **known).snapshot == good.snapshot
+    with pytest.raises(BadInput, match=f"second.jsonl, row 2.*checks.{check} is fail"):
+        source.ingest(policies={check: "fail"}, **known)
+    assert "fine" in texts_of(source.ingest(**known))
+
+
+# what goes wrong
+
+
+def test_nothing_is_left_of_an_attempt_that_breaks_off(source):
+    (source.folder / "second.jsonl.gz").write_bytes(b"\x1f\x8b\x08\x00 not gzip")
+    with pytest.raises(BadInput, match=r"second\.jsonl\.gz"):
+        source.ingest()
+    assert [p for p in source.store.rglob("*") if p.is_file()] == []
+    (source.folder / "second.jsonl.gz").unlink()
+    assert source.ingest().rows["train"]
+
+
+def test_a_batch_holds_where_each_row_came_from(source):
+    source.put("second", [("one more", "pos"), ("two more", "pos")])
+    source.ingest()
+    [file] = (source.store / "batches").rglob("rows.parquet")
+    manifest = json.loads((file.parent / "manifest.json").read_text())
+    row = parquet.read_table(file).filter(pyarrow.compute.field("text") == "two more").to_pylist()[0]
+    assert manifest["objects"][row["object"]]["name"] == str(source.folder / "second.jsonl")
+    assert (row["row"], row["label"]) == (2, "pos")
