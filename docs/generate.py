@@ -45,7 +45,7 @@ CHECKS = {
     "broken_row": "object's format cannot parse it",
     "unknown_label": "label is not one of `labels`",
     "duplicate": "text and label were there before, after normalisation",
-    "conflicting_label": "text is there with another label, after normalisation, and most rows disagree, or nobody has most",
+    "conflicting_label": "text is there with another label, after normalisation, which as many rows have or more",
     "in_test": "text is in a version of the test split, after normalisation: Ratchet never trains on its exam",
 }
 
