@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -87,7 +87,8 @@ class SourceConnectionHook(BaseHook):
         if connection.conn_type == "aws":
             raise self._unfit(connection, "a query needs one of a database")
         uri = urlsplit(connection.get_uri())
-        options = [(name, value) for name, value in parse_qsl(uri.query) if name != connection.EXTRA_KEY]
+        # Airflow writes extras that are no plain text as one option, which no database driver knows
+        options = {name: value for name, value in connection.extra_dejson.items() if isinstance(value, str | int)}
         scheme = SQLALCHEMY_NAMES.get(uri.scheme, uri.scheme)
         return {SQL_URI: urlunsplit(uri._replace(scheme=scheme, query=urlencode(options)))}
 

@@ -51,10 +51,10 @@ def test_a_database_is_called_as_sqlalchemy_calls_it(access, kind, scheme):
     assert {"a b/c", "a%20b%2Fc"} < set(found.secrets)
 
 
-def test_options_that_are_only_airflows_are_left_out(access):
+def test_the_drivers_options_are_kept_also_beside_those_that_only_airflow_knows(access):
     extra = {"sslmode": "require", "nested": {"iam": True}}  # which no query string can hold as it is
     uri = access(QUERY, conn_type="postgres", host="db", schema="mail", extra=extra).environment["RATCHET_SQL_URI"]
-    assert uri == "postgresql://db/mail"
+    assert uri == "postgresql://db/mail?sslmode=require"
 
 
 def test_nothing_of_it_is_shown(access):
