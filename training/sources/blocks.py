@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from training.sources.part import BadRow, Batch, Columns, Row
 
@@ -24,7 +24,7 @@ class Parsed:
 
 
 def table_of(
-    numbers: np.ndarray, texts: pyarrow.Array, labels: pyarrow.Array, times: pyarrow.Array | None = None
+    numbers: np.ndarray | Sequence[int], texts: pyarrow.Array, labels: pyarrow.Array, times: pyarrow.Array | None = None
 ) -> pyarrow.Table:
     """:param times: None: no time column was asked for."""
     import pyarrow
@@ -44,8 +44,10 @@ def batch_of(rows: Iterable[Row | BadRow], columns: Columns, *tables: pyarrow.Ta
     held: list[Row] = []
     others: list[Row | BadRow] = []
     for row in rows:
-        is_text = isinstance(row, Row) and isinstance(row.text, str) and isinstance(row.label, str)
-        (held if is_text and _is_utf8(row) else others).append(row)  # type: ignore[arg-type]
+        if isinstance(row, Row) and _is_utf8(row.text) and _is_utf8(row.label):
+            held.append(row)
+        else:
+            others.append(row)
     if held or not tables:
         numbers, texts, labels, times = zip(*held, strict=True) if held else ((), (), (), ())
         string = pyarrow.large_string()
@@ -54,11 +56,14 @@ def batch_of(rows: Iterable[Row | BadRow], columns: Columns, *tables: pyarrow.Ta
     return Batch(tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables), others)
 
 
-def _is_utf8(row: Any) -> bool:
-    """:return: whether no undecodable byte was read as a surrogate."""
+def _is_utf8(value: object) -> bool:
+    """:return: whether this is text, and no undecodable byte was read as a surrogate."""
+    if not isinstance(value, str):
+        return False
+    if value.isascii():  # known without looking
+        return True
     try:
-        row.text.encode()
-        row.label.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True

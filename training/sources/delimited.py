@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 from training.sources import part
 from training.sources.blocks import Parsed, batch_of, table_of
 from training.sources.delimited_rows import Content, Layout, Rows
-from training.sources.part import BadRow, Batch, Block, Columns
+from training.sources.part import BadRow, Batch, Block, Columns, Row
 from training.sources.times import times_of
 from training.sources.unicode import skip_mark
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow
+
+PIECES = 16  # of a block, so that one bad row does not make all of them slow
 
 _QUOTE, _NEWLINE, _RETURN, _TAB = b'"\n\r\t'
 
@@ -37,7 +39,8 @@ def read_delimited(stream: io.BufferedReader, name: str, columns: Columns, *, de
     if layout is None:
         yield Parsed(batch_of([BadRow(0, "empty file")], columns))
         return
-    while block := content.take(part.BLOCK_BYTES):
+    pieces = 0  # to read before the next whole block
+    while block := content.take(part.BLOCK_BYTES // PIECES + 1 if pieces else part.BLOCK_BYTES):
         clean = _clean_rows(block, ord(delimiter), is_last=content.is_exhausted)
         if clean is not None:
             content.give_back(memoryview(block)[clean.size :])
@@ -45,9 +48,13 @@ def read_delimited(stream: io.BufferedReader, name: str, columns: Columns, *, de
             line += clean.newlines
         else:
             content.give_back(block)
+            if not pieces:
+                pieces = PIECES
+                continue
             rows = Rows(content, delimiter, line)
             yield Parsed(batch_of(rows.read(layout, len(block)), columns))
             line = rows.stop()
+        pieces = max(0, pieces - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +63,15 @@ class _Clean:
 
     size: int
     newlines: int
-    lines: np.ndarray  # newlines before each row that is not an empty line
+    begins: np.ndarray  # where there is a row that is not an empty line
+    lines: np.ndarray  # newlines before each of them
 
 
 def _clean_rows(block: bytes, delimiter: int, *, is_last: bool) -> _Clean | None:
     """:return: None: these bytes can be read in more than one way."""
     import numpy as np
 
-    if b"\0" in block or block.startswith(codecs.BOM_UTF8):
+    if b"\0" in block:
         return None
     data = np.frombuffer(block, np.uint8)
     quotes, newlines = np.flatnonzero(data == _QUOTE), np.flatnonzero(data == _NEWLINE)
@@ -81,7 +89,7 @@ def _clean_rows(block: bytes, delimiter: int, *, is_last: bool) -> _Clean | None
             return None
     begins = np.concatenate([[0], ends[ends < size]])
     begins = begins[(data[begins] != _NEWLINE) & (data[begins] != _RETURN)]
-    return _Clean(size, len(newlines), newlines.searchsorted(begins))
+    return _Clean(size, len(newlines), begins, newlines.searchsorted(begins))
 
 
 def _are_quotes_in_place(data: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
@@ -123,27 +131,56 @@ class _Block:
     delimiter: str
 
     def parse(self) -> Batch:
+        rows = len(self.clean.begins)
+        table = self._columns(0, rows) if rows else None
+        if table is not None:
+            return batch_of((), self.columns, table)
+        tables: list[pyarrow.Table] = []
+        others: list[Row | BadRow] = []
+        step = rows // PIECES + 1
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            table = self._columns(start, stop)
+            if table is None:
+                others += self._rows(start, stop)
+            else:
+                tables.append(table)
+        return batch_of(others, self.columns, *tables)
+
+    def _columns(self, start: int, stop: int) -> pyarrow.Table | None:
+        """:return: None: a row is of another width, or has bytes that are no characters where it matters."""
         import pyarrow
 
+        content = self._between(start, stop)
+        if content[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8:  # Arrow would take it off
+            return None
         try:
-            table = self._read()
-        except pyarrow.ArrowInvalid:  # a row of another width, or bytes that are no characters where they matter
-            rows = Rows(Content(io.BytesIO(self.content), ""), self.delimiter, self.line)
-            return batch_of(rows.read(self.layout, len(self.content)), self.columns)
+            table = self._parsed(content)
+        except pyarrow.ArrowInvalid:
+            return None
         _width, text, label, time = self.layout
         times = None if time is None else times_of(table[str(time)].combine_chunks())
-        lines = self.clean.lines + self.line
-        return batch_of((), self.columns, table_of(lines, table[str(text)], table[str(label)], times))
+        return table_of(self.clean.lines[start:stop] + self.line, table[str(text)], table[str(label)], times)
 
-    def _read(self) -> pyarrow.Table:
+    def _rows(self, start: int, stop: int) -> Iterator[Row | BadRow]:
+        content = self._between(start, stop)
+        rows = Rows(Content(io.BytesIO(content), ""), self.delimiter, self.line + int(self.clean.lines[start]))
+        return rows.read(self.layout, len(content))
+
+    def _between(self, start: int, stop: int) -> memoryview:
+        begins = self.clean.begins
+        end = begins[stop] if stop < len(begins) else self.clean.size
+        return memoryview(self.content)[begins[start] : end]
+
+    def _parsed(self, content: memoryview) -> pyarrow.Table:
         import pyarrow
         from pyarrow import csv
 
         wanted = [str(at) for at in dict.fromkeys(self.layout[1:]) if at is not None]
         names = [str(at) for at in range(self.layout.width)]
         return csv.read_csv(
-            pyarrow.BufferReader(self.content),
-            csv.ReadOptions(use_threads=False, block_size=len(self.content) + 1, column_names=names),
+            pyarrow.BufferReader(content),
+            csv.ReadOptions(use_threads=False, block_size=len(content) + 1, column_names=names),
             csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
             csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.large_string())),
         )

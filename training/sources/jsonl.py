@@ -20,6 +20,8 @@ from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, R
 from training.sources.times import time_of, times_of
 from training.sources.unicode import skip_mark
 
+SHOWN_OBJECTS = 1000  # whose keys are told when one is missing
+
 
 def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterator[Block]:
     """:raises BadInput: no object of the file has one of the columns, which is known when all blocks are parsed."""
@@ -95,6 +97,7 @@ class _Keys:
         self.columns = columns
         self._seen: dict[str, None] = {}  # in their order; a set has none
         self._objects = 0
+        self._has_all = False
         self._expected = 1  # the blocks that are not parsed yet, and the end of the file
         self._lock = threading.Lock()
 
@@ -103,13 +106,15 @@ class _Keys:
             self._expected += 1
 
     def see(self, keys: Iterable[str]) -> None:
+        if self._objects >= SHOWN_OBJECTS and self._has_all:
+            return
         with self._lock:
             self._objects += 1
-            if self._objects <= 1000 or not self.has(*self.columns.names):
-                self._seen.update(dict.fromkeys(keys))
+            self._seen.update(dict.fromkeys(keys))
+            self._has_all = self._seen.keys() >= set(self.columns.names)
 
-    def has(self, *columns: str) -> bool:
-        return self._seen.keys() >= set(columns)
+    def has(self, column: str) -> bool:
+        return column in self._seen
 
     def judge(self) -> None:
         """:raises BadInput: the whole file is known now, and no object has one of the columns."""
