@@ -84,9 +84,6 @@ def _count(part: Part, columns: Columns, counted: dict[str, int]) -> int:
 
 
 def _rows_in(block: Block) -> int:
-    lines = getattr(block, "lines", None)  # a block of lines knows their number without parsing them
-    if lines is not None:
-        return lines()
     batch = block.parse()
     return batch.rows.num_rows + sum(row.number > 0 for row in batch.others)  # number 0 says the object is empty
 
