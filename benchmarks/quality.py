@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from training.classifier import load_classifier
-from training.contract import IngestRequest, IngestResult, TrainRequest, TrainResult
+from training.contract import IngestRequest, IngestResult, Reading, TrainRequest, TrainResult
 from training.ingest import ingest
 from training.metrics import measure
 from training.snapshot import read_split
@@ -100,11 +100,12 @@ def take(options: argparse.Namespace, name: str) -> IngestResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *rated_sentences(options.sentences)])
-        return ingest(IngestRequest(source=str(path), text="text", label="label", **common))
+        return ingest(IngestRequest(reading=Reading(source=str(path), text="text", label="label"), **common))
     source, label = options.data / name, {"banking77": "category", "trec": "label"}[name]
     return ingest(
         IngestRequest(
-            source=str(source / "train.csv"), test=str(source / "test.csv"), text="text", label=label, **common
+            reading=Reading(source=str(source / "train.csv"), test=str(source / "test.csv"), text="text", label=label),
+            **common,
         )
     )
 

@@ -35,7 +35,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from training.classifier import load_classifier
-from training.contract import IngestRequest, PackageRequest, PackageResult, TrainRequest
+from training.contract import IngestRequest, PackageRequest, PackageResult, Reading, TrainRequest
 from training.ingest import ingest
 from training.package import package
 from training.stage import log_to_stdout
@@ -122,10 +122,9 @@ def fine_tuned(options: argparse.Namespace, work: Path) -> str:
         IngestRequest(
             pipeline="banking77",
             store=store,
-            source=str(source / "train.csv"),
-            test=str(source / "test.csv"),
-            text="text",
-            label="category",
+            reading=Reading(
+                source=str(source / "train.csv"), test=str(source / "test.csv"), text="text", label="category"
+            ),
         )
     )
     result = train(

@@ -32,8 +32,7 @@ from training.examples import choose_length, count_tokens, make_examples, requir
 from training.loop import Record, Watch, balanced_loss, stopped_early, validation_metrics, with_reproducible_order
 from training.model import LocalModel, find_model
 from training.progress import Progress
-from training.snapshot import read_split
-from training.store import MANIFEST, Store
+from training.snapshot import open_snapshot, read_manifest, read_split
 
 log = logging.getLogger(__name__)
 
@@ -253,12 +252,8 @@ def load_base(base: LocalModel, labels: list[str]) -> tuple[Any, Any]:
 
 def _read(snapshot: str) -> tuple[list[str], dict[str, list[tuple[str, str]]]]:
     """:return: the labels in the order of their ids, and texts with labels by split."""
-    root, _, key = snapshot.rstrip("/").rpartition("/")
-    store = Store(root)
-    try:
-        labels = store.read_json(f"{key}/{MANIFEST}")["labels"]
-    except FileNotFoundError as error:
-        raise BadInput(f"{snapshot} does not exist or is unfinished. Run ingest again.") from error
+    store, key = open_snapshot(snapshot)
+    labels = read_manifest(store, key)["labels"]
     splits = {split: read_split(store, key, split) for split in ("train", "validation")}
     if len(labels) < 2 or not splits["train"]:
         raise BadInput(

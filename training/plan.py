@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from training.contract import EvaluateRequest, PackageRequest, PlanRequest, PlanResult, TrainRequest
@@ -18,8 +20,8 @@ Step = dict[str, str]
 def plan(request: PlanRequest) -> PlanResult:
     """:raises BadInput: the data or the configuration could not be used by the run either."""
     store = Store(request.ingest.store)
-    with store.scratch("plan-") as scratch:
-        found = read(request.ingest, scratch)
+    with tempfile.TemporaryDirectory(prefix="ratchet-plan-") as scratch:
+        found = read(request.ingest, Path(scratch))
         snapshot = found.snapshot
         _hit, why, _key, _parts = judge(request.ingest, store, found)
     ingested = _step("ingest", why)

@@ -91,16 +91,21 @@ class Snapshot:
         return store.uri(self.key)
 
 
+def open_snapshot(uri: str) -> tuple[Store, str]:
+    """:return: the store that the snapshot is in, and its key. :raises BadInput: ``uri`` cannot name a snapshot."""
+    root, _, digest = uri.rstrip("/").rpartition("/snapshots/")
+    if not root:
+        raise BadInput(f"{uri} is no snapshot (STORE/snapshots/DIGEST). Run ingest, or give what it returned.")
+    return Store(root), f"snapshots/{digest}"
+
+
 def read_manifest(store: Store, key: str) -> dict[str, Any]:
     """:param key: of the snapshot. :raises BadInput: it is not there, or not whole."""
     try:
         found = store.read_json(f"{key}/{MANIFEST}")
         Layout(**found["layout"])
     except FileNotFoundError as error:
-        raise BadInput(
-            f"{store.uri(key)} is no complete snapshot (no {MANIFEST}) and no .parquet file. Ingest again, or give "
-            "the file."
-        ) from error
+        raise BadInput(f"{store.uri(key)} is no complete snapshot: it has no {MANIFEST}. Run ingest again.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{store.uri(key)}/{MANIFEST} is damaged ({type(error).__name__}: {error}). Ingest again."

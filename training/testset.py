@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from training.contract import BadInput
 from training.rows import Unusable, label_of, text_of
-from training.snapshot import read_split
-from training.store import Store, for_fsspec
+from training.snapshot import open_snapshot, read_split
+from training.store import for_fsspec
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,7 @@ def read_test_set(uri: str, text: str, label: str) -> TestSet:
 
 
 def _read_snapshot(uri: str) -> tuple[list[str], list[str]]:
-    root, _, digest = uri.rpartition("/snapshots/")
-    if not root:
-        raise BadInput(f"{uri} is no snapshot (STORE/snapshots/DIGEST) and no .parquet file. Ingest, or give the file.")
-    rows = read_split(Store(root), f"snapshots/{digest}", "test")
+    rows = read_split(*open_snapshot(uri), "test")
     return [text for text, _label in rows], [label for _text, label in rows]
 
 

@@ -193,9 +193,11 @@ def test_a_stage_runs_from_the_wheel_in_a_training_environment_beside_it(install
 import json
 from ratchet import settings
 from ratchet.hooks.stage import run_stage
-from training.contract import IngestRequest
+from training.contract import IngestRequest, Reading
 request = IngestRequest(
-    pipeline="reviews", store=settings.store_uri(), source={str(tmp_path / "rows.csv")!r}, text="text", label="label"
+    pipeline="reviews",
+    store=settings.store_uri(),
+    reading=Reading(source={str(tmp_path / "rows.csv")!r}, text="text", label="label"),
 )
 made = run_stage(
     "ingest", request, python=settings.training_python(), work=settings.work_directory(), log=lambda line: None

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from training.contract import BadInput, IngestRequest, PlanRequest, Tracking, TrainRequest, TrainResult
+from training.contract import BadInput, IngestRequest, PlanRequest, Reading, Tracking, TrainRequest, TrainResult
 
 
 def test_a_message_survives_the_way_through_json():
@@ -21,7 +21,10 @@ def test_a_message_survives_the_way_through_json():
 
 
 def test_a_message_within_a_message_is_read_as_its_own_type():
-    values = {"ingest": {"pipeline": "p", "store": "s", "source": "x", "text": "t", "label": "l"}, "train": {"a": 1}}
+    values = {
+        "ingest": {"pipeline": "p", "store": "s", "reading": {"source": "x", "text": "t", "label": "l"}},
+        "train": {"a": 1},
+    }
     request = PlanRequest.from_dict(values)
     assert isinstance(request.ingest, IngestRequest)
     assert request.train == {"a": 1}
@@ -29,7 +32,7 @@ def test_a_message_within_a_message_is_read_as_its_own_type():
 
 def test_unknown_and_missing_keys_are_refused_by_name():
     with pytest.raises(BadInput) as refused:
-        IngestRequest.from_dict({"pipeline": "p", "store": "s", "source": "x", "text": "t", "labels": "l"})
+        Reading.from_dict({"source": "x", "text": "t", "labels": "l"})
     assert "unknown keys ['labels'], missing keys ['label']" in str(refused.value)
 
 
@@ -62,9 +65,9 @@ def test_a_value_of_the_wrong_type_is_refused_by_field(field, value, expected):
 
 
 def test_an_unknown_format_is_bad_input_and_no_accident():
-    values = dict.fromkeys(("pipeline", "store", "source", "text", "label"), "x")
-    with pytest.raises(BadInput, match="format is 'xlsx'; expected 'csv' or 'tsv' or 'jsonl' or 'parquet' or None"):
-        IngestRequest.from_dict({**values, "format": "xlsx"})
+    expected = "'csv' or 'tsv' or 'jsonl' or 'parquet' or 'arrow' or None"
+    with pytest.raises(BadInput, match=f"format is 'xlsx'; expected {expected}"):
+        Reading.from_dict({"source": "x", "text": "t", "label": "l", "format": "xlsx"})
 
 
 def test_a_whole_number_is_taken_where_a_fraction_may_stand():
@@ -75,7 +78,8 @@ def test_a_whole_number_is_taken_where_a_fraction_may_stand():
 def test_a_number_that_is_none_never_gets_into_json():
     with pytest.raises(ValueError):
         PlanRequest(
-            ingest=IngestRequest(pipeline="p", store="s", source="x", text="t", label="l"), train={"a": float("nan")}
+            ingest=IngestRequest(pipeline="p", store="s", reading=Reading(source="x", text="t", label="l")),
+            train={"a": float("nan")},
         ).to_json()
 
 

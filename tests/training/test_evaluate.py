@@ -13,9 +13,12 @@ import pytest
 from tests.tiny import tiny_checkpoint
 from training import evaluate as evaluation
 from training.classifier import load_classifier
-from training.contract import BadInput, EvaluateRequest, Tracking
+from training.contract import BadInput, EvaluateRequest, IngestRequest, Reading, Tracking
 from training.evaluate import evaluate, evaluate_parts, golden_examples
 from training.gate import Rules, decide
+from training.ingest import ingest
+from training.snapshot import read_split
+from training.store import Store
 from training.testset import TestSet, read_test_set
 
 LABELS = ["neg", "neu", "pos"]
@@ -179,17 +182,20 @@ def test_the_first_run_has_no_champion(request_):
 
 
 def test_a_snapshot_is_a_test_set(request_, tmp_path):
-    snapshot = tmp_path / "snapshot #1"
-    snapshot.mkdir()
-    write_parquet(snapshot / "test.parquet")
-    (snapshot / "manifest.json").write_text(json.dumps({"rows": {"test": len(TEXTS)}}))
-    by_file = evaluate(request_)
-    by_snapshot = evaluate(replace(request_, test_set=snapshot.as_uri()))
-    assert by_snapshot.hit
+    store = Store(str(tmp_path / "store #1"))
+    source, test = tmp_path / "rows.csv", tmp_path / "test.parquet"
+    source.write_text("text,label\n" + "".join(f"row {i},{LABELS[i % len(LABELS)]}\n" for i in range(100)))
+    write_parquet(test)
+    reading = Reading(source=str(source), test=str(test), text="text", label="label")
+    snapshot = ingest(IngestRequest(pipeline="reviews", store=store.root, reading=reading)).snapshot
+    rows = read_split(store, store.key(snapshot), "test")
+    assert {text for text, _ in rows} == set(TEXTS)
+    by_snapshot = evaluate(replace(request_, test_set=snapshot))
+    table = pa.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]})
+    pq.write_table(table, tmp_path / "same.parquet")
+    by_file = evaluate(replace(request_, test_set=str(tmp_path / "same.parquet")))
+    assert by_file.hit
     assert by_snapshot.key == by_file.key
-    (snapshot / "manifest.json").write_text(json.dumps({"rows": {"test": 3}}))
-    with pytest.raises(BadInput, match="its manifest says 3"):
-        evaluate(replace(request_, test_set=snapshot.as_uri()))
 
 
 def test_a_hit_is_what_the_next_miss_is_explained_against(request_, models):
@@ -238,7 +244,7 @@ def test_a_file_that_is_no_parquet_is_refused(request_, tmp_path):
     (tmp_path / "bad.parquet").write_text("text,label\n")
     with pytest.raises(BadInput, match="no readable Parquet"):
         evaluate(replace(request_, test_set=str(tmp_path / "bad.parquet")))
-    with pytest.raises(BadInput, match="no complete snapshot"):
+    with pytest.raises(BadInput, match="is no snapshot"):
         evaluate(replace(request_, test_set=str(tmp_path / "nothing")))
     with pytest.raises(BadInput, match="does not exist"):
         evaluate(replace(request_, test_set=str(tmp_path / "nothing.parquet")))

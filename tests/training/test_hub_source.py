@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.hub import serve_hub
+from training.snapshot import open_snapshot, read_split
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["neg", "pos"]
@@ -60,8 +61,9 @@ def hub():
 @pytest.fixture
 def ingest(hub, tmp_path):
     def run(source, **values):
-        request = {"pipeline": "films", "store": str(tmp_path / "store"), "text": "text", "label": "label", **values}
-        (tmp_path / "request.json").write_text(json.dumps({"source": source, **request}))
+        reading = {"source": source, "text": "text", "label": "label", **values}
+        request = {"pipeline": "films", "store": str(tmp_path / "store"), "reading": reading}
+        (tmp_path / "request.json").write_text(json.dumps(request))
         places = ["--in", str(tmp_path / "request.json"), "--out", str(tmp_path / "result.json")]
         ended = subprocess.run(
             [sys.executable, "-m", "training", "ingest", *places],
@@ -84,7 +86,8 @@ def ingest(hub, tmp_path):
 
 
 def rows_of(result, split):
-    return parquet.read_table(f"{result['snapshot'].removeprefix('file://')}/{split}.parquet").to_pydict()
+    rows = read_split(*open_snapshot(result["snapshot"]), split)
+    return {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
 
 
 def test_the_data_sets_own_splits_are_used_and_label_numbers_become_names(hub, ingest):

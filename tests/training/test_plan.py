@@ -4,7 +4,15 @@ from dataclasses import replace
 import pytest
 
 from tests.tiny import tiny_checkpoint
-from training.contract import BadInput, EvaluateRequest, IngestRequest, PackageRequest, PlanRequest, TrainRequest
+from training.contract import (
+    BadInput,
+    EvaluateRequest,
+    IngestRequest,
+    PackageRequest,
+    PlanRequest,
+    Reading,
+    TrainRequest,
+)
 from training.evaluate import evaluate_parts
 from training.ingest import ingest
 from training.keys import Records, key_of
@@ -22,7 +30,9 @@ def request_(tmp_path):
     store = str(tmp_path / "store")
     return PlanRequest(
         ingest=IngestRequest(
-            pipeline="films", store=store, source=str(tmp_path / "rows.jsonl"), text="text", label="label"
+            pipeline="films",
+            store=store,
+            reading=Reading(source=str(tmp_path / "rows.jsonl"), text="text", label="label"),
         ),
         train={
             "pipeline": "films",
@@ -98,7 +108,7 @@ def test_new_rows_are_a_miss_all_the_way(request_, trained, tmp_path):
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write('{"text": "one more film", "label": "pos"}\n')
     steps = said(request_)
-    assert steps["ingest"][1].startswith("miss: 1 rows added since snapshot ")
+    assert steps["ingest"][1].startswith("miss: 1 new object; 1 row added since snapshot ")
     assert steps["train"][1].startswith("miss: snapshot ")
     assert steps["evaluate"][0] == "unknown"
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny import tiny_checkpoint
 from training import model
-from training.contract import BadInput, IngestRequest, TryRequest
+from training.contract import BadInput, IngestRequest, Reading, TryRequest
 from training.rehearse import PREDICTIONS, rehearse
 
 
@@ -28,7 +28,10 @@ def request_(tmp_path, monkeypatch):
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     ingest = IngestRequest(
-        pipeline="films", store=str(tmp_path / "store"), source=str(source), text="text", label="label", max_rows=120
+        pipeline="films",
+        store=str(tmp_path / "store"),
+        reading=Reading(source=str(source), text="text", label="label"),
+        max_rows=120,
     )
     train = {
         "pipeline": "films",
@@ -75,5 +78,9 @@ def test_rules_that_make_no_sense_end_it_before_any_work(request_):
 
 def test_bad_data_ends_it_and_leaves_nothing(request_, tmp_path):
     with pytest.raises(BadInput, match="utterance"):
-        rehearse(replace(request_, ingest=replace(request_.ingest, text="utterance")))
+        rehearse(
+            replace(
+                request_, ingest=replace(request_.ingest, reading=replace(request_.ingest.reading, text="utterance"))
+            )
+        )
     assert not list((tmp_path / "scratch").glob("ratchet-try-*"))

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from training.contract import BadInput, IngestRequest
+from training.contract import BadInput, IngestRequest, Reading
 from training.ingest import ingest
 from training.snapshot import read_split
 from training.store import Store, hash_tree
@@ -52,7 +52,9 @@ def jsonl(rows):
 
 
 def request(source, store="s3://acme/store", **values):
-    return IngestRequest(pipeline="films", store=str(store), source=source, text="text", label="label", **values)
+    return IngestRequest(
+        pipeline="films", store=str(store), reading=Reading(source=source, text="text", label="label"), **values
+    )
 
 
 def test_a_folder_or_glob_in_a_bucket_gives_the_snapshot_that_local_files_give(s3, tmp_path):
@@ -75,7 +77,7 @@ def test_files_that_arrive_between_two_reads_are_seen(s3):
     ingest(request("s3://acme/in/"))
     s3.put_object(Bucket="acme", Key="in/b.jsonl", Body=jsonl(ROWS[200:]))
     result = ingest(request("s3://acme/in/"))
-    assert result.why.startswith("miss: 100 rows added since snapshot ")
+    assert result.why.startswith("miss: 2 new objects; 100 rows added since snapshot ")
 
 
 def test_an_object_name_is_shown_as_its_uri(s3):

@@ -25,9 +25,7 @@ def files(tmp_path):
     request = {
         "pipeline": "films",
         "store": str(tmp_path / "store"),
-        "source": str(tmp_path / "rows.jsonl"),
-        "text": "text",
-        "label": "label",
+        "reading": {"source": str(tmp_path / "rows.jsonl"), "text": "text", "label": "label"},
     }
     (tmp_path / "request.json").write_text(json.dumps(request))
     return tmp_path
@@ -61,7 +59,7 @@ def test_a_stage_that_is_done_ends_with_0_and_its_result(files):
         ("{not json", "not JSON"),
         ('{"pipeline": "films"}', "missing keys"),
         (
-            '{"pipeline": "p", "store": "s", "source": "/no/such/file.csv", "text": "t", "label": "l"}',
+            '{"pipeline": "p", "store": "s", "reading": {"source": "/no/such/file.csv", "text": "t", "label": "l"}}',
             "matches no file",
         ),
     ],
@@ -92,11 +90,11 @@ def test_the_result_of_an_earlier_attempt_is_replaced(files):
 
 def test_run_needs_no_process_of_its_own(tmp_path):
     (tmp_path / "request.json").write_text(
-        json.dumps({"pipeline": "p", "store": "s", "source": "x", "text": "t", "label": "l"})
+        json.dumps({"pipeline": "p", "store": "s", "reading": {"source": "x", "text": "t", "label": "l"}})
     )
 
     def refuse(request):
-        raise BadInput(f"{request.source} is bad")
+        raise BadInput(f"{request.reading.source} is bad")
 
     assert run(refuse, IngestRequest, tmp_path / "request.json", tmp_path / "result.json") == 2
     assert result_in(tmp_path) == {"error": "x is bad"}
@@ -182,11 +180,8 @@ def test_a_stage_killed_at_any_moment_leaves_no_half_snapshot_and_the_retry_mend
     assert finish(files).returncode == 0
     (key,) = store.list("snapshots")
     _assert_whole(store, key)
-    folder = Path(store.root.removeprefix("file://"), key)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "manifest.json",
-        *("test.parquet", "train.parquet", "validation.parquet"),
-    ]
+    files_of = {path.name for path in Path(store.root.removeprefix("file://")).rglob("*") if path.is_file()}
+    assert not [name for name in files_of if name.startswith(".part-")]
 
 
 def _assert_whole(store, key):

@@ -109,8 +109,8 @@ def test_a_copy_that_fails_leaves_no_manifest_and_the_next_one_mends_it(store, m
     unreadable.write_bytes(b"y")
     original = Store._put_file
     try:
-        Store._put_file = lambda self, local, key: (
-            original(self, local, key) if local != unreadable else (_ for _ in ()).throw(OSError("disk full"))
+        Store._put_file = lambda self, local, key, **how: (
+            original(self, local, key, **how) if local != unreadable else (_ for _ in ()).throw(OSError("disk full"))
         )
         with pytest.raises(OSError, match="disk full"):
             store.put_directory(made, "models/1", {"n": 1})
