@@ -15,7 +15,7 @@ from training.contract import BadInput
 from training.sources import json_columns, part
 from training.sources.delimited import read_delimited
 from training.sources.delimited_rows import Content, Rows
-from training.sources.jsonl import _Keys, _read_line, read_jsonl
+from training.sources.jsonl import END, _Keys, _read_line, read_jsonl
 from training.sources.part import BadRow, Columns, Row
 from training.sources.times import time_of, times_of
 
@@ -67,7 +67,7 @@ def jsonl_row_by_row(content, columns):
     keys = _Keys("rows", columns)
     rows = [_read_line(number, line, columns, keys) for number, line in enumerate(io.BytesIO(content), start=1)]
     try:
-        keys.judge()
+        keys.judge(END)
     except BadInput as refused:
         return what(refused)
     return named(row for row in rows if row is not None)

@@ -1,14 +1,17 @@
 import gzip
 import io
 import json
+from datetime import UTC, datetime
 
 import pyarrow
 import pytest
 import zstandard
-from pyarrow import parquet
+from pyarrow import feather, ipc, parquet
 
 from training.contract import BadInput
 from training.sources import BadRow, Columns, Row, open_source
+from training.sources import part as boundary
+from training.sources.columnar import blocks_of
 
 COLUMNS = Columns("text", "label")
 ROWS = [("good film", "pos"), ('he said "no", twice', "neg"), ("two\nlines", "neg"), ("ÄÖÜ 💳", "pos")]
@@ -36,14 +39,26 @@ def values_of(uri, **options):
     return [(row.text, row.label) for row in rows_of(uri, **options)]
 
 
+def write_stream(table, buffer):
+    with ipc.new_stream(buffer, table.schema) as stream:
+        stream.write_table(table, max_chunksize=2)
+
+
+BINARY = {
+    "parquet": parquet.write_table,
+    "feather": lambda table, buffer: feather.write_feather(table, buffer, chunksize=2),
+    "arrow": write_stream,
+}
+
+
 def written(kind, rows=ROWS, columns=COLUMNS):
     """:return: the rows as a file of this format, as its own common writer makes it."""
     if kind == "jsonl":
         return "".join(json.dumps(dict(zip(columns[:2], row, strict=True))) + "\n" for row in rows).encode()
-    if kind == "parquet":
+    if kind in BINARY:
         buffer = io.BytesIO()
         texts, labels = zip(*rows, strict=True)
-        parquet.write_table(pyarrow.table({columns.text: texts, columns.label: labels}), buffer)
+        BINARY[kind](pyarrow.table({columns.text: texts, columns.label: labels}), buffer)
         return buffer.getvalue()
     import csv
 
@@ -56,7 +71,7 @@ COMPRESS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", *BINARY])
 def test_every_format_plain_or_compressed_gives_the_same_rows(tmp_path, kind, compression):
     path = tmp_path / f"rows.{kind}{compression}"
     path.write_bytes(COMPRESS[compression](written(kind)))
@@ -126,7 +141,7 @@ def test_an_unknown_scheme_is_refused():
         open_source("ftp://host/rows.csv")
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", *BINARY])
 def test_a_missing_column_is_refused_with_file_columns_and_the_nearest(tmp_path, kind):
     path = tmp_path / f"rows.{kind}"
     path.write_bytes(written(kind, columns=Columns("Texts", "label")))
@@ -169,7 +184,7 @@ def test_utf_16_is_refused_as_a_whole(tmp_path, kind):
 
 
 @pytest.mark.parametrize("compression", [".gz", ".zst"])
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", *BINARY])
 def test_a_truncated_archive_is_refused_by_name(tmp_path, kind, compression):
     path = tmp_path / f"rows.{kind}{compression}"
     rows = [(f"film {i} {hash(str(i))}", "pos") for i in range(2000)]
@@ -179,11 +194,20 @@ def test_a_truncated_archive_is_refused_by_name(tmp_path, kind, compression):
         rows_of(path)
 
 
-def test_truncated_parquet_is_refused_by_name(tmp_path):
-    path = tmp_path / "rows.parquet"
-    path.write_bytes(written("parquet")[:-10])
-    with pytest.raises(BadInput, match=r"rows\.parquet: not Parquet, or only a part"):
-        rows_of(path)
+@pytest.mark.parametrize("kind", BINARY)
+def test_a_file_that_is_cut_off_anywhere_is_refused_by_name(tmp_path, kind):
+    whole = written(kind, [(f"film {i}", "pos") for i in range(5)])
+    path = tmp_path / f"rows.{kind}"
+    for size in range(1, len(whole), 3):
+        path.write_bytes(whole[:size])
+        with pytest.raises(BadInput, match=rf"rows\.{kind}: (not (Parquet|Arrow), or only a part|damaged or cut off)"):
+            rows_of(path)
+
+
+def test_the_first_version_of_feather_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "rows.feather").write_bytes(b"FEA1" + bytes(100))
+    with pytest.raises(BadInput, match="Save it as Parquet"):
+        rows_of(tmp_path / "rows.feather")
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet", "rows.csv.gz"])
@@ -284,3 +308,105 @@ def test_a_bad_byte_in_a_column_that_is_not_used_costs_nothing(tmp_path):
 def test_a_key_that_a_json_line_lacks_is_an_empty_value(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b", "label": "y"}\n')
     assert rows_of(tmp_path / "rows.jsonl") == [Row(1, "a", None), Row(2, "b", "y")]
+
+
+def test_a_key_that_no_json_line_has_is_refused_however_the_blocks_are_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(boundary, "BLOCK_BYTES", 100)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "label": "x"}\n' * 20)
+    last, *blocks = open_source(str(path)).parts[0].read(Columns("text", "label", "when"))
+    assert sum(block.parse().rows.num_rows + len(block.parse().others) for block in blocks) > 3
+    with pytest.raises(BadInput, match=r"no column 'when' \(time\)\. Columns found: 'text', 'label'"):
+        last.parse()
+
+
+def held(path, columns=COLUMNS):
+    """:return: the rows that need no looking at one by one, and the others."""
+    batches = [block.parse() for part in open_source(str(path)).parts for block in part.read(columns)]
+    rows = [tuple(row.values())[1:] for batch in batches for row in batch.rows.to_pylist()]
+    return rows, [row for batch in batches for row in batch.others]
+
+
+def test_whole_numbers_and_booleans_are_labels_by_name(tmp_path):
+    labels = [1, "1", True, False, -0, 2.0, -3, 2**53 + 1, 0.5, None]
+    lines = [json.dumps({"text": "a", "label": label}) for label in labels]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    rows, others = held(tmp_path / "rows.jsonl")
+    assert sorted(label for _, label in rows) == sorted(["1", "1", "true", "false", "0", "2", "-3"])
+    assert [row.label for row in others] == [2**53 + 1, 0.5, None]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "others"),
+    [
+        (pyarrow.array([1, -2, None]), ["1", "-2"], [None]),
+        (pyarrow.array([2**64 - 1, 0, 7], pyarrow.uint64()), ["18446744073709551615", "0", "7"], []),
+        (pyarrow.array([True, None, False]), ["true", "false"], [None]),
+        (pyarrow.array(["a", None, "a"]).dictionary_encode(), ["a", "a"], [None]),
+        (pyarrow.array([b"a", b"b", "ä".encode()], pyarrow.binary()), ["a", "b", "ä"], []),
+        (pyarrow.array([b"a", b"\xff", None], pyarrow.large_binary()), [], [b"a", b"\xff", None]),
+        (pyarrow.array([1.0, 0.5, None]), [], [1.0, 0.5, None]),
+        (pyarrow.array([["a"], [], None]), [], [["a"], [], None]),
+        (pyarrow.nulls(3), [], [None, None, None]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_labels_of_any_type_are_named_at_once_or_left_as_they_are(tmp_path, kind, labels, names, others):
+    with (tmp_path / f"rows.{kind}").open("wb") as file:
+        BINARY[kind](pyarrow.table({"text": ["x", "y", "z"], "label": labels}), file)
+    rows, left = held(tmp_path / f"rows.{kind}")
+    assert [label for _, label in rows] == names
+    assert [row.label for row in left] == others
+    assert sorted([text for text, _ in rows] + [row.text for row in left]) == ["x", "y", "z"]
+
+
+def test_strings_with_bytes_that_are_no_characters_stay_bytes(tmp_path):
+    broken = pyarrow.array([b"good", b"\xff\xfe"], pyarrow.binary())
+    texts = pyarrow.StringArray.from_buffers(2, *broken.buffers()[1:])
+    with (tmp_path / "rows.parquet").open("wb") as file:
+        parquet.write_table(pyarrow.table({"text": texts, "label": ["x", "y"]}), file)
+    assert rows_of(tmp_path / "rows.parquet") == [Row(1, "good", "x"), Row(2, b"\xff\xfe", "y")]
+
+
+MOMENT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "feather"])
+def test_a_time_is_understood_in_every_format_and_a_bad_one_is_none(tmp_path, kind):
+    naive = MOMENT.replace(tzinfo=None)
+    if kind in BINARY:
+        times = [naive, None, naive, naive, naive]
+        table = pyarrow.table({"text": list("abcde"), "label": list("vwxyz"), "when": times})
+        with (tmp_path / f"rows.{kind}").open("wb") as file:
+            BINARY[kind](table, file)
+    else:
+        times = ["2026-03-01T14:30:00+02:00", "soon", "2026-03-01 12:30", naive.isoformat(), 1772368200000]
+        lines = [
+            dict(zip(("text", "label", "when"), row, strict=True)) for row in zip("abcde", "vwxyz", times, strict=True)
+        ]
+        if kind == "jsonl":
+            content = "\n".join(map(json.dumps, lines))
+        else:
+            content = "\n".join(
+                {"csv": ",", "tsv": "\t"}[kind].join(map(str, row))
+                for row in [lines[0], *(line.values() for line in lines)]
+            )
+        (tmp_path / f"rows.{kind}").write_text(content)
+    found = rows_of(tmp_path / f"rows.{kind}", Columns("text", "label", "when"))
+    assert [row.time for row in found] == [MOMENT, None, MOMENT, MOMENT, MOMENT]
+
+
+def test_reading_is_no_faster_than_parsing(monkeypatch):
+    """What is not asked for yet is not in memory."""
+    monkeypatch.setattr(boundary, "BLOCK_BYTES", 1000)
+    made = []
+
+    def tables():
+        for number in range(100):
+            made.append(number)
+            yield pyarrow.table({"text": ["t" * 100] * 5, "label": ["x"] * 5})
+
+    blocks = blocks_of(tables(), COLUMNS)
+    for asked in range(1, 20):
+        assert next(blocks).parse().rows.num_rows == 5
+        assert len(made) <= asked + 1

@@ -1,16 +1,17 @@
 """
-Read labelled rows where they are: files of four formats, local or in S3, and data sets of the Hugging Face Hub.
+Read labelled rows where they are: files of five formats, local or in S3, and data sets of the Hugging Face Hub.
 
-A source is a list of parts, a part yields rows with their place in it. What a row is worth is for ``training.rows`` to
-say; a part raises BadInput only for what makes all of it unreadable.
+A source is a list of parts, a part yields blocks, and a block gives rows with their place in the part. What a row is
+worth is for others to say. A part raises BadInput for what makes all of it unreadable, and ReadFailed for what may
+have passed by the next time.
 """
 
 from __future__ import annotations
 
 from training.contract import BadInput, Split
-from training.sources.part import BadRow, Columns, Part, Row, Source
+from training.sources.part import BadRow, Batch, Block, Columns, Part, ReadFailed, Row, Source
 
-__all__ = ["BadRow", "Columns", "Part", "Row", "Source", "open_source"]
+__all__ = ["BadRow", "Batch", "Block", "Columns", "Part", "ReadFailed", "Row", "Source", "open_source"]
 
 
 def open_source(uri: str, *, role: Split | None = None, file_format: str | None = None) -> Source:
@@ -19,6 +20,7 @@ def open_source(uri: str, *, role: Split | None = None, file_format: str | None 
 
     :param role: the split that the source was given for; None: the main source, whose own splits are respected.
     :raises BadInput: nothing is there, or nothing that can be read.
+    :raises ReadFailed: the source cannot be listed now.
     """
     scheme = uri.partition("://")[0] if "://" in uri else "file"
     if scheme == "hf":

@@ -7,10 +7,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from functools import partial
 from glob import has_magic
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from training.contract import BadInput
@@ -42,7 +41,7 @@ READERS: dict[str, Reader] = {
     "arrow": read_arrow,
 }
 COMPRESSIONS = (".gz", ".zst")  # in a name only to be looked through; what a file really is, its first bytes say
-UNFINISHED = ("*~", "*.tmp", "*.part", "*.partial", "*.crdownload", "*.swp")
+UNFINISHED = ("~", ".tmp", ".part", ".partial", ".crdownload", ".swp")
 
 
 def open_files(uri: str, file_format: str | None) -> Source:
@@ -88,18 +87,18 @@ def _listing(uri: str) -> Iterator[None]:
 
 
 def _find(fs: Any, pattern: str, uri: str, file_format: str | None) -> list[Found]:
-    kind = _kind_of(fs, pattern)
-    is_folder = kind == "directory"
-    if kind == "file":
-        listed = {pattern: fs.info(pattern)}
+    named = _named(fs, pattern)
+    is_folder = named is not None and named["type"] == "directory"
+    if named is None:
+        listed = fs.glob(pattern, detail=True)
     else:
-        listed = fs.find(pattern, detail=True) if is_folder else fs.glob(pattern, detail=True)
+        listed = fs.find(pattern, detail=True) if is_folder else {pattern: named}
     found, passed_over = [], []
     for path, info in sorted(listed.items()):
         relative = path[len(pattern) :].lstrip("/") if is_folder else path.rpartition("/")[2]
         # other people's folders hold READMEs and markers; in a glob the user asked for exactly these names
         unknown = is_folder and not file_format and _format_of(path) is None
-        hidden = kind != "file" and _is_hidden(relative)
+        hidden = (is_folder or named is None) and _is_hidden(relative)
         one = None if unknown or hidden else _found(fs, path, info)
         if one is not None:
             found.append(one)
@@ -114,10 +113,10 @@ def _find(fs: Any, pattern: str, uri: str, file_format: str | None) -> list[Foun
     return found
 
 
-def _kind_of(fs: Any, pattern: str) -> str | None:
-    """:return: file or directory; None: a glob, or nothing. A file may have brackets in its name."""
+def _named(fs: Any, pattern: str) -> dict[str, Any] | None:
+    """:return: the file or folder of exactly this name, which may have brackets in it; None: there is none."""
     try:
-        return str(fs.info(pattern)["type"])
+        return dict(fs.info(pattern))
     except FileNotFoundError:
         return None
     except PermissionError:  # S3 may forbid to ask for a name that nothing has
@@ -139,12 +138,11 @@ def _found(fs: Any, path: str, info: dict[str, Any]) -> Found | None:
 
 def _is_hidden(relative: str) -> bool:
     """Hidden, or not finished by whoever writes it; Spark and Hadoop begin such names with an underscore."""
-    *folders, name = relative.split("/")
-    return any(part.startswith((".", "_")) for part in (*folders, name)) or any(
-        fnmatch(name, pattern) for pattern in UNFINISHED
-    )
+    return relative.startswith((".", "_")) or "/." in relative or "/_" in relative or relative.endswith(UNFINISHED)
 
 
 def _format_of(path: str) -> str | None:
-    name = PurePosixPath(path.lower())
-    return FORMATS.get((name.with_suffix("") if name.suffix in COMPRESSIONS else name).suffix)
+    name = path.lower()
+    if name.endswith(COMPRESSIONS):
+        name = name.rpartition(".")[0]
+    return FORMATS.get("." + name.rpartition(".")[2])

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from training.contract import BadInput, Split
 from training.sources.columnar import blocks_of
-from training.sources.part import Block, Columns, Part, Source, check_columns
+from training.sources.part import Block, Columns, Part, ReadFailed, Source, check_columns
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,13 @@ def _read(dataset: Any, columns: Columns, *, name: str) -> Iterator[Block]:
         yield from blocks_of(tables(), columns, _label_names(dataset, columns))
     except (DatasetsError, pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
         raise BadInput(f"{name}: unreadable after row {number:,} ({' '.join(str(error).split())}).") from error
+    except BadInput:
+        raise
+    except Exception as error:  # of the clients below ``datasets``, which have no class in common
+        what = f"{type(error).__name__}: {error}"
+        raise ReadFailed(
+            f"{name}: reading failed after row {number:,} ({what}). Nothing was kept. Try again."
+        ) from error
 
 
 def _label_names(dataset: Any, columns: Columns) -> list[str] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from training.contract import BadInput
@@ -21,6 +21,7 @@ from training.sources.times import time_of, times_of
 from training.sources.unicode import skip_mark
 
 SHOWN_OBJECTS = 1000  # whose keys are told when one is missing
+END = 0  # of the file, where blocks have the number of their first line
 
 
 def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterator[Block]:
@@ -36,10 +37,10 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
             if len(rest) == LONGEST_LINE:
                 raise BadInput(f"{name}: a line of more than {LONGEST_LINE:,} bytes. Nothing was kept. Is this JSONL?")
             content += rest
-        keys.expect()
+        keys.expect(number)
         yield _Block(content, number, columns, keys)
         number += int(np.count_nonzero(np.frombuffer(content, np.uint8) == ord("\n")))
-    keys.judge()
+    keys.judge(END)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class _Block:
             self.keys.see(self.columns.names)
         rows = (_read_line(self.first + at, lines[at], self.columns, self.keys) for at in np.flatnonzero(left).tolist())
         batch = batch_of((row for row in rows if row is not None), self.columns, *tables)
-        self.keys.judge()
+        self.keys.judge(self.first)
         return batch
 
 
@@ -98,28 +99,29 @@ class _Keys:
         self._seen: dict[str, None] = {}  # in their order; a set has none
         self._objects = 0
         self._has_all = False
-        self._expected = 1  # the blocks that are not parsed yet, and the end of the file
+        self._expected = {END}  # the blocks that are not parsed yet, by their first lines
         self._lock = threading.Lock()
 
-    def expect(self) -> None:
+    def expect(self, block: int) -> None:
         with self._lock:
-            self._expected += 1
+            self._expected.add(block)
 
-    def see(self, keys: Iterable[str]) -> None:
+    def see(self, keys: Collection[str]) -> None:
         if self._objects >= SHOWN_OBJECTS and self._has_all:
             return
         with self._lock:
             self._objects += 1
-            self._seen.update(dict.fromkeys(keys))
+            shown = keys if self._objects <= SHOWN_OBJECTS else [key for key in self.columns.names if key in keys]
+            self._seen.update(dict.fromkeys(shown))
             self._has_all = self._seen.keys() >= set(self.columns.names)
 
     def has(self, column: str) -> bool:
         return column in self._seen
 
-    def judge(self) -> None:
-        """:raises BadInput: the whole file is known now, and no object has one of the columns."""
+    def judge(self, block: int) -> None:
+        """:raises BadInput: with this block the whole file is known, and no object has one of the columns."""
         with self._lock:
-            self._expected -= 1
+            self._expected.discard(block)
             if self._expected or not self._objects:
                 return
         for key, wanted in self.columns._asdict().items():
