@@ -37,6 +37,7 @@ READERS: dict[str, Callable[[io.BufferedReader, str, Columns], Iterator[Row | Ba
 COMPRESSIONS = (".gz", ".zst")  # in a name only to be looked through; what a file really is, its first bytes say
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 UNFINISHED = ("*~", "*.tmp", "*.part", "*.partial", "*.crdownload", "*.swp")
+SYSTEM = ("/proc", "/dev", "/sys")  # what runs on the machine and how, secrets of this very process included
 
 
 class Found(NamedTuple):
@@ -49,7 +50,10 @@ def open_files(uri: str, file_format: str | None) -> Source:
     import fsspec
 
     path = for_fsspec(uri)
-    fs, pattern = fsspec.core.url_to_fs(path if "://" in path else str(Path(path).expanduser()))
+    if "://" in path:
+        fs, pattern = fsspec.core.url_to_fs(path)
+    else:  # not url_to_fs: it takes "simplecache::name" for another file system, not for the name of a file
+        fs, pattern = fsspec.filesystem("file"), str(Path(path).expanduser().absolute())
     fs.invalidate_cache()  # a listing of this process may be older than the files
     try:
         found = _find(fs, pattern, uri, file_format)
@@ -61,6 +65,8 @@ def open_files(uri: str, file_format: str | None) -> Source:
         raise
     parts = []
     for file in found:
+        if _is_local(fs):
+            _check_is_data(file.path)
         name = file.path if _is_local(fs) else fs.unstrip_protocol(file.path)
         kind = file_format or _format_of(file.path)
         if kind is None:
@@ -74,6 +80,15 @@ def open_files(uri: str, file_format: str | None) -> Source:
 
 def _is_local(fs: Any) -> bool:
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def _check_is_data(path: str) -> None:
+    """:raises BadInput: by whatever link, this is the system's and no file that somebody put there."""
+    real = Path(path).resolve()
+    if any(real.is_relative_to(place) for place in SYSTEM):
+        raise BadInput(
+            f"{path} is {real}: below {', '.join(SYSTEM)} there is no data. Nothing was read. Name a file elsewhere."
+        )
 
 
 def _find(fs: Any, pattern: str, uri: str, file_format: str | None) -> list[Found]:
