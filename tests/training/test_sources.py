@@ -198,11 +198,20 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, kind):
     assert values_of(path) == ROWS
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_utf_16_is_refused_as_a_whole(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-16", "UTF-16"),
+        ("utf-32", "UTF-32"),
+        *((name, name.upper()) for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "jsonl.gz"])
+def test_another_encoding_is_refused_as_a_whole_with_its_name(tmp_path, kind, encoding, named):
     path = tmp_path / f"rows.{kind}"
-    path.write_bytes(written(kind).decode().encode("utf-16"))
-    with pytest.raises(BadInput, match="UTF-16"):
+    content = written(kind.partition(".")[0]).decode().encode(encoding)
+    path.write_bytes(gzip.compress(content) if kind.endswith("gz") else content)
+    with pytest.raises(BadInput, match=f"by its first bytes this is {named}. Save it as UTF-8"):
         rows_of(path)
 
 

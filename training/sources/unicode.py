@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import io
+import json
 
 from training.contract import BadInput
 
-MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # UTF-32 little-endian begins like UTF-16
-
 
 def check_is_utf8(stream: io.BufferedReader, name: str) -> None:
-    """:raises BadInput: the byte order mark says it is something else."""
-    encoding = MARKS.get(stream.peek(2)[:2])
-    if encoding:
-        raise BadInput(f"{name}: encoded as {encoding}. Save it as UTF-8.")
+    """:raises BadInput: the byte order mark, or zeros within the first letters, say that it is something else."""
+    encoding = json.detect_encoding(stream.peek(4)[:4])  # of anything that begins with two characters of ASCII
+    if not encoding.startswith("utf-8"):
+        raise BadInput(f"{name}: by its first bytes this is {encoding.upper()}. Save it as UTF-8.")
