@@ -217,6 +217,8 @@ def test_an_unfinished_snapshot_is_made_again(data):
         ({"text": "x", "label": None}, "missing label"),
         ({"text": "x"}, "missing label"),
         ({"text": "x", "label": float("nan")}, "missing label"),
+        ({"text": "x", "label": float("inf")}, "missing label"),
+        ({"text": "x", "label": float("-inf")}, "missing label"),
         ({"text": "a\0b", "label": "pos"}, "NUL character"),
         ({"text": "half \ud83d character", "label": "pos"}, "not valid UTF-8"),
         ({"text": "x", "label": "\ud83d"}, "not valid UTF-8"),
