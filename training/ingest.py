@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +169,7 @@ def read(request: IngestRequest) -> Ingested:
         {split: [(row.text, row.label) for _, row in sorted(splits[split].rows.items())] for split in SPLITS}, settings
     )
     _tell(snapshot, dropped)
-    _check_usable(snapshot, request)
+    _check_usable(snapshot, dropped.by_reason(), request)
     given: dict[str, Any] = {role: source.described for role, source in sources.items() if role}
     return Ingested(snapshot, dropped, {**sources[None].described, **given})
 
@@ -270,24 +270,25 @@ def _tell(snapshot: Snapshot, dropped: Dropped) -> None:
         log.info("dropped altogether: %s", _listed(Counter(dropped.by_reason())))
 
 
-def _check_usable(snapshot: Snapshot, request: IngestRequest) -> None:
+def _check_usable(snapshot: Snapshot, dropped: Mapping[str, int], request: IngestRequest) -> None:
     """:raises BadInput: nothing can be learnt or measured with these rows."""
     total = sum(snapshot.counts.values())
     empty = [split for split, count in snapshot.counts.items() if not count]
+    left_out = f" Left out: {_listed(Counter(dropped))}." if dropped else ""
     if len(snapshot.labels) == 1:
         raise BadInput(
             f"{request.source}: every training row has the label {snapshot.labels[0]!r} ({total:,} rows); a classifier "
-            f"needs two. Check the label column {request.label!r}. Nothing was written."
+            f"needs two.{left_out} Check the label column {request.label!r}. Nothing was written."
         )
     if empty:
         percents = {"test": request.test_percent, "validation": request.validation_percent, "train": None}
         cut = ", ".join(
             f"{split}_percent {percents[split]}"
             for split in empty
-            if snapshot.settings.get(f"{split}_percent") is not None
+            if total and snapshot.settings.get(f"{split}_percent") is not None
         )
         raise BadInput(
             f"{request.source}: no row for {' and '.join(empty)} among {total:,} usable rows"
-            f"{f' (cut by the hash of the text, {cut})' if cut else ''}. Nothing was written. "
-            "Give more rows, raise the percentage, or name a source for the split."
+            f"{f' (cut by the hash of the text, {cut})' if cut else ''}.{left_out} Nothing was written. "
+            f"Give more rows{', raise the percentage' if cut else ''}, or name a source for the split with other texts."
         )
