@@ -429,7 +429,7 @@ def test_data_too_small_for_its_splits_is_refused_with_what_to_do(data, rows):
 def test_a_test_source_that_holds_the_same_texts_is_refused_with_what_was_left_out_and_why(data):
     message = refusal(request(put(data), test=str(data)))
     assert "no row for train and validation and test among 0 usable rows." in message
-    assert "Left out: text is in the test split 300, label without a training row 300." in message
+    assert "Left out: label without a training row 300, text is in the test split 300." in message
     assert "raise the percentage" not in message
     assert "name a source for the split with other texts" in message
 
