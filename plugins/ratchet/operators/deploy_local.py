@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointHostHook
-from ratchet.hooks.model_registry import ModelRegistryHook
+from ratchet.hooks.model_registry import ModelRegistryHook, registered_name
 from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
 from ratchet.links import EndpointLink
 from ratchet.operators.stage import StageOperator, as_bool
@@ -27,7 +27,8 @@ class LocalDeployOperator(StageOperator):
     Package a model as a release and switch an endpoint to it without losing a request.
 
     The old release serves until the new one has answered its smoke test; killing this task never stops it. Safe to
-    retry: a release that is live, or on its way, is not deployed again.
+    retry: a release that is live, or on its way, is not deployed again. An endpoint belongs to the registered model
+    that was put there first.
 
     :param model: ``models:/NAME/VERSION``, or the URI, path or Hub id of a saved transformers model (templated).
     :param endpoint: name of the endpoint, created if need be (templated).
@@ -41,8 +42,8 @@ class LocalDeployOperator(StageOperator):
     :param mlflow_conn_id: connection of the MLflow server that ``models:/`` is resolved by.
     :param force: package again (templated).
     :return: ``endpoint``, ``url``, ``digest`` of the release, ``model_digest``, ``hit`` and ``why``.
-    :raises AirflowFailException: no verdict, or another one than ``promote``, or the champion has changed since; the
-        endpoint is untouched.
+    :raises AirflowFailException: no verdict, or another one than ``promote``, or the champion has changed since, or the
+        endpoint belongs to another registered model; the endpoint is untouched.
     """
 
     stage = "package"
@@ -109,6 +110,7 @@ class LocalDeployOperator(StageOperator):
                 made["digest"],
                 self.deploy_timeout,
                 lambda line: self.log.info("%s", line),
+                owner=registered_name(self.model),
             )
         except DeploymentRefused as error:
             raise AirflowFailException(f"{unchanged}: {error} The champion alias was not moved.") from error

@@ -44,6 +44,7 @@ def test_a_name_that_is_no_name_is_refused(host: Host, name: str) -> None:
         ({"release": "https://x/y", "digest": "a" * 64}, "release must be a file:// or s3:// URI"),
         ({"release": "file:///x", "digest": "abc"}, "digest must be 64 hexadecimal characters"),
         ({"release": "file:///x", "digest": 3}, "digest must be 64 hexadecimal characters"),
+        ({"release": "file:///x", "digest": "a" * 64, "owner": ""}, "owner must be the name of a registered model"),
     ],
 )
 def test_a_request_that_cannot_be_deployed_is_refused_before_anything_happens(
@@ -60,6 +61,29 @@ def test_an_unknown_endpoint_is_404_and_the_known_are_named(host: Host, releases
     answer = host.call("DELETE", "/endpoints/unknown")
     assert answer.status_code == 404
     assert "known" in answer.json()["error"]
+
+
+def test_an_endpoint_stays_with_the_model_that_was_put_there_first_until_it_is_deleted(
+    host: Host, releases: list[Release]
+) -> None:
+    def put(release: Release, **owner: str | None) -> requests.Response:
+        body = {"release": release.directory.as_uri(), "digest": release.digest, **owner}
+        return host.call("PUT", "/endpoints/owned", body)
+
+    assert put(releases[0]).status_code == 202  # nobody's yet
+    assert host.settled("owned")["owner"] is None
+    assert put(releases[0], owner="mail").status_code == 200
+    before = host.get("owned")
+    assert before["owner"] == "mail"
+    for release, other in ((releases[1], "chat"), (releases[0], "chat"), (releases[1], None)):
+        refused = put(release, owner=other)
+        assert refused.status_code == 403
+        assert "'owned' belongs to the registered model 'mail'; nothing was changed." in refused.json()["error"]
+        assert "DELETE /endpoints/owned" in refused.json()["error"]
+    assert host.get("owned") == before
+    assert host.call("DELETE", "/endpoints/owned").status_code == 200
+    assert put(releases[1], owner="chat").status_code == 202
+    assert host.settled("owned")["owner"] == "chat"
 
 
 def test_the_token_is_in_no_log_and_in_no_process_list(host: Host, releases: list[Release]) -> None:
