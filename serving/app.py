@@ -38,7 +38,7 @@ from starlette.routing import Route
 
 from serving.batching import Batcher, Overloaded, Scorer, TooLong
 from serving.model import apply_function, default_function
-from serving.query import BadRequest, Query, parse_query
+from serving.query import BadRequest, Query, parse_query, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ class ServingApp:
             assert isinstance(problem, HTTPException)
             detail = problem.detail
             if problem.status_code in (404, 405):
-                detail = f"{request.method} {request.url.path} is not served here; routes: {known}."
+                detail = f"{request.method} {shortened(request.url.path)} is not served here; routes: {known}."
             return JSONResponse({"error": detail}, problem.status_code, problem.headers)
 
         def crash(_request: Request, _problem: Exception) -> Response:
@@ -166,7 +166,7 @@ class ServingApp:
     async def _read(self, request: Request) -> Query:
         content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json":
-            raise HTTPException(415, f"Content-Type is {content_type!r}; send application/json.")
+            raise HTTPException(415, f"Content-Type is {shortened(content_type)!r}; send application/json.")
         try:
             async with asyncio.timeout(self.options.deadline_seconds):
                 body = await read_body(request, self.options.max_body_bytes)
@@ -242,5 +242,10 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
 
 
 def is_authorised(headers: Headers, token: str) -> bool:
-    """Compare in constant time, so that answers do not tell how much of a guess was right."""
-    return hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {token}".encode())
+    """
+    Compare in constant time, so that answers do not tell how much of a guess was right.
+
+    The scheme's case does not matter: https://www.rfc-editor.org/rfc/rfc9110#section-11.1.
+    """
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip(" ").encode(), token.encode())
