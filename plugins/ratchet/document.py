@@ -12,9 +12,18 @@ import yaml
 
 KeyPath = tuple[str | int, ...]
 
-# Names that values hide behind, and values that give themselves away: tokens of Hugging Face and AWS, user:password@
+# Names that values hide behind, and values that give themselves away
 SECRET_NAME = re.compile(r"secret|token|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-SECRET_VALUE = re.compile(r"\bhf_\w{8,}|\bAKIA\w{8,}|(?<=://)[^/@\s]*:[^/@\s]*@")
+SECRET_VALUE = re.compile(
+    rf"""
+    (?<![A-Za-z0-9])hf_(?:oauth_|jwt_)?(?=[a-z]*[A-Z0-9]|[a-z]{{24}})[A-Za-z0-9]{{14,}}[\w.-]*  # hf_datasets is a word
+    | \b(?:AKIA|ASIA)\w{{8,}}
+    | (?<=://)[^/]*?(?::|%3[Aa]).*(?:@|%40)  # user:password@; the password may hold a slash, the colon be encoded
+    | (?<=://)(?<!hf://)[^/]*(?:@|%40)  # user@; hf://NAME@REVISION is none
+    | (?<=[?&;])[^=&]*(?i:{SECRET_NAME.pattern}|signature)[^=&]*=[^&]+
+    """,
+    re.VERBOSE,
+)
 
 MAX_BYTES = 256 * 1024  # assumed: a spec is a page of text; more is a data file under the wrong name
 

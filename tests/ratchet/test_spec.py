@@ -245,6 +245,15 @@ train: {base_model: "${HOME_OF_DATA}/base", arguments: {run: "${BUCKET}"}}
         "  test: ftp://me:hunter2@x/y",
         "  format: hf_hunter2hunter2",
         "  test_percent: {api_key: hunter2}",
+        "  test: s3://me:hunter2/hunter2@bucket/key",
+        "  test: s3://me%3Ahunter2@bucket/key",
+        "  test: s3://hunter2@bucket/key",
+        "  test: file://me:hunter2@host/t.csv",
+        "  test: hf://hf_hunter2hunter2/data",
+        "  test: /data/t.csv?token=hunter2",
+        "  test: s3://bucket/t.csv?X-Amz-Signature=hunter2",
+        "train: {base_model: hf_hunter2hunter2/model}",
+        "train: {arguments: {run_name: 's3://me:hunter2/hunter2@bucket/key'}}",
         "train: {hub_token: hunter2, max_length: hf_hunter2hunter2}",
         "hunter: [hunter2]",
     ],
@@ -253,6 +262,22 @@ def test_nothing_that_looks_like_a_secret_is_repeated(tmp_path, line):
     with pytest.raises(SpecError) as caught:
         spec_at(tmp_path / "mail.yaml", f"{SHORTEST}{line}\n", MY_TOKEN="hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "s3://bucket/me@mail.example/a:b.csv",
+        "file:///data/a:b@c.csv",
+        "/data/hf_datasets/a.csv",
+        "/data/hf_sentimentanalysis_2024/a.csv",
+        "/data/token=2024/a?.csv",
+        "hf://imdb@main",
+        "hf://org/name@refs%2Fpr%2F3/c?split=train",
+    ],
+)
+def test_what_only_resembles_a_secret_is_a_location(tmp_path, location):
+    assert spec_at(tmp_path / "mail.yaml", SHORTEST.replace("messages.csv", location)).data.source == location
 
 
 @pytest.mark.parametrize("preset", ["@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"])
