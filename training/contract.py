@@ -26,6 +26,10 @@ class BadInput(Exception):
     """Data or configuration that no retry mends. The message names file, key or row, and what to do next."""
 
 
+class Unreachable(Exception):
+    """A server that does not answer just now: worth a retry. The message says it all, so that no traceback is shown."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """A value that crosses a process boundary as one JSON object."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.contract import EXIT_BAD_INPUT, BadInput, Message
+from training.contract import EXIT_BAD_INPUT, BadInput, Message, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,10 @@ def run(stage: Callable[[Any], Message], request_type: type[Message], request: P
         log.error("%s", error)
         write_result(result, json.dumps({"error": str(error)}))
         return EXIT_BAD_INPUT
+    except Unreachable as error:
+        log.error("%s", error)
+        write_result(result, json.dumps({"error": str(error)}))
+        return EXIT_FAILURE
     except Exception as error:
         log.exception("The stage failed and may be retried.")
         write_result(result, json.dumps({"error": f"{type(error).__name__}: {error}"}))
