@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import DAG, Param
 
 from ratchet.hooks.model_registry import CHAMPION
+from ratchet.location import SOURCE_PATTERN
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
@@ -35,7 +36,8 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Other data",
-        description="Read this instead of the spec's data.source, in this run only.",
+        pattern=SOURCE_PATTERN,  # refused here, a password is in no run's configuration
+        description="Read this instead of the spec's data.source, in this run only: a full path, s3:// or hf://.",
     ),
 }
 

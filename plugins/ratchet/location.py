@@ -10,6 +10,11 @@ from pathlib import Path
 from ratchet.document import SECRET_NAME, SECRET_VALUE
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+# What Airflow checks when a run is started: less than ``checked_source``, in what Python and browsers both read
+SOURCE_PATTERN = (
+    r"^(?!.*(?:hf_[A-Za-z0-9]{24}|(?:AKIA|ASIA)[A-Z0-9]{12}))"
+    r"(?:$|/|file://[\w.\-]*/|s3://[\w.\-]+/|hf://[\w.\-]+(?:[/@?]|$))"
+)
 HUB_DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?(@[^/?\s]+)?(/[^/?\s]+)?(\?split=[^&\s]+)?")
 
 

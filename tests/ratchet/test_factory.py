@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
 
 from ratchet.factory import build
+from ratchet.location import checked_source
 from ratchet.spec import SpecError, load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +66,43 @@ def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
     assert {name: params[name] for name in params} == {"force": False, "note": None, "source": None}
     for name in ("note", "source"):
         assert "null" in params.get_param(name).schema["type"]
+
+
+TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
+SOURCES = [
+    "/data/a b.csv",
+    "file:///a:b@c.csv",
+    "s3://b/me@example/x?.csv",
+    "hf://imdb@main",
+    "hf://o/n@r/c?split=train",
+]
+NO_SOURCES = [
+    "s3://me:pw@bucket/a.csv",
+    "s3://me:p/w@bucket/a.csv",
+    "s3://me%3Apw@bucket/a.csv",
+    "s3://me@bucket/a.csv",
+    "file://me:pw@host/a.csv",
+    f"hf://{TOKEN}/data",
+    f"/data/a.csv?token={TOKEN}",
+    "/data/AKIAIOSFODNN7EXAMPLE.csv",
+    "ftp://host/a.csv",
+    "a.csv",
+]
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "", None])
+def test_a_run_may_read_other_data(tmp_path, source):
+    param = build(spec(tmp_path)).params.get_param("source")
+    assert param.resolve(source) == source
+    if source:
+        assert checked_source(source) == source
+
+
+@pytest.mark.parametrize("source", NO_SOURCES)
+def test_a_source_with_credentials_or_that_nothing_reads_starts_no_run(tmp_path, source):
+    param = build(spec(tmp_path)).params.get_param("source")
+    with pytest.raises(ParamValidationError):
+        param.resolve(source)
 
 
 def test_the_documentation_tells_the_spec(tmp_path):

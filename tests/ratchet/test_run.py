@@ -125,6 +125,19 @@ def test_a_relative_source_is_the_callers(fake, command, tmp_path, monkeypatch):
     assert sources == [str(tmp_path / "data" / "*.csv"), "s3://acme/tickets/*.csv"]
 
 
+@pytest.mark.parametrize(
+    "source", ["s3://me:hunter2/hunter2@bucket/a.csv", "data/a.csv?token=hunter2", "ftp://hunter2/a"]
+)
+def test_a_source_that_would_be_refused_is_sent_nowhere_and_not_repeated(fake, command, capsys, source):
+    with pytest.raises(SystemExit) as raised:
+        command("--source", source)
+    assert raised.value.code == 2
+    assert fake.started == []
+    told = capsys.readouterr().err
+    assert "argument --source: expected a" in told
+    assert "hunter2" not in told
+
+
 def test_a_run_that_never_ends_is_not_followed_for_ever(fake, command, capsys, monkeypatch):
     monkeypatch.setattr(run, "ENDED", ())
     assert command("--timeout-minutes", "0") == 1

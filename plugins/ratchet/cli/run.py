@@ -29,6 +29,7 @@ from ratchet.cli.retrain import (
     start,
 )
 from ratchet.cli.specs import load, spec_path
+from ratchet.location import checked_source
 from ratchet.spec import PipelineSpec
 from ratchet.stub import write_stub
 
@@ -57,8 +58,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _source(text: str) -> str:
-    """:return: a relative path as the caller's directory has it; Airflow runs in another."""
-    return text if "://" in text else str(Path(text).expanduser().absolute())
+    """
+    :return: a relative path as the caller's directory has it; Airflow runs in another.
+    :raises argparse.ArgumentTypeError: no stage reads it, or it carries credentials, which are sent nowhere.
+    """
+    try:
+        return checked_source(text if "://" in text else str(Path(text).expanduser().absolute()))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(options: argparse.Namespace) -> int:
