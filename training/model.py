@@ -188,9 +188,9 @@ def _hub_errors(reference: str) -> Iterator[None]:
         # what the client found in place of an answer; without one, its own words are about its cache
         cause = " ".join(str(error.__cause__ or error).split())
         raise Unreachable(
-            f"The model {reference!r} could not be fetched: {constants.ENDPOINT} cannot be reached ({cause}). Name a "
-            "local directory in its place (in a spec: train.base_model), or set HF_ENDPOINT or HTTPS_PROXY where Airflow "
-            "is started."
+            f"The model {reference!r} could not be fetched: {constants.ENDPOINT} cannot be reached ({cause}). "
+            "Name a local directory in its place (in a spec: train.base_model), or set HF_ENDPOINT or HTTPS_PROXY "
+            "where Airflow is started."
         ) from error
 
 

@@ -47,3 +47,14 @@ def test_a_plan_that_fails_shows_what_the_stage_said(tmp_path, monkeypatch, caps
     monkeypatch.setattr(plan, "run_stage", run_stage)
     assert main(["plan", spec_in(tmp_path, monkeypatch)]) == 1
     assert capsys.readouterr().err == "ERROR no route to host\nplan failed (exit status 1)\n"
+
+
+def test_a_plan_that_fails_says_why_once(tmp_path, monkeypatch, capsys):
+    def run_stage(stage, request, log):
+        log("INFO read 5 rows")
+        log("ERROR The Hub cannot be reached.")
+        raise StageFailed("plan failed (exit status 1): The Hub cannot be reached.")
+
+    monkeypatch.setattr(plan, "run_stage", run_stage)
+    assert main(["plan", spec_in(tmp_path, monkeypatch)]) == 1
+    assert capsys.readouterr().err == ("INFO read 5 rows\nplan failed (exit status 1): The Hub cannot be reached.\n")

@@ -34,7 +34,8 @@ def plan(options: argparse.Namespace) -> int:
     try:
         result = run_stage("plan", request, lines.append)
     except StageFailed as error:
-        print(*lines, error, sep="\n", file=sys.stderr)
+        before = [line for line in lines if line.partition(" ")[2] not in str(error)]  # the error itself is logged too
+        print(*before, error, sep="\n", file=sys.stderr)
         return 1
     print(table([("STEP", "STATE", "WHY"), *((s["step"], s["state"], _reason(s)) for s in result["steps"])]))
     return 0
