@@ -8,6 +8,7 @@ description in the reference; pydantic itself does not read it, which would cost
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -45,6 +46,13 @@ LOCATIONS = {
 }
 
 
+def _without_template(value: Any) -> Any:
+    """:raises ValueError: Airflow would render it: the operators' own users write templates, a spec holds values."""
+    if re.search(r"\{[{%#]", json.dumps(value)):
+        raise ValueError("expected no {{, {% or {#, which Airflow would take for the start of a template")
+    return value
+
+
 class Section(BaseModel):
     # strict: 15 is a number and "15" is not; what a key means never depends on how forgiving a parser is
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -73,7 +81,7 @@ class Data(Section):
     @field_validator("source", "validation", "test")
     @classmethod
     def _readable_location(cls, value: str | None) -> str | None:
-        return value if value is None else checked_source(value)
+        return value if value is None else checked_source(_without_template(value))
 
     @model_validator(mode="after")
     def _rows_left_to_train_on(self) -> Data:
@@ -107,19 +115,19 @@ class Train(Section):
 
     @field_validator("arguments")
     @classmethod
-    def _without_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _without_secrets_and_templates(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name, argument in value.items():
             if name.endswith("token") or (isinstance(argument, str) and SECRET_VALUE.search(argument)):
                 raise ValueError(
                     f"{name} would be shown in the Airflow UI; expected no secret here. Give it to the training "
                     "environment instead (HF_TOKEN)"
                 )
-        return value
+        return _without_template(value)
 
     @field_validator("base_model")
     @classmethod
     def _hub_id_or_directory(cls, value: str) -> str:
-        return checked_model(value)
+        return checked_model(_without_template(value))
 
 
 class Gate(Section):

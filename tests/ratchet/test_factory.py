@@ -61,6 +61,27 @@ def test_what_the_spec_says_reaches_the_operators(tmp_path):
     assert dag.schedule == "0 3 * * 1"
 
 
+# What Airflow renders of what a spec says: the first two refuse templates, the others have no room for braces
+RENDERED = {
+    "ingest": {"source", "validation", "test"},
+    "train": {"base_model", "arguments"},
+    "evaluate": {"champion"},
+    "gate": {"minimum", "no_worse_by", "metric"},
+    "deploy": {"endpoint"},
+    "promote": set(),
+}
+
+
+def test_every_value_of_a_spec_that_airflow_would_render_is_known(tmp_path):
+    """Another one must refuse templates too, or Airflow puts any connection's password there."""
+    text = "data: {source: /s.csv, text: t, label: l, validation: /v.csv, test: /t.csv, format: csv}\n"
+    dag = build(spec(tmp_path, f"{text}train: {{base_model: /m, trainer: a:B, class_weights: balanced}}\n"))
+    assert {
+        task.task_id: {name for name in task.template_fields if isinstance(getattr(task, name), str | dict | float)}
+        for task in dag.tasks
+    } == RENDERED
+
+
 def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
     params = build(spec(tmp_path)).params
     assert {name: params[name] for name in params} == {"force": False, "note": None, "source": None}

@@ -100,6 +100,11 @@ def test_the_spec_offers_the_metrics_that_the_gate_knows():
     assert set(get_args(Gate.model_fields["metric"].annotation)) == set(METRICS)
 
 
+def test_a_column_may_be_named_with_braces(tmp_path):
+    spec = spec_at(tmp_path / "mail.yaml", SHORTEST.replace("message\n", "'{{ message }}'\n").replace("topic", "'{%'"))
+    assert (spec.data.text, spec.data.label) == ("{{ message }}", "{%")
+
+
 def test_a_spec_cannot_be_changed_after_it_was_read(tmp_path):
     spec = spec_at(tmp_path / "mail.yaml")
     with pytest.raises(ValueError, match="frozen"):
@@ -159,6 +164,11 @@ BAD = [
     (SHORTEST + "trigger:\n  schedule: '@dayly'", 6, "trigger.schedule", "did you mean '@daily'?"),
     (SHORTEST + "trigger:\n  new_data: {min_rows: 5}", 6, "trigger.new_data", "planned and not there yet"),
     (SHORTEST + "notify: []", 5, "notify", "notifications are planned and not there yet"),
+    (SHORTEST.replace("messages.csv", "'/x/{{ ds }}.csv'"), 2, "data.source", "expected no {{, {% or {#"),
+    (SHORTEST + "  validation: '/x/{% if 1 %}.csv'", 5, "data.validation", "expected no {{, {% or {#"),
+    (SHORTEST + "  test: '/x/{# 1 #}.csv'", 5, "data.test", "expected no {{, {% or {#"),
+    (SHORTEST + "train:\n  base_model: '/m/{{ ds }}'", 6, "train.base_model", "expected no {{, {% or {#"),
+    (SHORTEST + "train:\n  arguments: {a: [{b: '{{ ds }}'}]}", 6, "train.arguments", "expected no {{, {% or {#"),
     (SHORTEST + "  label: other", 5, "data.label", "given twice, first in line 4"),
 ]
 
