@@ -234,6 +234,7 @@ class PlanRequest(Message):
 @dataclass(frozen=True, kw_only=True)
 class PlanResult(Message):
     steps: list[dict[str, str]]  # step, state (hit | miss | unknown), why
+    dropped: dict[str, int]  # rows, by reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,13 @@ Step = dict[str, str]
 def plan(request: PlanRequest) -> PlanResult:
     """:raises BadInput: the data or the configuration could not be used by the run either."""
     store = Store(request.ingest.store)
-    snapshot = read(request.ingest).snapshot
+    found = read(request.ingest)
+    snapshot = found.snapshot
     ingested = _ingest(request.ingest, store, snapshot)
     trained, model = _train(request.train, store, store.uri(snapshot.key))
     evaluated, golden = _evaluate(request, store, model, store.uri(snapshot.key), ingested["state"])
     packaged = _package(store, request.train["work"], model, golden)
-    return PlanResult(steps=[ingested, trained, evaluated, packaged])
+    return PlanResult(steps=[ingested, trained, evaluated, packaged], dropped=found.dropped.by_reason())
 
 
 def _step(name: str, why: str) -> Step:

@@ -23,7 +23,8 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
                 {"step": "ingest", "state": "hit", "why": "hit: made on 2026-11-01"},
                 {"step": "train", "state": "miss", "why": "miss: arguments.seed 0 -> 1"},
                 {"step": "evaluate", "state": "unknown", "why": "unknown: runs after train"},
-            ]
+            ],
+            "dropped": {"empty text": 1, "missing label": 1200},
         }
 
     monkeypatch.setattr(plan, "run_stage", run_stage)
@@ -33,6 +34,7 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
         "ingest    hit      made on 2026-11-01",
         "train     miss     arguments.seed 0 -> 1",
         "evaluate  unknown  runs after train",
+        "Of the rows, ingest dropped 1,201: missing label 1,200, empty text 1",
     ]
     [(stage, request)] = asked
     assert (stage, request.ingest.source) == ("plan", "/a.csv")

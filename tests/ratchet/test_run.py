@@ -69,6 +69,21 @@ def test_a_run_that_had_nothing_to_do_says_why_for_each_step(fake, command, caps
     ]
 
 
+def test_rows_that_were_dropped_are_counted_and_it_is_said_where_they_are_listed(fake, command, capsys):
+    fake.results["ingest"] = {
+        "why": "miss: first run",
+        "snapshot": "file:///my%20store/snapshots/1a2b",
+        "dropped": {"empty text": 3, "missing label": 2},
+    }
+    assert command() == 0
+    first, second, *_ = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("ingest", "   "))]
+    assert first == "ingest    done       0:12  miss: first run"
+    assert second.split("; ") == [
+        "          dropped 5: empty text 3, missing label 2",
+        "examples of each: /my store/snapshots/1a2b/manifest.json",
+    ]
+
+
 def test_held_exits_3_with_the_reasons(fake, command, capsys):
     fake.hold("f1_macro 0.41 is below the champion's 0.72 by more than 0.01")
     assert command() == 3

@@ -125,6 +125,13 @@ def test_everything_made_is_a_hit_all_the_way(request_, trained, evaluated):
     assert [state for state, _why in said(request_).values()] == ["hit"] * 4
 
 
+def test_rows_that_a_run_would_drop_are_counted_by_reason(request_, tmp_path):
+    assert plan(request_).dropped == {}
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"text": "no label"}\n{"text": "", "label": "pos"}\n')
+    assert plan(request_).dropped == {"missing label": 1, "empty text": 1}
+
+
 def test_data_that_a_run_would_refuse_is_refused(request_, tmp_path):
     (tmp_path / "rows.jsonl").write_text("")
     with pytest.raises(BadInput, match="empty file"):

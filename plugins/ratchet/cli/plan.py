@@ -8,7 +8,7 @@ import sys
 from ratchet import settings
 from ratchet.cli.specs import load
 from ratchet.cli.stage import run_stage
-from ratchet.cli.table import table
+from ratchet.cli.table import dropped_rows, table
 from ratchet.hooks.stage import StageFailed
 from training.contract import PlanRequest
 
@@ -38,6 +38,8 @@ def plan(options: argparse.Namespace) -> int:
         print(*before, error, sep="\n", file=sys.stderr)
         return 1
     print(table([("STEP", "STATE", "WHY"), *((s["step"], s["state"], _reason(s)) for s in result["steps"])]))
+    if result["dropped"]:
+        print(f"Of the rows, ingest {dropped_rows(result['dropped'])}")
     return 0
 
 

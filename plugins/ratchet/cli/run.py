@@ -29,6 +29,7 @@ from ratchet.cli.retrain import (
     start,
 )
 from ratchet.cli.specs import load, spec_path
+from ratchet.cli.table import dropped_rows
 from ratchet.location import checked_source
 from ratchet.spec import PipelineSpec
 from ratchet.stub import write_stub
@@ -164,7 +165,8 @@ def _told(followed: Run, task: Task) -> str | None:
     head = f"{task.name:<9}"
     seconds = _clock(task.seconds or 0)
     if task.state == "success":
-        return f"{head} done     {seconds:>6}  {followed.result(task.name).get('why', '')}".rstrip()
+        result = followed.result(task.name)
+        return f"{head} done     {seconds:>6}  {result.get('why', '')}".rstrip() + _dropped(result)
     if task.state == "up_for_retry":
         return f"{head} failed   {seconds:>6}  attempt {task.attempt}; it is tried again"
     if task.state == "failed":
@@ -172,6 +174,19 @@ def _told(followed: Run, task: Task) -> str | None:
     if task.state in ("skipped", "upstream_failed"):
         return f"{head} skipped"
     return None
+
+
+def _dropped(result: dict[str, Any]) -> str:
+    """:return: a line about the rows that ingest could not use, and where they are listed; empty for other steps."""
+    if not result.get("dropped"):
+        return ""
+    listed = f"{result['snapshot']}/manifest.json"
+    return f"\n{'':<10}{dropped_rows(result['dropped'])}; examples of each: {_shown_path(listed)}"
+
+
+def _shown_path(uri: str) -> str:
+    """:return: the path of a file on this machine, or the URI."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
 
 
 def _progress(followed: Run, task: Task, seconds: float) -> str:
