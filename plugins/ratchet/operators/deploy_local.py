@@ -12,7 +12,7 @@ from ratchet import settings
 from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointHostHook
 from ratchet.hooks.model_registry import ModelRegistryHook, registered_name
 from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
-from ratchet.links import EndpointLink
+from ratchet.links import EndpointLink, push_links
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import PackageRequest
 
@@ -125,7 +125,7 @@ class LocalDeployOperator(StageOperator):
             else f"miss: {self.endpoint} served {was}"
         )
         self.log.info("deploy: %s", why)
-        self.push_links(context, endpoint=f"{state.url}/metadata")
+        push_links(context, endpoint=f"{state.url}/metadata")
         return {
             "endpoint": self.endpoint,
             "url": state.url,

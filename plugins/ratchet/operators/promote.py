@@ -13,7 +13,7 @@ from ratchet.hooks.endpoint_host import EndpointHostHook
 from ratchet.hooks.model_registry import CHAMPION, ModelRegistryHook
 from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
 from ratchet.ledger import Ledger
-from ratchet.links import LINKS, EndpointLink, VersionLink
+from ratchet.links import EndpointLink, VersionLink, push_links
 from ratchet.note import write_note
 
 if TYPE_CHECKING:
@@ -98,12 +98,10 @@ class PromoteOperator(BaseOperator):
             why = f"hit: version {candidate.version} is champion already"
         self.log.info("promote: %s", why)
         write_note(context, outcome, self.log)
-        context["ti"].xcom_push(
-            key=LINKS,
-            value={
-                "version": self.registry.version_url(candidate.name, candidate.version),
-                "endpoint": f"{self.deployment['url'].rstrip('/')}/metadata",
-            },
+        push_links(
+            context,
+            version=self.registry.version_url(candidate.name, candidate.version),
+            endpoint=f"{self.deployment['url'].rstrip('/')}/metadata",
         )
         return {
             "model": candidate.name,

@@ -1,4 +1,4 @@
-"""What the steps share that run a stage of ``training``: the process, its log, its end, and its links."""
+"""What the steps share that run a stage of ``training``: the process, its log and its end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.hooks.stage import StageProcess
-from ratchet.links import LINKS
 from training.contract import BadInput
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from training.contract import Message
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -70,10 +67,6 @@ class StageOperator(BaseOperator):
     def on_kill(self) -> None:
         if self._process is not None:
             self._process.stop()
-
-    def push_links(self, context: Context, **links: str) -> None:
-        """Keep the addresses that the step's links open (:mod:`ratchet.links`)."""
-        context["ti"].xcom_push(key=LINKS, value=links)
 
     def _log_line(self, line: str) -> None:
         level, _, message = line.partition(" ")
