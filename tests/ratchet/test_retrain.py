@@ -126,6 +126,63 @@ def test_the_script_for_ci_exits_by_the_verdict(fake, url):
     assert script(url, "sentiment").returncode == 1
 
 
+def test_a_dag_without_a_gate_that_succeeds_is_a_success_without_a_verdict(fake, airflow):
+    fake.by_hand({"deploy": {"url": "http://127.0.0.1:1"}, "greet": "hello"})
+    ended = outcome(start(airflow, "sentiment", {}))
+    assert (ended.word, ended.exit_status) == ("succeeded", 0)
+    assert ended.reasons == ["it has no gate, so that there is no verdict"]
+    assert ended.production == ""
+
+
+def test_a_gate_of_any_name_holds_its_run(fake, airflow):
+    fake.by_hand({"judge": {"decision": "hold", "reasons": ["too bad"]}}, after="skipped")
+    ended = outcome(start(airflow, "sentiment", {}))
+    assert (ended.word, ended.exit_status, ended.reasons) == ("held", 3, ["too bad"])
+
+
+def test_a_verdict_without_a_step_that_acts_on_it_succeeds_and_says_so(fake, airflow):
+    fake.by_hand({"judge": {"decision": "promote", "reasons": ["good enough"]}})
+    ended = outcome(start(airflow, "sentiment", {}))
+    assert (ended.word, ended.exit_status) == ("succeeded", 0)
+    assert ended.reasons == ["good enough", "it has no step promote, so that no champion was moved"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "left"),
+    [
+        ("train", "Endpoint and champion are what they were."),
+        (
+            "deploy",
+            "Deploy had begun: the endpoint serves what it did, or the new release; the champion is what it was.",
+        ),
+        (
+            "promote",
+            "The endpoint serves what deploy put there; promote had begun: the champion is what it was, or the "
+            "candidate.",
+        ),
+    ],
+)
+def test_a_failure_says_which_steps_had_begun_to_change_production(fake, airflow, failed, left):
+    fake.fail(failed, "StageFailed: disk is full")
+    assert outcome(start(airflow, "sentiment", {})).production == left
+
+
+def test_a_failure_after_the_promotion_says_what_was_promoted(fake, airflow):
+    fake.states["tell"], fake.attempts["tell"] = "failed", 1
+    production = outcome(start(airflow, "sentiment", {})).production
+    assert production == "The endpoint serves what deploy put there; the champion is the candidate."
+
+
+def test_the_cause_of_a_failure_is_told_once(fake, url):
+    cause = "/a.csv: no usable row. Nothing was written."
+    fake.fail(
+        "ingest", "reading /a.csv", cause, "To repeat: ...", f"AirflowFailException: {cause}", f"BadInput: {cause}"
+    )
+    told = script(url, "sentiment").stdout
+    assert told.count(cause) == 1
+    assert "reading /a.csv\nTo repeat: ..." in told
+
+
 def test_the_script_for_ci_names_what_it_lacks(url):
     done = script("", "sentiment", password="")
     assert done.returncode == 2

@@ -98,6 +98,12 @@ def test_a_failed_step_exits_1_with_its_name_the_cause_and_its_last_lines(fake, 
     told = capsys.readouterr().out
     assert "Step train failed after 4 attempts: StageFailed: train failed (exit status 1): disk is full" in told
     assert "    bye" in told
+    assert "FAILED: sentiment. Endpoint and champion are what they were." in told
+    assert [line.split()[:3] for line in told.splitlines() if line.startswith(("train ", "gate ", "deploy "))] == [
+        ["train", "failed", "0:12"],
+        ["gate", "not", "run"],
+        ["deploy", "not", "run"],
+    ]
 
 
 def test_wrong_usage_exits_2(url, capsys, monkeypatch):

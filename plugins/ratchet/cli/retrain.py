@@ -9,8 +9,8 @@ One file, standard library alone: copy it into any CI system.
     export AIRFLOW_URL=https://airflow.example AIRFLOW_USER=ci AIRFLOW_PASSWORD=...
     python3 retrain.py sentiment --note "$COMMIT"
 
-Exit status: 0 promoted, or nothing had changed; 3 held, production is untouched; 1 a step failed, or Airflow did not
-answer; 2 wrong usage. ``ratchet run`` is this with live progress.
+Exit status: 0 promoted, nothing had changed, or a DAG without a gate succeeded; 3 held, production is untouched; 1 a
+step failed, or Airflow did not answer; 2 wrong usage. ``ratchet run`` is this with live progress.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Task:
 
     name: str
     state: str | None
-    attempt: int
+    attempt: int  # 0: it never came to its turn
     seconds: float | None
 
 
@@ -171,9 +171,12 @@ class Run:
         """:return: what the step returned; empty if it did not."""
         entry = self.airflow.find(f"{self._path}/taskInstances/{quote(step)}/xcomEntries/{quote(key)}")
         value = entry and entry["value"]
-        if isinstance(value, str):
-            value = json.loads(value)
-        return value or {}
+        if isinstance(value, str):  # as JSON, or a step by hand returned text
+            try:
+                value = json.loads(value)
+            except ValueError:
+                return {}
+        return value if isinstance(value, dict) else {}
 
     def log(self, task: Task) -> list[str]:
         """:return: what the step's newest attempt has logged so far, without what Airflow says about itself."""
@@ -255,33 +258,73 @@ def _time(text: str) -> datetime:
 class Outcome:
     """How a run ended."""
 
-    word: str  # promoted | unchanged | held | failed
+    word: str  # promoted | unchanged | held | succeeded (without a promotion to judge) | failed
     reasons: list[str]
     results: dict[str, dict[str, Any]]  # what each step returned
-    log: list[str] = field(default_factory=list)  # the end of the failed step's
+    log: list[str] = field(default_factory=list)  # the end of the failed step's, without the cause
+    production: str = ""  # of a failed run: what it left endpoint and champion at
 
     @property
     def exit_status(self) -> int:
-        return {"promoted": EXIT_DONE, "unchanged": EXIT_DONE, "held": EXIT_HELD}.get(self.word, EXIT_FAILED)
+        if self.word in ("promoted", "unchanged", "succeeded"):
+            return EXIT_DONE
+        return EXIT_HELD if self.word == "held" else EXIT_FAILED
 
 
 def outcome(run: Run) -> Outcome:
-    """:return: how an ended run ended. Anything but a clear verdict is a failure."""
+    """
+    :return: how an ended run ended. Anything but a clear verdict is a failure, unless the DAG has no gate or nothing to
+        promote with.
+    """
     tasks = run.tasks()
     results = {task.name: run.result(task.name) for task in tasks if task.state == "success"}
     failed = next((task for task in tasks if task.state == "failed"), None)
     if failed is not None:
         log = run.log(failed)
+        cause = _cause(log)
         attempts = f" after {failed.attempt} attempts" if failed.attempt > 1 else ""
-        return Outcome("failed", [f"Step {failed.name} failed{attempts}: {_cause(log)}"], results, log[-LOG_LINES:])
-    verdict = results.get("gate", {})
+        tail = [line for line in log if not _repeats(line, cause)][-LOG_LINES:]
+        reason = f"Step {failed.name} failed{attempts}: {cause}"
+        return Outcome("failed", [reason], results, tail, _production(tasks))
+    # by what it is and not by its name, which is the author's in a DAG by hand
+    verdict: dict[str, Any] = next((result for result in results.values() if "decision" in result), {})
     decision, reasons = verdict.get("decision"), list(verdict.get("reasons", []))
     if decision in ("hold", "ask"):
         return Outcome("held", reasons, results)
     if decision == "promote" and results.get("promote"):
         return Outcome("unchanged" if results["promote"].get("hit") else "promoted", reasons, results)
+    names = {task.name for task in tasks}
+    if run.state() == "success":
+        if decision == "promote" and "promote" not in names:
+            return Outcome("succeeded", [*reasons, "it has no step promote, so that no champion was moved"], results)
+        if not verdict and "gate" not in names:
+            return Outcome("succeeded", ["it has no gate, so that there is no verdict"], results)
     states = ", ".join(f"{task.name} {task.state}" for task in tasks)
-    return Outcome("failed", [f"The run ended without a verdict ({states}). Production is as it was."], results)
+    return Outcome("failed", [f"The run ended without a verdict ({states})."], results, [], _production(tasks))
+
+
+def _production(tasks: list[Task]) -> str:
+    """:return: what a run that failed has left endpoint and champion at, as far as its steps tell."""
+    found = {task.name: task for task in tasks}
+    deploy, promote = found.get("deploy"), found.get("promote")
+    if deploy and promote and not (deploy.attempt or promote.attempt):
+        return "Endpoint and champion are what they were."
+    told = []
+    if deploy is not None:
+        if deploy.state == "success":
+            told.append("The endpoint serves what deploy put there")
+        elif deploy.attempt:
+            told.append("Deploy had begun: the endpoint serves what it did, or the new release")
+        else:
+            told.append("The endpoint is what it was")
+    if promote is not None:
+        if promote.state == "success":
+            told.append("the champion is the candidate")
+        elif promote.attempt:
+            told.append("promote had begun: the champion is what it was, or the candidate")
+        else:
+            told.append("the champion is what it was")
+    return "; ".join(told) + "." if told else ""
 
 
 def _lines(content: list[Any]) -> Iterator[str]:
@@ -298,10 +341,18 @@ def _lines(content: list[Any]) -> Iterator[str]:
 
 def _cause(log: list[str]) -> str:
     """:return: the last exception the task logged, else its last line."""
-    raised = [
-        line for line in log if line.partition(":")[0].endswith(("Exception", "Error", "Failed", "Input", "Timeout"))
-    ]
+    raised = [line for line in log if _is_raised(line)]
     return (raised or log or ["it left no log"])[-1]
+
+
+def _is_raised(line: str) -> bool:
+    return line.partition(":")[0].endswith(("Exception", "Error", "Failed", "Input", "Timeout"))
+
+
+def _repeats(line: str, cause: str) -> bool:
+    """:return: whether a line says what ``cause`` says: as the stage logged it, or as an exception around it."""
+    text = cause.partition(": ")[2] or cause
+    return line in (cause, *text.splitlines()) or line.endswith(f": {text}") or (_is_raised(line) and text in line)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -323,7 +374,8 @@ def main(arguments: list[str] | None = None) -> int:
     except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
-    print("\n".join([f"{options.pipeline}: {ended.word}", *(f"- {reason}" for reason in ended.reasons), *ended.log]))
+    told = [*ended.reasons, *filter(None, [ended.production])]
+    print("\n".join([f"{options.pipeline}: {ended.word}", *(f"- {each}" for each in told), *ended.log]))
     return ended.exit_status
 
 

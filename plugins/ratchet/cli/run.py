@@ -171,8 +171,10 @@ def _told(followed: Run, task: Task) -> str | None:
         return f"{head} failed   {seconds:>6}  attempt {task.attempt}; it is tried again"
     if task.state == "failed":
         return f"{head} failed   {seconds:>6}"
-    if task.state in ("skipped", "upstream_failed"):
+    if task.state == "skipped":
         return f"{head} skipped"
+    if task.state == "upstream_failed":
+        return f"{head} not run"
     return None
 
 
@@ -234,7 +236,7 @@ def _headline(pipeline: str, ended: Outcome) -> str:
         return f"UNCHANGED: {pipeline} version {promoted.get('version')} is champion already; nothing had to be done."
     if ended.word == "held":
         return f"HELD: the candidate for {pipeline} is not good enough; champion and endpoint are what they were."
-    return f"FAILED: {pipeline}; champion and endpoint are what they were, unless promote had begun."
+    return f"{ended.word.upper()}: {pipeline}. {ended.production}".rstrip()
 
 
 def _metrics(metrics: dict[str, float | None]) -> str:
