@@ -96,10 +96,10 @@ class FakeTask:
         self.xcoms[key] = value
 
 
-def context(**params):
+def context(run_id="manual__1", **params):
     return {
         "ti": FakeTask(),
-        "run_id": "manual__1",
-        "dag_run": SimpleNamespace(dag_id="intents", run_id="manual__1"),
+        "run_id": run_id,
+        "dag_run": SimpleNamespace(dag_id="intents", run_id=run_id),
         "params": params,
     }

@@ -141,7 +141,7 @@ class PromoteOperator(BaseOperator):
         served = f"{CHAMPION_STAYS}, although {self.deployment['endpoint']!r} serves the candidate already"
         current = require_champion_unmoved(self.verdict, candidate, self.registry, served)
         if current is not None and current.version == candidate.version:
-            return self._finish_interrupted(ledger, candidate)
+            return self._finish_interrupted(ledger, candidate, context["run_id"])
         found = current.version if current else None
         move = {
             "model": candidate.name,
@@ -165,13 +165,17 @@ class PromoteOperator(BaseOperator):
         ledger.append("alias-done", **move)
         return found, True
 
-    def _finish_interrupted(self, ledger: Ledger, candidate: ModelVersion) -> tuple[str | None, bool]:
+    def _finish_interrupted(self, ledger: Ledger, candidate: ModelVersion, run_id: str) -> tuple[str | None, bool]:
         """The alias is there already; write what an attempt that died after moving it did not come to."""
         self._tag(candidate)
         moves = [record for record in ledger.records() if record["event"].startswith("alias-")]
-        if not moves or moves[-1]["event"] != "alias-intent" or moves[-1]["to"] != candidate.version:
+        if not moves or moves[-1]["to"] != candidate.version:
             return None, False
-        move = {key: value for key, value in moves[-1].items() if key not in ("number", "event", "time")}
+        last = moves[-1]
+        if last["event"] == "alias-done":  # by this very run, if its worker died and the task itself went on
+            by_this_run = (last["dag_id"], last["run_id"]) == (self.dag_id, run_id)
+            return (last["from"], True) if by_this_run else (None, False)
+        move = {key: value for key, value in last.items() if key not in ("number", "event", "time")}
         ledger.append("alias-done", **move)
         return move["from"], True
 

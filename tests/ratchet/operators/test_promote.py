@@ -54,11 +54,21 @@ def test_the_first_version_needs_no_champion():
 def test_a_retry_moves_nothing_twice(notes):
     registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
     promote(registry, endpoints)
-    again = promote(registry, endpoints)
+    again = promote(registry, endpoints, ctx=context(run_id="manual__2"))
     assert registry.moves == [("champion", "2")]
     assert len(moves()) == 2
     assert again["hit"]
     assert notes[-1].startswith("unchanged: version 2 is champion already")
+
+
+def test_a_run_reports_its_promotion_also_when_an_attempt_that_nobody_heard_of_made_it(notes):
+    registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
+    promote(registry, endpoints)
+    retry = promote(registry, endpoints)
+    assert registry.moves == [("champion", "2")]
+    assert len(moves()) == 2
+    assert (retry["version"], retry["previous"], retry["hit"]) == ("2", "1", False)
+    assert notes[-1].startswith("promoted: version 2 is champion after version 1")
 
 
 def test_a_crash_after_the_move_is_completed_by_the_retry():
