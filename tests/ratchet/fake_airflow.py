@@ -29,6 +29,7 @@ class FakeAirflow:
         self.attempts, self.logs = dict.fromkeys(PROMOTED, 1), {}
         self.started, self.unpaused = [], []
         self.tokens, self.token, self.outages = 0, None, 0
+        self.schedule = "0 3 * * 1"
         self.paused, self.active, self.refuses_every_token, self.drops_starts = True, [], False, False
 
     def hold(self, *reasons):
@@ -99,7 +100,7 @@ class FakeAirflow:
             return 200, {"dag_runs": [{"dag_run_id": identity} for identity in self.active]}
         if "/dagRuns/" in rest:
             return 200, {"state": "failed" if "failed" in self.states.values() else "success"}
-        return 200, {"dag_id": name, "is_paused": self.paused}
+        return 200, {"dag_id": name, "is_paused": self.paused, "timetable_summary": self.schedule}
 
 
 @contextmanager

@@ -67,9 +67,25 @@ def test_another_pipelines_error_does_not_stop_this_one(fake, airflow):
     assert fake.started == [("sentiment", {})]
 
 
-def test_an_unknown_pipeline_is_refused_with_the_known_ones(fake, airflow):
-    with pytest.raises(RunError, match=r"'sentimant' after 0 s; nothing was started\. It knows: sentiment"):
-        start(airflow, "sentimant", {}, parse_seconds=0)
+def test_an_unknown_pipeline_is_refused_at_once_with_the_nearest_and_the_known_ones(fake, airflow):
+    told = []
+    expected = r"'sentimant'; nothing was started\. Did you mean 'sentiment'\? It knows: sentiment\..* --new"
+    with pytest.raises(RunError, match=expected):
+        start(airflow, "sentimant", {}, tell=told.append)
+    assert told == []
+
+
+def test_a_pipeline_whose_file_is_new_is_waited_for_and_it_is_said(fake, airflow, monkeypatch):
+    fake.known, told = set(), []
+    monkeypatch.setattr(retrain.time, "sleep", lambda seconds: fake.known.add("sentiment"))
+    start(airflow, "sentiment", {}, tell=told.append, is_new=True)
+    assert told[0] == "Waiting up to 90 s for Airflow to read the file of sentiment ..."
+    assert fake.started == [("sentiment", {})]
+
+
+def test_a_new_file_that_never_appears_ends_the_wait(fake, airflow):
+    with pytest.raises(RunError, match=r"'sentimant' after 0 s; nothing was started\. Did you mean 'sentiment'"):
+        start(airflow, "sentimant", {}, parse_seconds=0, is_new=True)
 
 
 def test_a_wrong_password_is_said_to_be_wrong(url):
@@ -217,6 +233,12 @@ def test_unpausing_is_said_because_the_schedule_runs_from_then_on(fake, airflow)
     [text] = told
     assert text.startswith("Unpaused sentiment: from now on its schedule starts runs too.")
     assert fake.unpaused == ["sentiment"]
+
+
+def test_of_a_pipeline_without_a_schedule_nothing_is_said_about_one(fake, airflow):
+    fake.schedule, told = None, []
+    start(airflow, "sentiment", {}, tell=told.append)
+    assert told == [f"Unpaused sentiment. Pause it again at {airflow.url}/dags/sentiment"]
 
 
 def test_a_run_that_has_to_wait_names_the_one_it_waits_for(fake, airflow):

@@ -2,7 +2,7 @@
 """
 Start a retraining run through Airflow's REST API, wait for it, and exit by its verdict.
 
-A pipeline that is paused is unpaused, so that its schedule runs from then on.
+A pipeline that is paused is unpaused, so that its schedule, if it has one, runs from then on.
 
 One file, standard library alone: copy it into any CI system.
 
@@ -16,6 +16,7 @@ step failed, or Airflow did not answer; 2 wrong usage. ``ratchet run`` is this w
 from __future__ import annotations
 
 import argparse
+import difflib
 import http.client
 import json
 import os
@@ -192,20 +193,25 @@ def start(
     parameters: dict[str, Any],
     parse_seconds: float = PARSE_SECONDS,
     tell: Callable[[str], None] = print,
+    *,
+    is_new: bool = False,
 ) -> Run:
     """
-    Start a run of ``pipeline``, once Airflow knows it; a pipeline that is paused is unpaused and stays so.
+    Start a run of ``pipeline``; a pipeline that is paused is unpaused and stays so.
 
-    :param tell: called with what the user should know beside the run: that the schedule runs from now on, and which
-        run this one waits for.
+    :param parse_seconds: longest wait for Airflow to read a file that is new, or that it could not read before.
+    :param tell: called with what the user should know beside the run: that the schedule runs from now on, and what
+        is waited for.
+    :param is_new: the file may be one that Airflow has not read yet; else a pipeline it does not know is refused.
     :raises RunError: Airflow does not know the pipeline, or cannot read its file, and nothing was started; or it did
         not say whether it started the run, which the message then says.
     """
     address = f"/dags/{quote(pipeline)}"
-    dag = _wait_until_parsed(airflow, pipeline, parse_seconds)
+    dag = _wait_until_parsed(airflow, pipeline, parse_seconds, tell, is_new=is_new)
     if dag["is_paused"]:
         airflow.patch(f"{address}?update_mask=is_paused", {"is_paused": False})
-        tell(f"Unpaused {pipeline}: from now on its schedule starts runs too. Pause it again at {airflow.url}{address}")
+        scheduled = ": from now on its schedule starts runs too" if dag.get("timetable_summary") else ""
+        tell(f"Unpaused {pipeline}{scheduled}. Pause it again at {airflow.url}{address}")
     active = airflow.get(f"{address}/dagRuns?state=running&state=queued&order_by=run_after&limit=100")["dag_runs"]
     try:
         run = airflow.post(f"{address}/dagRuns", {"logical_date": None, "conf": parameters})
@@ -220,10 +226,13 @@ def start(
     return Run(airflow, pipeline, run["dag_run_id"])
 
 
-def _wait_until_parsed(airflow: Airflow, pipeline: str, seconds: float) -> dict[str, Any]:
+def _wait_until_parsed(
+    airflow: Airflow, pipeline: str, seconds: float, tell: Callable[[str], None], *, is_new: bool
+) -> dict[str, Any]:
     """:return: what Airflow knows of the pipeline, read since this call began if it could not be read before."""
     began = datetime.now(timezone.utc)  # noqa: UP017 -- this file runs on the Python that a CI system has
     deadline = time.monotonic() + seconds
+    waiting = False
     while True:
         error = _import_error(airflow, pipeline)
         late = time.monotonic() > deadline
@@ -236,13 +245,23 @@ def _wait_until_parsed(airflow: Airflow, pipeline: str, seconds: float) -> dict[
             dag: dict[str, Any] | None = airflow.find(f"/dags/{quote(pipeline)}")
             if dag is not None:
                 return dag
-            if late:
-                known = ", ".join(sorted(dag["dag_id"] for dag in airflow.get("/dags?limit=100")["dags"])) or "none"
-                raise RunError(
-                    f"Airflow knows no pipeline {pipeline!r} after {seconds:.0f} s; nothing was started. "
-                    f"It knows: {known}."
-                )
+            if late or not is_new:
+                raise RunError(_unknown(airflow, pipeline, f" after {seconds:.0f} s" if is_new else ""))
+        if not waiting:
+            waiting = True
+            tell(f"Waiting up to {seconds:.0f} s for Airflow to read the file of {pipeline} ...")
         time.sleep(0.5)
+
+
+def _unknown(airflow: Airflow, pipeline: str, waited: str) -> str:
+    known = sorted(dag["dag_id"] for dag in airflow.get("/dags?limit=100")["dags"])
+    close = difflib.get_close_matches(pipeline, known, n=1)
+    meant = f"Did you mean {close[0]!r}? " if close else ""
+    hint = "" if waited else " If its file is new, wait for it with --new."
+    return (
+        f"Airflow knows no pipeline {pipeline!r}{waited}; nothing was started. {meant}It knows: "
+        f"{', '.join(known) or 'none'}.{hint}"
+    )
 
 
 def _import_error(airflow: Airflow, pipeline: str) -> dict[str, Any] | None:
@@ -361,6 +380,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
     parser.add_argument("--note", help="why this run; shown on the run")
     parser.add_argument("--source", help="read this instead of the spec's data.source")
+    parser.add_argument("--new", action="store_true", help="its file is new: wait until Airflow has read it")
     parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop waiting, with status 1")
     options = parser.parse_args(arguments)
     missing = [name for name in ("AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD") if not os.environ.get(name)]
@@ -368,7 +388,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"set {', '.join(missing)} in the environment")
     airflow = Airflow(*(os.environ[name] for name in ("AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD")))
     try:
-        run = start(airflow, options.pipeline, parameters_from(options))
+        run = start(airflow, options.pipeline, parameters_from(options), is_new=options.new)
         print(f"Started {run.url}", flush=True)
         ended = _wait(run, options.timeout_minutes * 60)
     except RunError as error:

@@ -55,6 +55,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--url", help=f"an Airflow elsewhere; {default}")
     parser.add_argument("--user", help="with --url: who starts the run")
     parser.add_argument("--password-env", metavar="VARIABLE", help="with --url: variable that holds the password")
+    parser.add_argument(
+        "--new", action="store_true", help="with --url: its file is new; wait until Airflow has read it"
+    )
     parser.set_defaults(execute=run)
 
 
@@ -78,7 +81,9 @@ def run(options: argparse.Namespace) -> int:
             _refuse_without_stack()
             spec = _checked_spec(options.pipeline)
             airflow = _embedded_airflow()
-        started = start(airflow, options.pipeline, parameters_from(options))
+        # that the file is there was seen here; whether Airflow has read it, only Airflow knows
+        is_new = options.new or spec is not None
+        started = start(airflow, options.pipeline, parameters_from(options), is_new=is_new)
     except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
