@@ -30,7 +30,7 @@ class PromoteOperator(BaseOperator):
     Move the alias ``champion`` to a version that its endpoint already serves.
 
     Safe to retry: an alias that is already there is left there. The ledger has the intent before the move and the
-    word that it is done after it.
+    word that it is done after it. A refusal is on the run's note: the endpoint serves the candidate by then.
 
     :param candidate: ``models:/NAME/VERSION`` (templated).
     :param verdict: what the gate returned; anything but ``promote`` is refused (templated).
@@ -78,6 +78,13 @@ class PromoteOperator(BaseOperator):
         return EndpointHostHook(self.endpoint_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
+        try:
+            return self._promote(context)
+        except AirflowFailException as refused:
+            write_note(context, f"failed: {refused}", self.log)
+            raise
+
+    def _promote(self, context: Context) -> dict[str, Any]:
         from training.keys import locked
 
         candidate = self._checked_candidate()

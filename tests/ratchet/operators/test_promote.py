@@ -88,12 +88,14 @@ def test_a_crash_after_the_move_is_completed_by_the_retry():
     assert made["previous"] == "1"
 
 
-def test_a_champion_that_somebody_moved_since_the_evaluation_stays():
+def test_a_champion_that_somebody_moved_since_the_evaluation_stays_and_the_run_says_what_is_half_done(notes):
     registry = FakeRegistry("1", "2", "3", champion="3")
     with pytest.raises(AirflowFailException, match=r"compared with version 1, but the alias names 3"):
         promote(registry, FakeEndpoints(NEW))
     assert registry.aliases == {"champion": "3"}
     assert moves() == []
+    [note] = notes
+    assert note.startswith("failed: The champion stays, although 'intents' serves the candidate already: ")
 
 
 def test_a_move_by_hand_in_between_is_reported_not_overwritten():
