@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -151,7 +152,10 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise SpecError(path, [Problem(1, "", "no such file.")]) from None
+        beside = [other.stem for other in path.parent.glob(f"*{path.suffix}")]
+        close = difflib.get_close_matches(path.stem, beside, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise SpecError(path, [Problem(1, "", f"no such file.{meant}")]) from None
     except IsADirectoryError:
         raise SpecError(path, [Problem(1, "", "a directory; expected a file NAME.yaml.")]) from None
     except OSError as error:

@@ -109,5 +109,14 @@ def test_what_is_no_file_is_refused(tmp_path, make, message):
         read_document(path)
 
 
+def test_a_file_that_is_not_there_may_be_the_one_with_the_nearest_name(tmp_path):
+    for name in ("tickets.yaml", "intents.yaml", "ticket.py"):
+        (tmp_path / name).touch()
+    with pytest.raises(SpecError, match=r"ticket\.yaml:1: no such file\. Did you mean 'tickets'\?$"):
+        read_document(tmp_path / "ticket.yaml")
+    with pytest.raises(SpecError, match=r"no such file\.$"):
+        read_document(tmp_path / "nothing" / "like-it.yaml")
+
+
 def test_a_byte_order_mark_is_passed_over(tmp_path):
     assert read(tmp_path, b"\xef\xbb\xbfa: 1").values == {"a": 1}
