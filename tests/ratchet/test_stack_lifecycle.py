@@ -19,6 +19,7 @@ from ratchet.cli.stack import commands, lifecycle
 from ratchet.cli.stack.programs import MARK, Program
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
+from serving.environment import INHERITED
 
 SERVER = "import http.server, os, sys; print('serving', os.environ['GREETING'], flush=True); " + (
     "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()"
@@ -107,6 +108,20 @@ def test_a_value_reaches_its_program_whatever_characters_it_has(stack, runs):
     up(stack)
     log = Supervisor(stack).log_file("server")
     assert eventually(lambda: "serving %(x)s 'a' \"b\", c" in log.read_text())
+
+
+def test_a_program_inherits_only_what_it_names(stack, runs, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hunter2")
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", "http://mlflow.example")
+    runs(server, lambda settings: Program("plain", SLEEPER, {}, ready=settings.url("mlflow"), inherits=INHERITED))
+    told = up(stack)
+    assert "AIRFLOW_CONN_MLFLOW_DEFAULT of this shell is not used" in told[0]
+    environments = {
+        name: psutil.Process(process["pid"]).environ() for name, process in Supervisor(stack).processes().items()
+    }
+    assert environments["server"]["HF_TOKEN"] == "hunter2"
+    assert "hunter2" not in environments["plain"].values()
+    assert environments["plain"][MARK] == str(stack.home)
 
 
 def test_up_twice_changes_nothing(stack, runs):

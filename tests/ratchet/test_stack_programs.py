@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from ratchet.cli.stack.programs import MARK, base_environment, programs
+from ratchet.cli.stack.programs import MARK, base_environment, programs, replaced_connections
 from ratchet.cli.stack.settings import Settings
 
 
@@ -34,6 +35,36 @@ def test_each_program_gets_only_the_secrets_it_needs(settings):
         text = json.dumps(program.environment)
         assert (settings.secrets["jwt_secret"] in text) == name.startswith("airflow-"), name
         assert (settings.secrets["endpoint_token"] in text) == (name != "mlflow"), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "AIRFLOW_CONN_WAREHOUSE",
+        "AIRFLOW_VAR_KEY",
+        "HTTPS_PROXY",
+        "PATHWAY_KEY",
+        "DB",
+    ],
+)
+def test_only_airflow_inherits_what_may_be_a_secret(settings, name):
+    having = {program.name for program in programs(settings) if re.fullmatch(program.inherits, name)}
+    assert having == {name for name in by_name(settings) if name.startswith("airflow-")}
+
+
+def test_a_server_inherits_what_it_is_found_and_kept_quiet_by(settings):
+    for name in ("mlflow", "endpoints"):
+        inherits = by_name(settings)[name].inherits
+        assert all(re.fullmatch(inherits, variable) for variable in (*base_environment(settings, {}), "PATH", "HOME"))
+
+
+def test_a_connection_of_the_users_that_the_stack_replaces_is_known(settings):
+    airflow = by_name(settings)["airflow-scheduler"].environment
+    own = [name for name in airflow if name.startswith("AIRFLOW_CONN_")]
+    assert replaced_connections({**airflow, "AIRFLOW_CONN_WAREHOUSE": "x://"}) == own
+    assert len(own) == 3
 
 
 def test_everything_that_depends_on_a_port_follows_it(settings):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,28 @@ def test_the_token_is_in_no_log_and_in_no_process_list(host: Host, releases: lis
         assert TOKEN not in " ".join(psutil.Process(pid).cmdline())
     for log in (host.log, *host.state.rglob("*.log"), *host.state.rglob("*.json")):
         assert TOKEN not in log.read_text()
+
+
+def test_a_model_server_has_none_of_the_hosts_credentials(
+    tmp_path: Path, releases: list[Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "DATABASE": "x://me:hunter2@y",
+        "OMP_NUM_THREADS": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    host = Host(tmp_path / "state")
+    try:
+        host.deployed("plain", releases[0])
+        (server,) = host.children()
+        found = psutil.Process(server).environ()
+        assert not {name for name, value in found.items() if "hunter2" in value or value == TOKEN}
+        assert (found["OMP_NUM_THREADS"], found["LC_ALL"], found["PATH"]) == ("1", "C.UTF-8", os.environ["PATH"])
+    finally:
+        host.stop()
 
 
 def test_a_host_without_a_token_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

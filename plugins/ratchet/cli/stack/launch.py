@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
     _file, name = sys.argv[1:]
     program = json.loads(Path(_file).read_text())[name]
-    os.execve(program["command"][0], program["command"], {**os.environ, **program["environment"]})
+    inherited = {name: value for name, value in os.environ.items() if re.fullmatch(program["inherits"], name)}
+    os.execve(program["command"][0], program["command"], {**inherited, **program["environment"]})

@@ -17,7 +17,13 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from ratchet.cli.stack.programs import Program, airflow_environment, base_environment, programs
+from ratchet.cli.stack.programs import (
+    Program,
+    airflow_environment,
+    base_environment,
+    programs,
+    replaced_connections,
+)
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
 
@@ -38,6 +44,8 @@ def up(settings: Settings, tell: Callable[[str], None] = print) -> None:
     """
     if not settings.training_python.exists():
         raise StackError(f"{settings.training_python} is missing; nothing was started. Install it with: make install")
+    for variable in replaced_connections(os.environ):
+        tell(f"{variable} of this shell is not used: the stack has a server of its own in its place.")
     settings.make_directories()
     with _locked(settings):
         supervisor = Supervisor(settings)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ratchet.cli.stack.settings import LOOPBACK, ROLES, Settings
+from serving.environment import INHERITED
 from training.keys import code_version
 
 MARK = "RATCHET_STACK"  # in the environment of every process of a stack: finds them when supervisord is gone
@@ -33,6 +34,7 @@ class Program:
     ready: str | None = None  # URL that answers 200 when the program is ready
     heartbeat: str | None = None  # its component in Airflow's health report
     needs_database: bool = False  # waits for the migration of Airflow's database
+    inherits: str = ".*"  # names of the variables that it takes from the user's shell
 
 
 def programs(settings: Settings) -> list[Program]:
@@ -68,6 +70,7 @@ def programs(settings: Settings) -> list[Program]:
             # The job runner serves MLflow's hosted scorers, which no part of Ratchet calls.
             # It takes eight processes and 650 MB (measured).
             {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            inherits=INHERITED,
             address=mlflow,
             ready=f"{mlflow}/health",
         ),
@@ -82,6 +85,7 @@ def programs(settings: Settings) -> list[Program]:
                 "PYTHONPATH": str(settings.checkout),
                 CODE: code_version("serving"),
             },
+            inherits=INHERITED,  # the stack's store is a directory: nothing here asks for AWS_*
             address=endpoints,
             ready=f"{endpoints}/health",
         ),
@@ -89,7 +93,10 @@ def programs(settings: Settings) -> list[Program]:
 
 
 def base_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
-    """:return: what every program gets: the user's environment, so that proxies, AWS and Hugging Face settings hold."""
+    """
+    :return: what supervisord and Airflow get: the user's environment, so that proxies, AWS and Hugging Face settings
+        hold in every step. The servers take from it what their ``inherits`` names.
+    """
     kept = {name: value for name, value in inherited.items() if not name.startswith(LEFT_BEHIND)}
     past_the_proxy = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), LOOPBACK, "localhost"]))
     return {
@@ -102,6 +109,11 @@ def base_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[s
         "SPT_NOENV": "1",  # setproctitle writes over the environment that MARK is read from, unless told not to
         "RATCHET_HOME": str(settings.home),
     }
+
+
+def replaced_connections(inherited: Mapping[str, str]) -> list[str]:
+    """:return: the user's variables for connections that the stack makes itself."""
+    return [variable for name in CONNECTIONS if (variable := f"AIRFLOW_CONN_{name}") in inherited]
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
@@ -147,16 +159,16 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         CODE: code_version("plugins"),
         "PYTHONPATH": f"{settings.checkout / 'plugins'}{os.pathsep}{settings.checkout}",
         **{f"AIRFLOW__{key.replace('.', '__').upper()}": str(value) for key, value in options.items()},
-        **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in _connections(settings).items()},
+        **{f"AIRFLOW_CONN_{name}": json.dumps(made(settings)) for name, made in CONNECTIONS.items()},
     }
 
 
-def _connections(settings: Settings) -> dict[str, dict[str, str | int]]:
-    def http(server: str, **more: str) -> dict[str, str | int]:
-        return {"conn_type": "http", "schema": "http", "host": LOOPBACK, "port": settings.ports[server], **more}
+def _http(settings: Settings, server: str, **more: str) -> dict[str, str | int]:
+    return {"conn_type": "http", "schema": "http", "host": LOOPBACK, "port": settings.ports[server], **more}
 
-    return {
-        "MLFLOW_DEFAULT": http("mlflow"),
-        "RATCHET_ENDPOINTS": http("endpoints", password=settings.secrets["endpoint_token"]),
-        "RATCHET_AIRFLOW_API": http("airflow", login="ratchet", password=settings.passwords["ratchet"]),
-    }
+
+CONNECTIONS: dict[str, Callable[[Settings], dict[str, str | int]]] = {
+    "MLFLOW_DEFAULT": lambda stack: _http(stack, "mlflow"),
+    "RATCHET_ENDPOINTS": lambda stack: _http(stack, "endpoints", password=stack.secrets["endpoint_token"]),
+    "RATCHET_AIRFLOW_API": lambda stack: _http(stack, "airflow", login="ratchet", password=stack.passwords["ratchet"]),
+}

@@ -181,7 +181,10 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def _program_file(programs: list[Program]) -> str:
-    every = {program.name: {"command": program.command, "environment": program.environment} for program in programs}
+    every = {
+        program.name: {"command": program.command, "environment": program.environment, "inherits": program.inherits}
+        for program in programs
+    }
     return json.dumps(every, indent=2) + "\n"
 
 
