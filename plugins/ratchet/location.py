@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ratchet.document import SECRET_NAME, SECRET_VALUE
 
+ENDPOINT_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+ENDPOINT_NAME_RULE = "at most 63 lower-case letters, digits and -, no - first"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 # What Airflow checks when a run is started: less than ``checked_source``, in what Python and browsers both read
 SOURCE_PATTERN = (

@@ -18,7 +18,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ratchet.document import SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
-from ratchet.location import checked_model, checked_source, resolve_model, resolve_source
+from ratchet.location import (
+    ENDPOINT_NAME,
+    ENDPOINT_NAME_RULE,
+    checked_model,
+    checked_source,
+    resolve_model,
+    resolve_source,
+)
 from training.contract import IngestRequest
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
@@ -145,7 +152,7 @@ class Gate(Section):
 class Deploy(Section):
     target: Literal["local"] = "local"
     """Where the endpoint is: on the local endpoint host. `sagemaker` and `huggingface` are planned."""
-    endpoint: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    endpoint: str = Field(default="", pattern=ENDPOINT_NAME)
     """Name of the endpoint. Unset: the pipeline's name, with `-` for `_`."""
     timeout_minutes: int = Field(default=15, ge=1)
     """Longest time until the endpoint serves the release, minutes; then the step fails and the old release stays."""
@@ -301,7 +308,7 @@ def _problem(error: Any, document: Document) -> Problem:
 
 PATTERNS: dict[KeyPath, str] = {
     ("train", "trainer"): "module:Class",
-    ("deploy", "endpoint"): "at most 63 lower-case letters, digits and -, no - first",
+    ("deploy", "endpoint"): ENDPOINT_NAME_RULE,
 }
 
 

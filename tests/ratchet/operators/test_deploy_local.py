@@ -43,6 +43,18 @@ def test_without_a_verdict_to_promote_the_endpoint_is_untouched(options):
     assert endpoints.deployments == []
 
 
+@pytest.mark.parametrize("name", ["mine_x", "Mine", "-mine", "m" * 64, "", "mine\n"])
+def test_a_name_that_no_endpoint_may_have_is_refused_before_anything_is_packaged(name):
+    packaged = []
+    operator = LocalDeployOperator(task_id="deploy", model="/models/any", endpoint=name, ungated=True)
+    operator.__dict__["run_stage"] = lambda *given, **_: packaged.append(given)
+    with pytest.raises(
+        AirflowFailException, match=r"is no name for an endpoint: .*lower-case.* Nothing was packaged\."
+    ):
+        operator.execute(context())
+    assert packaged == []
+
+
 def test_a_verdict_about_another_model_deploys_nothing():
     endpoints = FakeEndpoints(OLD)
     with pytest.raises(AirflowFailException, match="verdict is about model other"):
