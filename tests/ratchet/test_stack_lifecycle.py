@@ -40,7 +40,8 @@ def stack(tmp_path, monkeypatch):
     python = tmp_path / "checkout" / ".venv-training" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
-    settings = Settings(home=tmp_path / "home", checkout=tmp_path / "checkout", dags=tmp_path / "dags")
+    # a home with what supervisord could take for a format, and a space
+    settings = Settings(home=tmp_path / "100%s %d%%(x)s", checkout=tmp_path / "checkout", dags=tmp_path / "dags")
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
     monkeypatch.setattr("ratchet.cli.stack.supervisor.STOP_SECONDS", 2)
     yield settings

@@ -64,7 +64,8 @@ class Supervisor:
                 "stopasgroup = true",
                 "killasgroup = true",
                 "redirect_stderr = true",
-                f"stdout_logfile = {_escaped(self.log_file(program.name))}",
+                # twice: supervisord 4 expands this one value twice
+                f"stdout_logfile = {_escaped(_escaped(self.log_file(program.name)))}",
                 f"stdout_logfile_maxbytes = {LOG_BYTES}",
                 "stdout_logfile_backups = 2",
             ]
