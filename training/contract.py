@@ -198,6 +198,7 @@ class EvaluateResult(Made):
 
 @dataclass(frozen=True, kw_only=True)
 class PackageRequest(Message):
+    pipeline: str
     store: str
     work: str  # local directory for copies of models
     model: str  # as EvaluateRequest.candidate

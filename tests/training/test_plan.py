@@ -119,7 +119,9 @@ def test_an_evaluation_is_found_under_the_name_that_the_registry_gave_the_model(
 def test_everything_made_is_a_hit_all_the_way(request_, trained, evaluated):
     store = Store(request_.ingest.store)
     work = request_.train["work"]
-    parts = package_parts(PackageRequest(store=store.root, work=work, model=trained[1], golden=evaluated))
+    parts = package_parts(
+        PackageRequest(pipeline="films", store=store.root, work=work, model=trained[1], golden=evaluated)
+    )
     store.write_json("releases/1/release.json", {})
     Records(store, "package").write(key_of(parts), parts, {"digest": "1"}, "films")
     assert [state for state, _why in said(request_).values()] == ["hit"] * 4

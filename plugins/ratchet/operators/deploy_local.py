@@ -100,6 +100,7 @@ class LocalDeployOperator(StageOperator):
             require_promote(self.verdict, self.model, unchanged)
         made = self.run_stage(
             PackageRequest(
+                pipeline=self.dag_id,
                 store=self.store or settings.store_uri(),
                 work=str(settings.work_directory()),
                 model=self.model,
