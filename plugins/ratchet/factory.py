@@ -21,9 +21,11 @@ from ratchet.spec import load_spec
 if TYPE_CHECKING:
     from ratchet.spec import PipelineSpec
 
-# What is worth a retry is a process that was killed or a server that was away; both are back within a minute or two.
-RETRIES = 3
+# What is worth a retry is a process that was killed or a server that was away. A server that starts again on a busy
+# machine was away for two minutes (measured): these delays add up to almost six.
+RETRIES = 5
 RETRY_DELAY = timedelta(seconds=15)  # and twice as long each time
+LONGEST_RETRY_DELAY = timedelta(minutes=2)
 STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest, evaluation or packaging that is still making progress
 
 PARAMS = {
@@ -66,6 +68,7 @@ def build(spec: PipelineSpec) -> DAG:
             "retries": RETRIES,
             "retry_delay": RETRY_DELAY,
             "retry_exponential_backoff": 2,
+            "max_retry_delay": LONGEST_RETRY_DELAY,
             "execution_timeout": STEP_TIMEOUT,
         },
         tags=["ratchet"],

@@ -7,6 +7,7 @@ import json
 import statistics
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_every_value_of_a_spec_that_airflow_would_render_is_known(tmp_path):
         task.task_id: {name for name in task.template_fields if isinstance(getattr(task, name), str | dict | float)}
         for task in dag.tasks
     } == RENDERED
+
+
+def test_a_server_may_be_away_for_five_minutes_before_a_run_ends(tmp_path):
+    for task in build(spec(tmp_path)).tasks:
+        delays = [
+            min(task.max_retry_delay, task.retry_delay * task.retry_exponential_backoff**attempt)
+            for attempt in range(task.retries)
+        ]
+        assert sum(delays, timedelta()) >= timedelta(minutes=5)
 
 
 def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
