@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ratchet.document import SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
 from ratchet.location import (
@@ -43,6 +43,7 @@ PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
 }
 
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+LONGEST_MINUTES = 30 * 24 * 60  # assumed: more is a slip, and much more is no timedelta
 RESERVED_NAMES = ("airflow", "ratchet", "serving", "training")  # dags/ is on Airflow's import path
 # where ${NAME} and relative paths are resolved
 LOCATIONS = {
@@ -73,7 +74,7 @@ class Data(Section):
     text: str = Field(min_length=1)
     """Column that holds the text."""
     label: str = Field(min_length=1)
-    """Column that holds the label."""
+    """Column that holds the label; another one than `text`."""
     validation: str | None = Field(default=None, min_length=1)
     """Source of the validation split. Unset: cut from `source` by the hash of the text."""
     test: str | None = Field(default=None, min_length=1)
@@ -84,6 +85,13 @@ class Data(Section):
     """Share of `source` that becomes the test split, per cent. Not used when `test` is given."""
     validation_percent: int = Field(default=10, ge=1, le=90)
     """Share of `source` that becomes the validation split, per cent. Not used when `validation` is given."""
+
+    @field_validator("label")
+    @classmethod
+    def _another_column(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("text"):
+            raise ValueError("expected another column than data.text")
+        return value
 
     @field_validator("source", "validation", "test")
     @classmethod
@@ -113,11 +121,11 @@ class Train(Section):
     """`balanced` weighs each label's loss by the inverse of its frequency. Unset: every row counts the same."""
     trainer: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """`module:Class` of a `transformers.Trainer` subclass that the training environment can import."""
-    max_length: int | None = Field(default=None, ge=8)
+    max_length: int | None = Field(default=None, ge=8, le=1_000_000)
     """Longest input, tokens; the rest is cut off, in training as in serving. Unset: from the training texts."""
     early_stopping_epochs: int | None = Field(default=2, ge=1)
     """Stop after this many epochs without a better validation loss. `null`: never."""
-    timeout_minutes: int = Field(default=720, ge=1)
+    timeout_minutes: int = Field(default=720, ge=1, le=LONGEST_MINUTES)
     """Longest training time, minutes; then the step fails. A retry continues from the last checkpoint."""
 
     @field_validator("arguments")
@@ -154,7 +162,7 @@ class Deploy(Section):
     """Where the endpoint is: on the local endpoint host. `sagemaker` and `huggingface` are planned."""
     endpoint: str = Field(default="", pattern=ENDPOINT_NAME)
     """Name of the endpoint. Unset: the pipeline's name, with `-` for `_`."""
-    timeout_minutes: int = Field(default=15, ge=1)
+    timeout_minutes: int = Field(default=15, ge=1, le=LONGEST_MINUTES)
     """Longest time until the endpoint serves the release, minutes; then the step fails and the old release stays."""
 
 
@@ -171,7 +179,7 @@ class Trigger(Section):
         from croniter import CroniterError, croniter  # Airflow's own reader of cron expressions
 
         if value.startswith("@"):
-            raise ValueError("expected " + nearest(value, PRESETS))
+            raise ValueError("unknown preset; " + nearest(value, PRESETS))
         if len(value.split()) != 5:
             raise ValueError("expected five fields: minute, hour, day of month, month, day of week")
         try:
