@@ -89,6 +89,20 @@ def test_users_have_names_and_the_one_that_writes_notes_has_the_lowest_role_that
     assert json.loads(airflow["AIRFLOW_CONN_RATCHET_AIRFLOW_API"])["login"] == "ratchet"
 
 
+def test_a_task_outlives_an_api_server_that_is_away_for_three_minutes(settings):
+    airflow = by_name(settings)["airflow-scheduler"].environment
+    away = 180
+    retries, longest = (
+        int(airflow[f"AIRFLOW__WORKERS__EXECUTION_API_{name}"]) for name in ("RETRIES", "RETRY_WAIT_MAX")
+    )
+    average = (1 + longest) / 2  # each wait is drawn
+    assert retries * average > 1.2 * away
+    next_heartbeat = 5
+    assert int(airflow["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"]) >= away + next_heartbeat + longest
+    left_when_renewed = int(airflow["AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME"]) / 5
+    assert left_when_renewed >= away + next_heartbeat + longest
+
+
 def test_nothing_calls_home(settings):
     environment = base_environment(settings, {})
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"

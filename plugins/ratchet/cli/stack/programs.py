@@ -144,7 +144,12 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "dag_processor.refresh_interval": 10,  # seconds until a new file in dags/ is seen
         "dag_processor.min_file_process_interval": 10,  # and until a change, which may be in the spec beside it
         "scheduler.scheduler_idle_sleep_time": 0.2,  # seconds between two looks for work
-        "scheduler.task_instance_heartbeat_timeout": 30,  # seconds until a task whose worker died is retried
+        # Seconds until a task whose worker died is retried. The scheduler cannot tell that from an API server that is
+        # away, which took two minutes to come back on a busy machine (measured): it may take three.
+        "scheduler.task_instance_heartbeat_timeout": 200,
+        "workers.execution_api_retries": 50,  # and for so long a worker knocks: four to five minutes
+        "workers.execution_api_retry_wait_max": 10,
+        "execution_api.jwt_expiration_time": 1800,  # renewed when a fifth of it is left, which must outlast that
         "scheduler.task_instance_heartbeat_timeout_detection_interval": 5,
         "scheduler.orphaned_tasks_check_interval": 30,  # and one whose scheduler died
         "logging.base_log_folder": settings.airflow_home / "logs",
