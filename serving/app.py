@@ -50,7 +50,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # what SageMaker's InvokeEndpoint long allowed; 1,024 texts of 6,000 characters
 DISCARDED_BYTES = 64 * 1024 * 1024  # of a body over the limit: read and dropped, so that the client sees the answer
-OPEN_PATHS = ("/ping", "/health")  # load balancers and supervisors carry no token
+OPEN_PATHS = ("/ping", "/health")  # load balancers and supervisors carry no token, and must see a busy server as alive
+HAS_ROOM = "has_room"  # in a request's state: whether the server has room for its connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,20 +115,20 @@ class ServingApp:
                     headers["Connection"] = "close"
             await send(message)
 
-        if scope["type"] == "http" and not self._may_enter(scope):
-            refusal = JSONResponse(
-                {"error": "A bearer token is required: Authorization: Bearer TOKEN."},
-                401,
-                {"WWW-Authenticate": "Bearer", "Connection": "close"},
-            )
-            await refusal(scope, receive, send_with_digests)
-            return
-        await self._app(scope, receive, send_with_digests)
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self._app)(scope, receive, send_with_digests)
 
-    def _may_enter(self, scope: Scope) -> bool:
-        if self.options.token is None or scope["path"] in OPEN_PATHS:
-            return True
-        return is_authorised(Headers(scope=scope), self.options.token)
+    def _refusal(self, scope: Scope) -> Response | None:
+        """:return: the answer to a request that is not looked at; None: it is."""
+        if scope["path"] in OPEN_PATHS:
+            return None
+        if self.options.token is not None and not is_authorised(Headers(scope=scope), self.options.token):
+            error = "A bearer token is required: Authorization: Bearer TOKEN."
+            return JSONResponse({"error": error}, 401, {"WWW-Authenticate": "Bearer", "Connection": "close"})
+        if not scope["state"].get(HAS_ROOM, True):
+            error = "Too many connections are open; try again."
+            return JSONResponse({"error": error}, 503, {"Retry-After": "1", "Connection": "close"})
+        return None
 
     async def health(self, _request: Request) -> Response:
         """200: the application is only made of a model that has answered its warm-up, and its thread lives."""
