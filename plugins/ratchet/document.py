@@ -149,6 +149,9 @@ def _parse(text: str) -> Document:
 
 
 def _text(path: Path) -> str:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # a pipe would be waited for, and all other specs with it
+        raise SpecError(path, [Problem(1, "", "a pipe, socket or device; expected a file NAME.yaml.")])
     try:
         content = path.read_bytes()
     except FileNotFoundError:

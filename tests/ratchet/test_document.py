@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,10 @@ def test_a_key_given_twice_names_both_lines(tmp_path):
     assert (problem.line, problem.key, problem.message) == (4, "a.b", "given twice, first in line 2; leave one.")
 
 
-@pytest.mark.parametrize(("make", "message"), [(Path.mkdir, "a directory"), (lambda path: None, "no such file")])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(Path.mkdir, "a directory"), (lambda path: None, "no such file"), (os.mkfifo, "a pipe, socket or device")],
+)
 def test_what_is_no_file_is_refused(tmp_path, make, message):
     path = tmp_path / "it.yaml"
     make(path)
