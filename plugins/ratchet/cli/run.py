@@ -8,12 +8,12 @@ import os
 import re
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
 
 from ratchet.cli import EXIT_INTERRUPTED
+from ratchet.cli.ask import ask
 from ratchet.cli.home import has_stack
 from ratchet.cli.retrain import (
     ENDED,
@@ -257,7 +257,7 @@ def _endpoint_url(ended: Outcome, spec: PipelineSpec | None) -> str | None:
 
     settings = Settings.from_environment()
     token = settings.secrets["endpoint_token"]
-    answer = _ask(f"{settings.url('endpoints')}/endpoints/{spec.deploy.endpoint}", token=token)
+    answer = ask(f"{settings.url('endpoints')}/endpoints/{spec.deploy.endpoint}", token=token)
     return answer.get("url") if isinstance(answer, dict) and answer.get("status") == "serving" else None
 
 
@@ -269,23 +269,11 @@ def _prediction(endpoint: str, golden: str | None) -> list[str]:
         text = json.loads(Path(unquote(urlsplit(golden).path)).read_text())["texts"][0]
     except (OSError, LookupError, ValueError):
         return []
-    answer = _ask(f"{endpoint.rstrip('/')}/invocations", {"inputs": text})
+    answer = ask(f"{endpoint.rstrip('/')}/invocations", {"inputs": text})
     if not isinstance(answer, list) or not answer:
         return [f"{'Prediction':<11}none: {endpoint} does not answer"]
     first = answer[0][0] if isinstance(answer[0], list) else answer[0]
     return [f"{'Prediction':<11}{text[:100]!r} -> {first['label']} ({first['score']:.3f}), asked at the endpoint"]
-
-
-def _ask(url: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
-    """:return: the answer, or None."""
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=30) as response:
-            return json.loads(response.read())
-    except (OSError, ValueError):
-        return None
 
 
 def _checked_spec(pipeline: str) -> PipelineSpec:
