@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 
 import pytest
@@ -174,12 +175,21 @@ def embedded(tmp_path, url, monkeypatch):
     (tmp_path / "sentiment.yaml").write_text("data: {source: a.csv, text: b, label: c}\n")
     monkeypatch.setattr(run, "_embedded_airflow", lambda: Airflow(url, "operator", PASSWORD))
     monkeypatch.setattr(run, "_endpoint_url", lambda ended, spec: None)
+    (tmp_path / "home" / "run").mkdir(parents=True)
     return tmp_path
 
 
 def test_a_pipeline_that_is_new_gets_its_stub(fake, airflow, embedded):
     assert main(["run", "sentiment"]) == 0
     assert (embedded / "sentiment.py").exists()
+
+
+def test_the_last_line_says_how_to_sign_in(embedded, capsys):
+    assert main(["run", "sentiment"]) == 0
+    file = embedded / "home" / "run" / "passwords.json"
+    password = json.loads(file.read_text())["admin"]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"Sign in    as admin, password {password}; other users: {file}"
 
 
 def test_a_spec_that_is_not_valid_starts_nothing(fake, embedded, capsys):

@@ -227,6 +227,8 @@ def summary(ended_run: Run, ended: Outcome, spec: PipelineSpec | None) -> str:
     mlflow = ended_run.result("train", "links").get("run") if "train" in ended.results else None
     if mlflow:
         lines.append(f"{'MLflow':<11}{mlflow}")
+    if spec is not None:
+        lines.append(_sign_in())
     return "\n".join(lines)
 
 
@@ -259,6 +261,13 @@ def _endpoint_url(ended: Outcome, spec: PipelineSpec | None) -> str | None:
     token = settings.secrets["endpoint_token"]
     answer = ask(f"{settings.url('endpoints')}/endpoints/{spec.deploy.endpoint}", token=token)
     return answer.get("url") if isinstance(answer, dict) and answer.get("status") == "serving" else None
+
+
+def _sign_in() -> str:
+    from ratchet.cli.stack.settings import Settings
+
+    settings = Settings.from_environment()
+    return f"{'Sign in':<11}as admin, password {settings.passwords['admin']}; other users: {settings.passwords_file}"
 
 
 def _prediction(endpoint: str, golden: str | None) -> list[str]:
