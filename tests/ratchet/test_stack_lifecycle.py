@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -32,6 +33,23 @@ STUBBORN = (
     "'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)'], start_new_session=True); "
     "time.sleep(600)"
 )
+# A server behind a main process, as MLflow's
+FORKED_SERVER = f"import subprocess, sys; subprocess.call([sys.executable, '-c', {SERVER!r}, *sys.argv[1:]])"
+# Two workers, of which one has a task, in a group of its own as Airflow's have
+SCHEDULER = """
+import os, subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+busy = (
+    "import subprocess, sys, time; "
+    f"task = subprocess.Popen({sleep!r}, process_group=0); print('task', task.pid, flush=True); task.wait(); "
+    "time.sleep(600)"
+)
+if not os.path.exists("began"):
+    open("began", "w").close()
+    print("idle", subprocess.Popen(sleep).pid, flush=True)
+    print("busy", subprocess.Popen([sys.executable, "-c", busy]).pid, flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -156,6 +174,73 @@ def test_a_program_that_crashes_comes_back(stack, runs):
     pid = Supervisor(stack).processes()["server"]["pid"]
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: Supervisor(stack).processes()["server"]["pid"] not in (0, pid) and answers(stack))
+
+
+def kill_main(settings: Settings, name: str) -> None:
+    """Kill a program's main process alone, and return when supervisord has started another."""
+    supervisor = Supervisor(settings)
+    assert eventually(lambda: supervisor.processes()[name]["statename"] == "RUNNING")
+    pid = supervisor.processes()[name]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: supervisor.processes()[name]["pid"] not in (0, pid))
+
+
+def test_a_child_that_outlives_its_program_does_not_keep_the_port_from_the_next(stack, runs):
+    def forked_server(settings: Settings) -> Program:
+        made = server(settings)
+        return dataclasses.replace(made, command=[sys.executable, "-c", FORKED_SERVER, made.command[-1]])
+
+    runs(forked_server)
+    up(stack)
+    [child] = psutil.Process(Supervisor(stack).processes()["server"]["pid"]).children()
+    kill_main(stack, "server")
+    assert eventually(lambda: not child.is_running() and answers(stack))
+    assert len(marked(stack)) == 3  # supervisord, the server's main process and its child
+
+
+def test_of_a_program_that_was_killed_a_worker_ends_when_it_has_no_task(stack, runs):
+    runs(lambda settings: Program("scheduler", [sys.executable, "-c", SCHEDULER], {}))
+    monitor = Supervisor(stack)
+
+    def told() -> dict[str, psutil.Process]:
+        words = monitor.log_file("scheduler").read_text().split()
+        return {name: psutil.Process(int(words[words.index(name) + 1])) for name in ("idle", "busy", "task")}
+
+    stack.make_directories()
+    stack.choose_ports({})
+    monitor.start(lifecycle.programs(stack))
+    assert eventually(lambda: "task" in monitor.log_file("scheduler").read_text())
+    found = told()
+    kill_main(stack, "scheduler")
+    assert eventually(lambda: not found["idle"].is_running())
+    assert found["busy"].is_running()
+    assert found["task"].is_running()
+    found["task"].kill()
+    kill_main(stack, "scheduler")
+    assert eventually(lambda: not found["busy"].is_running())
+
+
+def test_a_program_waits_for_the_one_that_it_needs_whoever_starts_it(stack, runs):
+    asking = "import sys, time, urllib.request; urllib.request.urlopen(sys.argv[1]); print('asked', flush=True); "
+
+    def slow_server(settings: Settings) -> Program:
+        made = server(settings)
+        return dataclasses.replace(
+            made, command=[*made.command[:2], "import time; time.sleep(3); " + SERVER, made.command[-1]]
+        )
+
+    def dependent(settings: Settings) -> Program:
+        url = settings.url("mlflow")
+        return Program("dependent", [sys.executable, "-c", asking + "time.sleep(600)", url], {}, ready=url, after=url)
+
+    runs(slow_server, dependent)
+    up(stack)
+    log = Supervisor(stack).log_file("dependent")
+    assert eventually(lambda: log.read_text().count("asked") == 1)
+    os.kill(Supervisor(stack).processes()["server"]["pid"], signal.SIGKILL)
+    kill_main(stack, "dependent")
+    assert eventually(lambda: log.read_text().count("asked") == 2)
+    assert "Traceback" not in log.read_text()
 
 
 def test_down_ends_the_children_of_a_supervisord_that_was_killed(stack, runs):

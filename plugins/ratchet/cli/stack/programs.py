@@ -34,6 +34,7 @@ class Program:
     ready: str | None = None  # URL that answers 200 when the program is ready
     heartbeat: str | None = None  # its component in Airflow's health report
     needs_database: bool = False  # waits for the migration of Airflow's database
+    after: str | None = None  # URL that must answer before the program starts, whoever starts it
     inherits: str = ".*"  # names of the variables that it takes from the user's shell
 
 
@@ -41,6 +42,7 @@ def programs(settings: Settings) -> list[Program]:
     """:return: the programs in the order in which they are shown."""
     airflow = airflow_environment(settings)
     api, mlflow, endpoints = settings.url("airflow"), settings.url("mlflow"), settings.url("endpoints")
+    api_answers = f"{api}/api/v2/version"
     python, training_python = sys.executable, str(settings.training_python)
 
     def component(name: str, *arguments: str, **more: str) -> Program:
@@ -52,12 +54,13 @@ def programs(settings: Settings) -> list[Program]:
             "api-server",
             *("--host", LOOPBACK, "--port", str(settings.ports["airflow"]), "--workers", "1"),
             address=api,
-            ready=f"{api}/api/v2/version",
+            ready=api_answers,
         ),
+        # A task that is begun without the API server fails, and has used up an attempt.
         # Their log servers would listen on every interface, and with one machine nobody asks them.
-        component("scheduler", "--skip-serve-logs", heartbeat="scheduler"),
+        component("scheduler", "--skip-serve-logs", heartbeat="scheduler", after=api_answers),
         component("dag-processor", heartbeat="dag_processor"),
-        component("triggerer", "--skip-serve-logs", heartbeat="triggerer"),
+        component("triggerer", "--skip-serve-logs", heartbeat="triggerer", after=api_answers),
         Program(
             "mlflow",
             [

@@ -183,7 +183,12 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 def _program_file(programs: list[Program]) -> str:
     every = {
-        program.name: {"command": program.command, "environment": program.environment, "inherits": program.inherits}
+        program.name: {
+            "command": program.command,
+            "environment": program.environment,
+            "inherits": program.inherits,
+            "after": program.after,
+        }
         for program in programs
     }
     return json.dumps(every, indent=2) + "\n"
