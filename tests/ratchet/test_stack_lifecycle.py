@@ -318,6 +318,14 @@ def test_status_shows_what_runs_and_what_does_not(stack, runs, capsys):
     assert stack.url("mlflow") in told
 
 
+def test_status_does_not_say_of_what_does_not_answer_that_it_runs(stack, runs, capsys):
+    up(stack)
+    assert eventually(lambda: lifecycle.status(stack)[0][1] == "running")
+    os.kill(Supervisor(stack).processes()["server"]["pid"], signal.SIGSTOP)
+    assert commands.show_status(stack) == 1
+    assert "not answering" in capsys.readouterr().out
+
+
 def test_logs_of_an_unknown_program_name_the_known_ones(stack, runs):
     up(stack)
     with pytest.raises(StackError, match="server"):

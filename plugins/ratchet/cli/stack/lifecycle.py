@@ -81,7 +81,10 @@ def down(settings: Settings, tell: Callable[[str], None] = print) -> None:
 
 
 def status(settings: Settings) -> list[tuple[str, str, str, str, str]]:
-    """:return: program, state, uptime, process id and address of each program; empty if the stack is down."""
+    """
+    :return: program, state, uptime, process id and address of each program; empty if the stack is down. What runs and
+        does not answer is ``not answering``.
+    """
     supervisor = Supervisor(settings)
     if not settings.run.is_dir() or not supervisor.is_running():
         return []
@@ -90,10 +93,10 @@ def status(settings: Settings) -> list[tuple[str, str, str, str, str]]:
     for program in programs(settings):
         process = found[program.name]
         runs = process["statename"] == "RUNNING"
+        silent = runs and program.ready is not None and _get(program.ready) is None
+        state = "not answering" if silent else process["statename"].lower()
         uptime = str(timedelta(seconds=process["now"] - process["start"])) if runs else "-"
-        rows.append(
-            (program.name, process["statename"].lower(), uptime, str(process["pid"] or "-"), program.address or "")
-        )
+        rows.append((program.name, state, uptime, str(process["pid"] or "-"), program.address or ""))
     return rows
 
 
