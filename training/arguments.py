@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import logging
 import types
 import typing
 from dataclasses import fields
@@ -15,6 +16,8 @@ from training.contract import BadInput, CheckRequest, CheckResult
 
 if TYPE_CHECKING:
     from transformers import Trainer
+
+log = logging.getLogger(__name__)
 
 _TRACKING = "Ratchet logs the run to MLflow"
 _HUB = "a candidate goes to the store and the model registry and nowhere else"
@@ -98,6 +101,7 @@ def trainer_class(reference: str) -> type[Trainer]:
     from transformers import Trainer
 
     module, _, name = reference.partition(":")
+    log.info("Importing the module %r of train.trainer.", module)  # if nothing follows, this is what does not end
     try:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever the module does when it is imported

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from ratchet import settings
@@ -10,7 +11,9 @@ from ratchet.hooks import stage as hook
 from training.contract import Message
 
 
-def run_stage(stage: str, request: Message, log: Callable[[str], None]) -> dict[str, Any]:
+def run_stage(
+    stage: str, request: Message, log: Callable[[str], None], timeout: timedelta | None = None
+) -> dict[str, Any]:
     """:return: the stage's result. Raises as :func:`ratchet.hooks.stage.run_stage` does."""
     return hook.run_stage(
         stage,
@@ -19,4 +22,5 @@ def run_stage(stage: str, request: Message, log: Callable[[str], None]) -> dict[
         path=settings.training_path(),
         work=settings.work_directory(),
         log=log,
+        timeout=timeout,
     )

@@ -9,8 +9,10 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,10 +56,12 @@ class StageProcess:
         self.env = _stage_environment(env or {})
         self.process: subprocess.Popen[str] | None = None
         self.stopped = False
+        self._late = ""  # what to say of a stage that was stopped at its deadline
 
-    def run(self, log: Callable[[str], None]) -> dict[str, Any]:
+    def run(self, log: Callable[[str], None], timeout: timedelta | None = None) -> dict[str, Any]:
         """
         :param log: called with every line the stage prints, as it comes.
+        :param timeout: after which the stage is stopped; None: never. A step in Airflow has a timeout of its own.
         :return: the stage's result.
         :raises BadInput: the stage refused its input; a retry cannot help.
         :raises StageFailed: anything else that left no result.
@@ -86,11 +90,16 @@ class StageProcess:
         if self.stopped:  # killed between the two lines above
             self._end_group()
         assert process.stdout is not None
+        deadline = threading.Timer(timeout.total_seconds(), self._stop_late, [timeout]) if timeout else None
+        if deadline:
+            deadline.start()
         try:
             for line in process.stdout:
                 log(line.rstrip("\n"))
             status = process.wait()
         finally:
+            if deadline:
+                deadline.cancel()
             self._end_group()
             process.stdout.close()
         return self._outcome(status, log)
@@ -99,6 +108,10 @@ class StageProcess:
         """End the stage because somebody asked for it. Safe to repeat."""
         self.stopped = True
         self._end_group()
+
+    def _stop_late(self, timeout: timedelta) -> None:
+        self._late = f"{self.stage} did not end within {timeout.total_seconds():g} s and was stopped."
+        self.stop()
 
     def _end_group(self) -> None:
         """End the whole process group within a few seconds; after a stage's own end, what it left behind."""
@@ -136,6 +149,8 @@ class StageProcess:
         log(f"ERROR To repeat this stage without Airflow: {self.repeat_command()}")
         if status == EXIT_BAD_INPUT:
             raise BadInput(error)
+        if self._late:
+            raise StageFailed(self._late)
         if self.stopped and status < 0:
             raise StageFailed(
                 f"{self.stage} was stopped ({signal.Signals(-status).name}); a retry continues from there."
@@ -163,9 +178,10 @@ def run_stage(
     log: Callable[[str], None],
     path: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    timeout: timedelta | None = None,
 ) -> dict[str, Any]:
     """Run a stage to its end. :return: its result. Raises as :meth:`StageProcess.run` does."""
-    return StageProcess(stage, request, python=python, work=work, path=path, env=env).run(log)
+    return StageProcess(stage, request, python=python, work=work, path=path, env=env).run(log, timeout)
 
 
 def _stage_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def stages(tmp_path, monkeypatch):
     for name in ("training", "serving"):
         (packages / name).mkdir(parents=True)
         (packages / name / "__init__.py").touch()
-    for name in ("contract.py", "stage.py"):
+    for name in ("contract.py", "credentials.py", "stage.py"):
         (packages / "training" / name).symlink_to(REAL / name)
 
     def find(name):
@@ -62,6 +63,18 @@ def run(tmp_path, log=None, **options):
     return run_stage(
         "train", Request(), python=sys.executable, work=tmp_path, log=log or (lambda line: None), **options
     )
+
+
+def test_a_stage_is_stopped_at_its_deadline_and_said_to_be(stages, tmp_path):
+    stages("print('INFO waiting'); time.sleep(600)")
+    lines = []
+    with pytest.raises(StageFailed, match=r"^train did not end within 1 s and was stopped\.$"):
+        run(tmp_path, lines.append, timeout=timedelta(seconds=1))
+
+
+def test_a_stage_that_ends_in_time_is_not_stopped(stages, tmp_path):
+    stages("result({'made': 1})")
+    assert run(tmp_path, timeout=timedelta(seconds=30)) == {"made": 1}
 
 
 def gone(pid):
