@@ -199,6 +199,14 @@ def test_the_cause_of_a_failure_is_told_once(fake, url):
     assert "reading /a.csv\nTo repeat: ..." in told
 
 
+def test_what_a_stage_said_of_its_failure_is_told_once(fake, url):
+    said = "The model 'acme/base' could not be fetched."
+    fake.fail("train", "step 1 of 3", said, f"StageFailed: train failed (exit status 1): {said}", attempts=4)
+    told = script(url, "sentiment").stdout
+    assert told.count(said) == 1
+    assert "step 1 of 3" in told
+
+
 def test_the_script_for_ci_names_what_it_lacks(url):
     done = script("", "sentiment", password="")
     assert done.returncode == 2
