@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,16 +133,16 @@ def _documentation(spec: PipelineSpec) -> str:
     """The DAG's page in Markdown, so that the UI says what the spec says."""
     minimum = ", ".join(f"{name} at least {value:g}" for name, value in spec.gate.minimum.items()) or "no minimum"
     schedule = (
-        f"on the schedule `{spec.trigger.schedule}` (UTC)" if spec.trigger.schedule else "when somebody starts it"
+        f"on the schedule {_code(spec.trigger.schedule)} (UTC)" if spec.trigger.schedule else "when somebody starts it"
     )
-    arguments = ", ".join(f"`{name}: {value}`" for name, value in spec.train.arguments.items()) or "Ratchet's defaults"
+    arguments = ", ".join(_code(f"{name}: {value}") for name, value in spec.train.arguments.items())
     return f"""\
 ### {spec.name}
 
 | | |
 |---|---|
-| **Data** | `{spec.data.source}`: text `{spec.data.text}`, label `{spec.data.label}` |
-| **Base model** | `{spec.train.base_model}`, {arguments} |
+| **Data** | {_code(spec.data.source)}: text {_code(spec.data.text)}, label {_code(spec.data.label)} |
+| **Base model** | {_code(spec.train.base_model)}, {arguments or "Ratchet's defaults"} |
 | **Gate** | {minimum}; `{spec.gate.metric}` no worse than the champion's by more than {spec.gate.no_worse_by:g} |
 | **Endpoint** | `{spec.deploy.endpoint}` ({spec.deploy.target}) |
 | **Runs** | {schedule} |
@@ -155,3 +156,10 @@ def _documentation(spec: PipelineSpec) -> str:
 
 From `{spec.path.name}`; change it there.
 """
+
+
+def _code(text: str) -> str:
+    """:return: the text as a code span in a cell of a Markdown table: whatever characters it has, none is markup."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"

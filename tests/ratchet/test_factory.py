@@ -142,6 +142,13 @@ def test_the_documentation_tells_the_spec(tmp_path):
     assert "no worse than the champion's by more than 0.01" in text
 
 
+def test_nothing_in_a_spec_is_markup_in_the_documentation(tmp_path):
+    names = 'text: "a|b\\n\\n# c", label: "``<img src=x onerror=alert(1)>`"'
+    text = build(spec(tmp_path, f"data: {{source: '/x/`*.csv', {names}}}\n")).doc_md
+    [row] = [line for line in text.splitlines() if line.startswith("| **Data**")]
+    assert row == (r"| **Data** | `` /x/`*.csv ``: text `a\|b # c`, label ``` ``<img src=x onerror=alert(1)>` ``` |")
+
+
 def test_a_broken_spec_breaks_one_dag_and_names_its_line(tmp_path):
     with pytest.raises(SpecError, match=r"intents.yaml:4"):
         spec(tmp_path, "data:\n  source: rows.csv\n  text: a\n  lable: b\n  label: c\n")
