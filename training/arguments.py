@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from training.contract import BadInput, CheckRequest, CheckResult
+from training.credentials import masked
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -107,7 +108,7 @@ def trainer_class(reference: str) -> type[Trainer]:
     except Exception as error:  # whatever the module does when it is imported
         raise BadInput(
             f"train.trainer: {module!r} cannot be imported in the training environment "
-            f"({type(error).__name__}: {error}). Install or mend it there."
+            f"({type(error).__name__}: {masked(str(error))}). Install or mend it there."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Trainer)):
         raise BadInput(f"train.trainer: {reference!r} is no subclass of transformers.Trainer, or does not exist.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Tracking, Unreachable
+from training.credentials import refusal
 from training.store import MANIFEST, Store, digest_of_files, hash_tree, local_path
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ def _hub_errors(reference: str) -> Iterator[None]:
             "Check the name, the revision and, for a private or gated model, the token in HF_TOKEN."
         ) from error
     except (TransportError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        if why := refusal(error):
+            raise BadInput(f"The model {reference!r} could not be fetched. {why}") from error
         # what the client found in place of an answer; without one, its own words are about its cache
         cause = " ".join(str(error.__cause__ or error).split())
         raise Unreachable(

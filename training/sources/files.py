@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from training.contract import BadInput
+from training.credentials import refusal
 from training.sources.delimited import read_delimited
 from training.sources.jsonl import read_jsonl
 from training.sources.parquet import read_parquet
@@ -57,11 +58,11 @@ def open_files(uri: str, file_format: str | None) -> Source:
     fs.invalidate_cache()  # a listing of this process may be older than the files
     try:
         found = _find(fs, pattern, uri, file_format)
-    except PermissionError as error:
-        raise BadInput(f"{uri}: not allowed to read it ({error}). Check the credentials or the file's mode.") from error
     except Exception as error:
-        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-            raise BadInput(f"{uri}: no AWS credentials. Set AWS_ACCESS_KEY_ID and its companions.") from error
+        if why := refusal(error):
+            raise BadInput(f"{uri}: {why}") from error
+        if isinstance(error, PermissionError):
+            raise BadInput(f"{uri}: not allowed to read it ({error}). Check the file's mode.") from error
         raise
     parts = []
     for file in found:
@@ -138,6 +139,8 @@ def _read(fs: Any, file: Found, name: str, kind: str, columns: Columns) -> Itera
     except UnicodeError as error:
         raise BadInput(f"{name}: {error}") from error
     except (FileNotFoundError, PermissionError) as error:
+        if why := refusal(error):
+            raise BadInput(f"{name}: {why}") from error
         raise BadInput(f"{name}: it was there a moment ago and cannot be opened now ({error}).") from error
     except OSError as error:
         if type(error) is not OSError or error.errno is not None:  # the disk or the network, not the file
