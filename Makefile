@@ -19,7 +19,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  make \1|/' | \
 	  while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 	@echo
-	@echo '  PIPELINE=name  run dags/name.yaml       FORCE=1      do every step again      NOTE="text"  a note on the run'
+	@echo '  PIPELINE=name  run dags/name.yaml       FORCE=1      do every step again      NOTE="text"  a note on the run ($$$$ for $$)'
 	@echo '  SOURCE=uri     other data for this run  SAMPLE_ROWS  rows of the sample       FOLLOW=1     logs as they come'
 	@echo '  AIRFLOW_PORT, MLFLOW_PORT, ENDPOINTS_PORT   RATCHET_HOME (default .ratchet)   PYTEST_ARGS="-k gate -x"'
 

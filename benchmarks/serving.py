@@ -92,7 +92,9 @@ def compare(options: argparse.Namespace) -> None:
     with (options.data / "banking77" / "test.csv").open(newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     model = options.model or fine_tuned(options, work)
-    release = package(PackageRequest(store=str(work / "store"), work=str(work / "work"), model=model))
+    release = package(
+        PackageRequest(pipeline="benchmark", store=str(work / "store"), work=str(work / "work"), model=model)
+    )
     mlflow_model = saved_for_mlflow(local_path(model), work)
 
     ours_bodies, theirs_bodies = work / "ours.jsonl", work / "mlflow.jsonl"

@@ -150,7 +150,7 @@ def _type(schema: dict[str, Any]) -> str:
     if schema["type"] == "array":
         return "list"
     bounds = [
-        f"{word} {schema[bound]:g}" for bound, word in (("minimum", "from"), ("maximum", "to")) if bound in schema
+        f"{word} {schema[bound]:,}" for bound, word in (("minimum", "from"), ("maximum", "to")) if bound in schema
     ]
     names = {"string": "text", "integer": "whole number", "object": "keys and values"}
     return " ".join([names.get(schema["type"], schema["type"]), *bounds])

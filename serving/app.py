@@ -38,7 +38,7 @@ from starlette.routing import Route
 
 from serving.batching import Batcher, Overloaded, Scorer, TooLong
 from serving.model import apply_function, default_function
-from serving.query import BadRequest, Query, parse_query
+from serving.query import BadRequest, Query, parse_query, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # what SageMaker's InvokeEndpoint long allowed; 1,024 texts of 6,000 characters
 DISCARDED_BYTES = 64 * 1024 * 1024  # of a body over the limit: read and dropped, so that the client sees the answer
-OPEN_PATHS = ("/ping", "/health")  # load balancers and supervisors carry no token
+OPEN_PATHS = ("/ping", "/health")  # load balancers and supervisors carry no token, and must see a busy server as alive
+HAS_ROOM = "has_room"  # in a request's state: whether the server has room for its connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class ServingApp:
             assert isinstance(problem, HTTPException)
             detail = problem.detail
             if problem.status_code in (404, 405):
-                detail = f"{request.method} {request.url.path} is not served here; routes: {known}."
+                detail = f"{request.method} {shortened(request.url.path)} is not served here; routes: {known}."
             return JSONResponse({"error": detail}, problem.status_code, problem.headers)
 
         def crash(_request: Request, _problem: Exception) -> Response:
@@ -114,20 +115,20 @@ class ServingApp:
                     headers["Connection"] = "close"
             await send(message)
 
-        if scope["type"] == "http" and not self._may_enter(scope):
-            refusal = JSONResponse(
-                {"error": "A bearer token is required: Authorization: Bearer TOKEN."},
-                401,
-                {"WWW-Authenticate": "Bearer", "Connection": "close"},
-            )
-            await refusal(scope, receive, send_with_digests)
-            return
-        await self._app(scope, receive, send_with_digests)
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self._app)(scope, receive, send_with_digests)
 
-    def _may_enter(self, scope: Scope) -> bool:
-        if self.options.token is None or scope["path"] in OPEN_PATHS:
-            return True
-        return is_authorised(Headers(scope=scope), self.options.token)
+    def _refusal(self, scope: Scope) -> Response | None:
+        """:return: the answer to a request that is not looked at; None: it is."""
+        if scope["path"] in OPEN_PATHS:
+            return None
+        if self.options.token is not None and not is_authorised(Headers(scope=scope), self.options.token):
+            error = "A bearer token is required: Authorization: Bearer TOKEN."
+            return JSONResponse({"error": error}, 401, {"WWW-Authenticate": "Bearer", "Connection": "close"})
+        if not scope["state"].get(HAS_ROOM, True):
+            error = "Too many connections are open; try again."
+            return JSONResponse({"error": error}, 503, {"Retry-After": "1", "Connection": "close"})
+        return None
 
     async def health(self, _request: Request) -> Response:
         """200: the application is only made of a model that has answered its warm-up, and its thread lives."""
@@ -166,7 +167,7 @@ class ServingApp:
     async def _read(self, request: Request) -> Query:
         content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json":
-            raise HTTPException(415, f"Content-Type is {content_type!r}; send application/json.")
+            raise HTTPException(415, f"Content-Type is {shortened(content_type)!r}; send application/json.")
         try:
             async with asyncio.timeout(self.options.deadline_seconds):
                 body = await read_body(request, self.options.max_body_bytes)
@@ -242,5 +243,10 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
 
 
 def is_authorised(headers: Headers, token: str) -> bool:
-    """Compare in constant time, so that answers do not tell how much of a guess was right."""
-    return hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {token}".encode())
+    """
+    Compare in constant time, so that answers do not tell how much of a guess was right.
+
+    The scheme's case does not matter: https://www.rfc-editor.org/rfc/rfc9110#section-11.1.
+    """
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip(" ").encode(), token.encode())

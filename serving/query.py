@@ -10,6 +10,8 @@ from serving.model import ScoreFunction
 
 MAX_TEXTS = 1024  # per request; larger sets belong in several requests, which are batched together anyway
 PARAMETERS = ("function_to_apply", "top_k", "truncation")
+SHOWN_NAMES = 5
+SHOWN_CHARACTERS = 100
 
 
 class BadRequest(Exception):
@@ -48,7 +50,7 @@ def parse_query(body: bytes) -> Query:
         raise BadRequest(f'The body is {_kind(values)}; expected an object like {{"inputs": "a text"}}.')
     unknown = sorted(set(values) - {"inputs", "parameters", "options"})
     if unknown:
-        raise BadRequest(f"Unknown keys {unknown}; valid: inputs, parameters.")
+        raise BadRequest(f"Unknown keys {_shown(unknown)}; valid: inputs, parameters.")
     if "inputs" not in values:
         raise BadRequest('"inputs" is missing; expected a text or a list of texts.')
     texts, single = _texts(values["inputs"])
@@ -86,7 +88,7 @@ def _parameters(parameters: Any) -> dict[str, Any]:
         raise BadRequest(f'"parameters" is {_kind(parameters)}; expected an object.')
     unknown = sorted(set(parameters) - set(PARAMETERS))
     if unknown:
-        raise BadRequest(f"Unknown parameters {unknown}; valid: {', '.join(PARAMETERS)}.")
+        raise BadRequest(f"Unknown parameters {_shown(unknown)}; valid: {', '.join(PARAMETERS)}.")
     wanted: dict[str, Any] = {}
     if "top_k" in parameters:
         top_k = parameters["top_k"]
@@ -104,6 +106,17 @@ def _parameters(parameters: Any) -> dict[str, Any]:
             raise BadRequest("truncation must be true (cut long texts, as in training) or false (refuse them).")
         wanted["truncation"] = truncation
     return wanted
+
+
+def _shown(names: list[str]) -> str:
+    """:return: the names, or the beginning of the first of them: an answer must not be as large as the request."""
+    more = f" and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else ""
+    return f"{[shortened(name) for name in names[:SHOWN_NAMES]]}{more}"
+
+
+def shortened(text: str) -> str:
+    """:return: the text, or its beginning, to be repeated in an answer."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _kind(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 MANIFEST = "release.json"
 RUNTIME = "openvino"
+PART = ".part-"  # begins the name of a file that a killed process left unfinished
 
 
 class BadRelease(Exception):
@@ -110,11 +111,11 @@ def digest_of_files(files: Mapping[str, str]) -> str:
 
 
 def hash_files(directory: Path) -> dict[str, str]:
-    """:return: relative path to SHA-256 of every file of a release but its manifest."""
+    """:return: relative path to SHA-256 of every finished file of a release but its manifest."""
     found = {}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
-        if path.is_file() and name != MANIFEST:
+        if not path.name.startswith(PART) and path.is_file() and name != MANIFEST:
             with path.open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -20,6 +20,7 @@ class Hub:
     commits: dict[tuple[str, str], dict[str, dict[str, bytes]]] = field(default_factory=dict)
     refs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    refuses: tuple[str, int] | None = None  # what begins with this path, with this status
 
     def commit(self, repo: str, files: dict[str, bytes], *, kind: str = "dataset", ref: str = "main") -> str:
         """:return: the new commit's SHA-1; ``ref`` points at it now."""
@@ -57,6 +58,12 @@ class _Request(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        if self.hub.refuses and url.path.startswith(self.hub.refuses[0]):
+            told = {401: "Invalid credentials in Authorization header"}
+            status = self.hub.refuses[1]
+            echoed = f"not with {self.headers.get('Authorization')}"
+            self._send(b"{}", status, {"X-Error-Message": told.get(status, echoed)})
+            return
         try:
             if parts[0] == "api":
                 self._api(parts[1].removesuffix("s"), parts[2:], body, parse_qs(url.query))

@@ -24,7 +24,19 @@ def test_the_shortest_spec_is_valid_and_under_ten_lines(tmp_path):
     [text] = blocks("yaml")
     assert len(text.splitlines()) < 10
     (tmp_path / "tickets.yaml").write_text(text)
-    assert load_spec(tmp_path / "tickets.yaml").data.text == "message"
+    spec = load_spec(tmp_path / "tickets.yaml")
+    assert spec.data.text == "message"
+    assert spec.gate.minimum  # or whoever copies it promotes any first model
+
+
+def test_without_the_hub_the_samples_model_is_where_the_readme_says():
+    [name] = re.findall(r"`base_model: (\$\{RATCHET_HOME\}[^`]+)`", README)
+    assert f"base_model: {name}\n" in (ROOT / "dags" / "sentiment.yaml").read_text()
+
+
+def test_the_help_says_that_a_dollar_sign_is_doubled():
+    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "a note on the run ($$ for $)" in shown
 
 
 def test_every_fragment_of_a_spec_is_valid(tmp_path):

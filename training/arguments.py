@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import logging
 import types
 import typing
 from dataclasses import fields
@@ -12,9 +13,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from training.contract import BadInput, CheckRequest, CheckResult
+from training.credentials import masked
 
 if TYPE_CHECKING:
     from transformers import Trainer
+
+log = logging.getLogger(__name__)
 
 _TRACKING = "Ratchet logs the run to MLflow"
 _HUB = "a candidate goes to the store and the model registry and nowhere else"
@@ -98,12 +102,13 @@ def trainer_class(reference: str) -> type[Trainer]:
     from transformers import Trainer
 
     module, _, name = reference.partition(":")
+    log.info("Importing the module %r of train.trainer.", module)  # if nothing follows, this is what does not end
     try:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever the module does when it is imported
         raise BadInput(
             f"train.trainer: {module!r} cannot be imported in the training environment "
-            f"({type(error).__name__}: {error}). Install or mend it there."
+            f"({type(error).__name__}: {masked(str(error))}). Install or mend it there."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Trainer)):
         raise BadInput(f"train.trainer: {reference!r} is no subclass of transformers.Trainer, or does not exist.")

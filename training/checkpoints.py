@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from training.stage import write_result
@@ -26,6 +28,29 @@ def mark_complete(checkpoint: Path) -> None:
         with (checkpoint / name).open("rb") as file:
             os.fsync(file.fileno())
     write_result(checkpoint / MARK, json.dumps(files))
+
+
+@contextlib.contextmanager
+def none_half_saved(directory: Path) -> Iterator[None]:
+    """
+    Remove a checkpoint that could not be saved, so that a retry has its space.
+
+    :raises OSError: in place of the saver's own error; of a full disk torch says "enforce fail at inline_container.cc".
+    """
+    try:
+        yield
+    except Exception as error:
+        half = [checkpoint for checkpoint in directory.glob("checkpoint-*") if not (checkpoint / MARK).exists()]
+        if not half:
+            raise
+        disk = shutil.disk_usage(directory)
+        for checkpoint in half:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        raise OSError(
+            f"{half[0]} could not be saved ({type(error).__name__}: {error}) and was removed. Its disk had "
+            f"{disk.free / 1e6:,.0f} MB left of {disk.total / 1e6:,.0f} MB; if that was too little, make room. A retry "
+            "continues from the checkpoint before."
+        ) from error
 
 
 def keep_two(directory: Path) -> None:

@@ -26,6 +26,10 @@ class BadInput(Exception):
     """Data or configuration that no retry mends. The message names file, key or row, and what to do next."""
 
 
+class Unreachable(Exception):
+    """A server that does not answer just now: worth a retry. The message says it all, so that no traceback is shown."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """A value that crosses a process boundary as one JSON object."""
@@ -248,6 +252,7 @@ class EvaluateResult(Made):
 
 @dataclass(frozen=True, kw_only=True)
 class PackageRequest(Message):
+    pipeline: str
     store: str
     work: str  # local directory for copies of models
     model: str  # as EvaluateRequest.candidate
@@ -284,6 +289,7 @@ class PlanRequest(Message):
 @dataclass(frozen=True, kw_only=True)
 class PlanResult(Message):
     steps: list[dict[str, str]]  # step, state (hit | miss | unknown), why
+    dropped: dict[str, int]  # rows, by reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,7 +206,8 @@ def fit(job: Job, progress: Progress, record: Record) -> Fitted:
         state = TrainerState.load_from_json(str(start / checkpoints.STATE))
         log.info("Continuing from %s, epoch %.2f of %g", start.name, state.epoch or 0, state.num_train_epochs)
     if state is None or not (state.global_step >= state.max_steps or stopped_early(state, job.patience)):
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        with checkpoints.none_half_saved(job.directory):
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
         state = trainer.state
     best = state.best_global_step or state.global_step
     if job.rows["validation"] and not state.best_global_step:

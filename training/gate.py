@@ -163,8 +163,9 @@ def _no_worse(candidate: Scored, champion: Scored, metric: str, margin: float) -
 
 def _why_not_compared(evidence: Report, rules: Rules) -> list[str]:
     if evidence.champion is None:
-        applied = "only the minimum rules were applied" if rules.minimum else "and there is no minimum rule"
-        return [f"there is no champion yet, {applied}"]
+        if rules.minimum:
+            return ["there is no champion yet, only the minimum rules were applied"]
+        return ["there is no champion yet and no rule in gate.minimum: a first model is promoted however bad it is"]
     return ["the rules do not compare with the champion"] if rules.no_worse_by is None else []
 
 

@@ -198,7 +198,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
         assert batch is not None
         return _last_good(request, store, before, waiting, batch, str(refused))
     _tell(found.snapshot, found.dropped)
-    _check_usable(found.snapshot, request)
+    _check_usable(found.snapshot, found.dropped, request)
     return Ingested(found.snapshot, found.watermark, found.dropped, found.examples, waiting, batch, found.rows)
 
 
@@ -284,14 +284,15 @@ def _tell(snapshot: Snapshot, dropped: Mapping[str, int]) -> None:
         log.info("dropped altogether: %s", listed(Counter(dropped)))
 
 
-def _check_usable(snapshot: Snapshot, request: IngestRequest) -> None:
+def _check_usable(snapshot: Snapshot, dropped: Mapping[str, int], request: IngestRequest) -> None:
     """:raises BadInput: nothing can be learnt or measured with these rows."""
     total = sum(snapshot.counts.values())
     empty = [split for split, count in snapshot.counts.items() if not count]
+    left_out = f" Left out: {listed(Counter(dropped))}." if dropped else ""
     if len(snapshot.labels) == 1:
         raise BadInput(
             f"{request.reading.source}: every training row has the label {snapshot.labels[0]!r} ({total:,} rows); a "
-            f"classifier needs two. Check the label column {request.reading.label!r}. Nothing was written."
+            f"classifier needs two.{left_out} Check the label column {request.reading.label!r}. Nothing was written."
         )
     if empty:
         percents = {
@@ -302,10 +303,10 @@ def _check_usable(snapshot: Snapshot, request: IngestRequest) -> None:
         cut = ", ".join(
             f"{split}_percent {percents[split]}"
             for split in empty
-            if snapshot.settings.get(f"{split}_percent") is not None
+            if total and snapshot.settings.get(f"{split}_percent") is not None
         )
         raise BadInput(
             f"{request.reading.source}: no row for {' and '.join(empty)} among {total:,} usable rows"
-            f"{f' (cut by the hash of the text, {cut})' if cut else ''}. Nothing was written. "
-            "Give more rows, raise the percentage, or name a source for the split."
+            f"{f' (cut by the hash of the text, {cut})' if cut else ''}.{left_out} Nothing was written. "
+            f"Give more rows{', raise the percentage' if cut else ''}, or name a source for the split with other texts."
         )

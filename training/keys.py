@@ -39,7 +39,10 @@ def code_version(*packages: str) -> str:
 
 
 def explain(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """:return: one phrase per part that differs, ``name old -> new``, digests cut to eight characters."""
+    """
+    :return: one phrase per part that differs, ``name old -> new``, digests cut to eight characters; of a part that is
+        new or gone as a whole, its name.
+    """
     phrases = []
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
@@ -53,6 +56,8 @@ def explain(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        value = value.get("name") or value.get("digest") or f"{len(value)} values"
     text = "unset" if value is None else str(value)
     is_digest = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
     return text[:8] if is_digest else text if len(text) <= 60 else text[:57] + "..."

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.contract import BadInput, Tracking
+from training.contract import BadInput, Tracking, Unreachable
+from training.credentials import refusal
 from training.store import MANIFEST, Store, digest_of_files, hash_tree, local_path
 
 if TYPE_CHECKING:
@@ -167,7 +168,15 @@ def _parse_hub_id(reference: str) -> tuple[str, str | None]:
 @contextmanager
 def _hub_errors(reference: str) -> Iterator[None]:
     """Tell what the Hub will never give from what it does not give just now."""
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from httpx2 import TransportError
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         yield
@@ -175,6 +184,16 @@ def _hub_errors(reference: str) -> Iterator[None]:
         raise BadInput(
             f"{reference!r} is no directory on this machine, and the Hub does not give it: {error}. "
             "Check the name, the revision and, for a private or gated model, the token in HF_TOKEN."
+        ) from error
+    except (TransportError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        if why := refusal(error):
+            raise BadInput(f"The model {reference!r} could not be fetched. {why}") from error
+        # what the client found in place of an answer; without one, its own words are about its cache
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise Unreachable(
+            f"The model {reference!r} could not be fetched: {constants.ENDPOINT} cannot be reached ({cause}). "
+            "Name a local directory in its place (in a spec: train.base_model), or set HF_ENDPOINT or HTTPS_PROXY "
+            "where Airflow is started."
         ) from error
 
 

@@ -43,11 +43,10 @@ def package(request: PackageRequest) -> PackageResult:
     parts = _parts(model, golden)
     key = key_of(parts)
     records = Records(store, "package")
-    name = _pipeline_of(model)
     found, why = records.look_up(
         key,
         parts,
-        name,
+        request.pipeline,
         lambda found: store.is_intact(f"releases/{found['digest']}", MANIFEST),
         force=request.force,
     )
@@ -60,7 +59,7 @@ def package(request: PackageRequest) -> PackageResult:
         key_in_store = f"releases/{manifest['digest']}"  # overwritten, which mends one that was damaged
         uri = store.put_directory(Path(scratch), key_in_store, manifest, MANIFEST, overwrite=True)
     result = {"release": uri, "digest": manifest["digest"], "model_digest": model.digest}
-    records.write(key, parts, result, name)
+    records.write(key, parts, result, request.pipeline)
     return PackageResult(**result, key=key, hit=False, why=why)
 
 
@@ -78,13 +77,6 @@ def _parts(model: LocalModel, golden: dict[str, Any] | None) -> dict[str, Any]:
         "openvino": version("openvino"),
         "code": code_version("training", "serving"),
     }
-
-
-def _pipeline_of(model: LocalModel) -> str:
-    """:return: whose last record explains a miss: the registered model's, which is named after its pipeline."""
-    return (
-        model.name.removeprefix("models:/").rsplit("/", 1)[0] if model.name.startswith("models:/") else "unregistered"
-    )
 
 
 def _build(model: LocalModel, golden: dict[str, Any] | None, directory: Path) -> dict[str, Any]:

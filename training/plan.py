@@ -27,8 +27,8 @@ def plan(request: PlanRequest) -> PlanResult:
     ingested = _step("ingest", why)
     trained, model = _train(request.train, store, store.uri(snapshot.key))
     evaluated, golden = _evaluate(request, store, model, store.uri(snapshot.key), ingested["state"])
-    packaged = _package(store, request.train["work"], model, golden)
-    return PlanResult(steps=[ingested, trained, evaluated, packaged])
+    packaged = _package(request, store, model, golden)
+    return PlanResult(steps=[ingested, trained, evaluated, packaged], dropped=dict(found.dropped))
 
 
 def _step(name: str, why: str) -> Step:
@@ -77,12 +77,13 @@ def _evaluate(
     return _step("evaluate", records.why_hit(key_of(parts)) + unsaid), found["golden"]
 
 
-def _package(store: Store, work: str, model: str | None, golden: str | None) -> Step:
+def _package(request: PlanRequest, store: Store, model: str | None, golden: str | None) -> Step:
     from training.package import MANIFEST, package_parts
 
     if model is None or golden is None:
         return _step("package", NOT_YET)
-    parts = package_parts(PackageRequest(store=store.root, work=work, model=model, golden=golden))
+    pipeline, work = request.ingest.pipeline, request.train["work"]
+    parts = package_parts(PackageRequest(pipeline=pipeline, store=store.root, work=work, model=model, golden=golden))
     records = Records(store, "package")
     found = records.find(key_of(parts))
     if found is None or not store.is_complete(f"releases/{found['digest']}", MANIFEST):

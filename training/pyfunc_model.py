@@ -24,10 +24,10 @@ class TextClassifier(PythonModel):
             path, use_safetensors=True, trust_remote_code=False
         ).eval()
 
-    def predict(  # type: ignore[no-untyped-def]
+    def predict(
         self,
         context: Any,  # noqa: ARG002 - MLflow's signature
-        model_input,  # without a type: MLflow would take it for the schema of the input
+        model_input: pd.DataFrame,  # MLflow takes another type for the schema, and warns where there is none
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """

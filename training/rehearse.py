@@ -59,7 +59,9 @@ def rehearse(request: TryRequest) -> TryResult:
         verdict = decide(report, rules)
         log.info("verdict: %s; %s", verdict.decision, "; ".join(verdict.reasons))
         with _timed("package", seconds):
-            release = package(PackageRequest(store=store, work=work, model=model.model, golden=evaluation.golden))
+            release = package(
+                PackageRequest(pipeline=pipeline, store=store, work=work, model=model.model, golden=evaluation.golden)
+            )
         with _timed("predict", seconds):
             predictions = _predict(local_path(release.release), Store(store), snapshot.snapshot)
     return TryResult(

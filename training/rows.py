@@ -76,11 +76,11 @@ def label_of(value: object) -> str:
         if not label.isprintable():
             _check_label(label)
         return label
-    if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
+    if value is None or (isinstance(value, float | Decimal) and not math.isfinite(value)):
         raise Unusable(MISSING_LABEL)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
+    if isinstance(value, float | Decimal) and value == int(value):
         return str(int(value))
     if isinstance(value, int | float | Decimal):
         return str(value)

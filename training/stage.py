@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.contract import EXIT_BAD_INPUT, BadInput, Message
+from training.contract import EXIT_BAD_INPUT, BadInput, Message, Unreachable
+from training.credentials import MaskingStream, masked, refusal
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,12 @@ CHATTY = ("botocore", "aiobotocore", "filelock", "fsspec", "httpx", "httpx2", "u
 
 
 def log_to_stdout() -> None:
+    """Call it before anything else is imported that logs, so that nobody holds on to a stream that shows secrets."""
+    sys.stdout, sys.stderr = (
+        MaskingStream(stream.buffer, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
+        for stream in (sys.stdout, sys.stderr)
+    )
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout, force=True)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -66,13 +71,18 @@ def run(stage: Callable[[Any], Message], request_type: type[Message], request: P
         except ValueError as error:
             raise BadInput(f"{request}: not JSON ({error}).") from error
         made = stage(request_type.from_dict(values))
-    except BadInput as error:
-        log.error("%s", error)
-        write_result(result, json.dumps({"error": str(error)}))
-        return EXIT_BAD_INPUT
     except Exception as error:
-        log.exception("The stage failed and may be retried.")
-        write_result(result, json.dumps({"error": f"{type(error).__name__}: {error}"}))
-        return EXIT_FAILURE
+        return _failed(error, result)
     write_result(result, made.to_json())
     return 0
+
+
+def _failed(error: Exception, result: Path) -> int:
+    """Tell log and ``result`` why. :return: the exit status."""
+    why = str(error) if isinstance(error, (BadInput, Unreachable)) else refusal(error)
+    if why is None:
+        log.exception("The stage failed and may be retried.")
+    else:
+        log.error("%s", why)
+    write_result(result, json.dumps({"error": masked(why or f"{type(error).__name__}: {error}")}))
+    return EXIT_FAILURE if why is None or isinstance(error, Unreachable) else EXIT_BAD_INPUT

@@ -36,6 +36,7 @@ MODEL_NAME = "model"
 PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
 LIBRARIES = ("torch", "transformers", "accelerate", "safetensors", "mlflow", "pandas", "numpy")  # of the environment
 MODEL_LIBRARIES = ("mlflow", "pandas", "torch", "transformers", "safetensors")  # what pyfunc_model.py needs
+CHATTY = ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store")  # MLflow sets their levels when imported
 
 HTTP_TIMEOUT_SECONDS = 15  # assumed: a request answered later than that is repeated by us
 OUTAGE_SECONDS = 600.0  # how long the end of a run waits for MLflow
@@ -440,6 +441,8 @@ def save_pyfunc(checkpoint: Path, folder: Path, logged: LoggedModel, run_id: str
 
     from training.checkpoints import copy_model
 
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     shutil.rmtree(folder, ignore_errors=True)
     # the artifact takes the name of its folder: docs/architecture.md promises artifacts/model
     named = copy_model(checkpoint, folder.with_name("checkpoint") / "model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -12,9 +13,18 @@ import yaml
 
 KeyPath = tuple[str | int, ...]
 
-# Names that values hide behind, and values that give themselves away: tokens of Hugging Face and AWS, user:password@
+# Names that values hide behind, and values that give themselves away
 SECRET_NAME = re.compile(r"secret|token|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-SECRET_VALUE = re.compile(r"\bhf_\w{8,}|\bAKIA\w{8,}|(?<=://)[^/@\s]*:[^/@\s]*@")
+SECRET_VALUE = re.compile(
+    rf"""
+    (?<![A-Za-z0-9])hf_(?:oauth_|jwt_)?(?=[a-z]*[A-Z0-9]|[a-z]{{24}})[A-Za-z0-9]{{14,}}[\w.-]*  # hf_datasets is a word
+    | \b(?:AKIA|ASIA)\w{{8,}}
+    | (?<=://)[^/]*?(?::|%3[Aa]).*(?:@|%40)  # user:password@; the password may hold a slash, the colon be encoded
+    | (?<=://)(?<!hf://)[^/]*(?:@|%40)  # user@; hf://NAME@REVISION is none
+    | (?<=[?&;])[^=&]*(?i:{SECRET_NAME.pattern}|signature)[^=&]*=[^&]+
+    """,
+    re.VERBOSE,
+)
 
 MAX_BYTES = 256 * 1024  # assumed: a spec is a page of text; more is a data file under the wrong name
 
@@ -139,10 +149,16 @@ def _parse(text: str) -> Document:
 
 
 def _text(path: Path) -> str:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # a pipe would be waited for, and all other specs with it
+        raise SpecError(path, [Problem(1, "", "a pipe, socket or device; expected a file NAME.yaml.")])
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise SpecError(path, [Problem(1, "", "no such file.")]) from None
+        beside = [other.stem for other in path.parent.glob(f"*{path.suffix}")]
+        close = difflib.get_close_matches(path.stem, beside, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise SpecError(path, [Problem(1, "", f"no such file.{meant}")]) from None
     except IsADirectoryError:
         raise SpecError(path, [Problem(1, "", "a directory; expected a file NAME.yaml.")]) from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTrigg
 from airflow.sdk.definitions.timetables.simple import OnceTimetable
 
 from ratchet.hooks.model_registry import CHAMPION
-from ratchet.location import asset_uri
+from ratchet.location import SOURCE_PATTERN, asset_uri
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 
     from ratchet.spec import NewData, PipelineSpec
 
-# What is worth a retry is a process that was killed or a server that was away; both are back within a minute or two.
-RETRIES = 3
+# What is worth a retry is a process that was killed or a server that was away. A server that starts again on a busy
+# machine was away for two minutes (measured): these delays add up to almost six.
+RETRIES = 5
 RETRY_DELAY = timedelta(seconds=15)  # and twice as long each time
+LONGEST_RETRY_DELAY = timedelta(minutes=2)
 STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest, evaluation or packaging that is still making progress
 
 PARAMS = {
@@ -42,7 +45,8 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Other data",
-        description="Read this instead of the spec's data.source, in this run only.",
+        pattern=SOURCE_PATTERN,  # refused here, a password is in no run's configuration
+        description="Read this instead of the spec's data.source, in this run only: a full path, s3:// or hf://.",
     ),
     "date": Param(
         None,
@@ -78,6 +82,7 @@ def build(spec: PipelineSpec) -> DAG:
             "retries": RETRIES,
             "retry_delay": RETRY_DELAY,
             "retry_exponential_backoff": 2,
+            "max_retry_delay": LONGEST_RETRY_DELAY,
             "execution_timeout": STEP_TIMEOUT,
         },
         tags=["ratchet"],
@@ -183,7 +188,7 @@ def _when(spec: PipelineSpec) -> str:
     """:return: what starts a run, for the DAG's page."""
     trigger, starts = spec.trigger, []
     if trigger.schedule:
-        starts.append(f"on the schedule `{trigger.schedule}` ({trigger.timezone})")
+        starts.append(f"on the schedule {_code(trigger.schedule)} ({trigger.timezone})")
     if trigger.new_data:
         rows = "new rows" if trigger.new_data.min_rows == 1 else f"{trigger.new_data.min_rows:,} new rows"
         starts.append(f"on {rows} that have been left unchanged for {trigger.new_data.quiet_minutes:g} minutes")
@@ -193,24 +198,23 @@ def _when(spec: PipelineSpec) -> str:
 
 
 def _source(spec: PipelineSpec) -> str:
-    """:return: the source, for the DAG's page; a query may be long, and a table's cell has no line ends."""
+    """:return: the source, for the DAG's page, where a long query is cut."""
     if spec.data.query is None:
-        return f"`{spec.data.source}`"
-    query = " ".join(spec.data.query.split()).replace("|", "\\|")
-    return f"connection `{spec.data.connection}`, `{shorten(query, 200)}`"
+        return _code(spec.data.source or "")
+    return f"connection `{spec.data.connection}`, {_code(shorten(spec.data.query, 200))}"
 
 
 def _documentation(spec: PipelineSpec) -> str:
     """The DAG's page in Markdown, so that the UI says what the spec says."""
     minimum = ", ".join(f"{name} at least {value:g}" for name, value in spec.gate.minimum.items()) or "no minimum"
-    arguments = ", ".join(f"`{name}: {value}`" for name, value in spec.train.arguments.items()) or "Ratchet's defaults"
+    arguments = ", ".join(_code(f"{name}: {value}") for name, value in spec.train.arguments.items())
     return f"""\
 ### {spec.name}
 
 | | |
 |---|---|
-| **Data** | {_source(spec)}: text `{spec.data.text}`, label `{spec.data.label}` |
-| **Base model** | `{spec.train.base_model}`, {arguments} |
+| **Data** | {_source(spec)}: text {_code(spec.data.text)}, label {_code(spec.data.label)} |
+| **Base model** | {_code(spec.train.base_model)}, {arguments or "Ratchet's defaults"} |
 | **Gate** | {minimum}; `{spec.gate.metric}` no worse than the champion's by more than {spec.gate.no_worse_by:g} |
 | **Endpoint** | `{spec.deploy.endpoint}` ({spec.deploy.target}) |
 | **Runs** | {_when(spec)} |
@@ -224,3 +228,10 @@ def _documentation(spec: PipelineSpec) -> str:
 
 From `{spec.path.name}`; change it there.
 """
+
+
+def _code(text: str) -> str:
+    """:return: the text as a code span in a cell of a Markdown table: whatever characters it has, none is markup."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"

@@ -8,10 +8,15 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
 LINKS = "links"  # the XCom that the operators push: link name to address
+
+
+def push_links(context: Context, **links: str) -> None:
+    """Keep the addresses that the step's links open, by the links' keys."""
+    context["ti"].xcom_push(key=LINKS, value=links)
 
 
 class StepLink(BaseOperatorLink):

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from ratchet.document import SECRET_NAME
+from ratchet.document import SECRET_NAME, SECRET_VALUE
 
+ENDPOINT_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+ENDPOINT_NAME_RULE = "at most 63 lower-case letters, digits and -, no - first"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+# What Airflow checks when a run is started: less than ``checked_source``, in what Python and browsers both read
+SOURCE_PATTERN = (
+    r"^(?!.*(?:hf_[A-Za-z0-9]{24}|(?:AKIA|ASIA)[A-Z0-9]{12}))"
+    r"(?:$|/|file://[\w.\-]*/|s3://[\w.\-]+/|hf://[\w.\-]+(?:[/@?]|$))"
+)
 HUB_DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?(@[^/?\s]+)?(/[^/?\s]+)?(\?split=[^&\s]+)?")
 
 
@@ -48,14 +55,10 @@ def expand(location: str, environment: Mapping[str, str]) -> str:
 def checked_source(location: str) -> str:
     """:raises ValueError: no stage reads such a location, or it carries credentials."""
     scheme, separator, rest = location.partition("://")
-    if re.search(r"://[^/@]*:[^/@]*@", location):
-        raise ValueError(
-            "expected a location without credentials: they would be shown in the Airflow UI. "
-            "Give them to the training environment instead (AWS_* variables, HF_TOKEN)"
-        )
+    _refuse_credentials(location)
     if separator and scheme not in ("file", "s3", "hf"):
         raise ValueError("expected a path, file://, s3:// or hf://")
-    if scheme == "s3" and not re.match(r"[^/]+/.", rest):
+    if scheme == "s3" and not re.match(r"[\w.-]+/.", rest):
         raise ValueError("expected s3://bucket/key")
     if scheme == "hf" and not HUB_DATA_SET.fullmatch(rest):
         raise ValueError("expected hf://ORG/NAME@REVISION[/CONFIG][?split=NAME]")
@@ -81,10 +84,19 @@ def asset_uri(source: str, pipeline: str) -> str:
 
 
 def checked_model(location: str) -> str:
-    """:raises ValueError: neither a name on the Hub nor an absolute path."""
+    """:raises ValueError: neither a name on the Hub nor an absolute path, or it carries credentials."""
+    _refuse_credentials(location)
     if not location.startswith("/") and not HUB_NAME.fullmatch(location):
         raise ValueError("expected a Hub id, id@revision, or a local directory that starts with / or ./")
     return location
+
+
+def _refuse_credentials(location: str) -> None:
+    if SECRET_VALUE.search(location):
+        raise ValueError(
+            "expected a location without credentials: they would be shown in the Airflow UI. "
+            "Give them to the training environment instead (AWS_* variables, HF_TOKEN)"
+        )
 
 
 def _absolute(path: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import re
 import zoneinfo
@@ -19,7 +20,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ratchet.document import SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
-from ratchet.location import checked_model, checked_source, resolve_model, resolve_source, sql_source
+from ratchet.location import (
+    ENDPOINT_NAME,
+    ENDPOINT_NAME_RULE,
+    checked_model,
+    checked_source,
+    resolve_model,
+    resolve_source,
+    sql_source,
+)
 from training.checks import POLICIES
 from training.contract import Checks, Format, IngestRequest, Policy, Reading
 
@@ -43,6 +52,7 @@ PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
 }
 
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+LONGEST_MINUTES = 30 * 24 * 60  # assumed: more is a slip, and much more is no timedelta
 RESERVED_NAMES = ("airflow", "ratchet", "serving", "training")  # dags/ is on Airflow's import path
 # where ${NAME} and relative paths are resolved
 LOCATIONS = {
@@ -51,6 +61,13 @@ LOCATIONS = {
     ("data", "test"): resolve_source,
     ("train", "base_model"): resolve_model,
 }
+
+
+def _without_template(value: Any) -> Any:
+    """:raises ValueError: Airflow would render it: the operators' own users write templates, a spec holds values."""
+    if re.search(r"\{[{%#]", json.dumps(value)):
+        raise ValueError("expected no {{, {% or {#, which Airflow would take for the start of a template")
+    return value
 
 
 class Section(BaseModel):
@@ -66,7 +83,7 @@ class Data(Section):
     text: str = Field(min_length=1)
     """Column that holds the text."""
     label: str = Field(min_length=1)
-    """Column that holds the label."""
+    """Column that holds the label; another one than `text`."""
     query: str | None = Field(default=None, min_length=1)
     """Instead of `source`: a SELECT whose columns are the rows', asked of the database that `connection` names."""
     connection: str | None = Field(default=None, pattern=r"^[\w.-]+$")
@@ -100,10 +117,17 @@ class Data(Section):
     bad_rows_percent: float = Field(default=Checks.bad_rows_percent, ge=0, le=100)
     """Share of the new rows that may be dropped as unusable, per cent; beyond it all of them are quarantined."""
 
+    @field_validator("label")
+    @classmethod
+    def _another_column(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("text"):
+            raise ValueError("expected another column than data.text")
+        return value
+
     @field_validator("source", "validation", "test")
     @classmethod
     def _readable_location(cls, value: str | None) -> str | None:
-        return value if value is None else checked_source(value)
+        return value if value is None else checked_source(_without_template(value))
 
     @field_validator("query")
     @classmethod
@@ -167,28 +191,28 @@ class Train(Section):
     """`balanced` weighs each label's loss by the inverse of its frequency. Unset: every row counts the same."""
     trainer: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """`module:Class` of a `transformers.Trainer` subclass that the training environment can import."""
-    max_length: int | None = Field(default=None, ge=8)
+    max_length: int | None = Field(default=None, ge=8, le=1_000_000)
     """Longest input, tokens; the rest is cut off, in training as in serving. Unset: from the training texts."""
     early_stopping_epochs: int | None = Field(default=2, ge=1)
     """Stop after this many epochs without a better validation loss. `null`: never."""
-    timeout_minutes: int = Field(default=720, ge=1)
+    timeout_minutes: int = Field(default=720, ge=1, le=LONGEST_MINUTES)
     """Longest training time, minutes; then the step fails. A retry continues from the last checkpoint."""
 
     @field_validator("arguments")
     @classmethod
-    def _without_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _without_secrets_and_templates(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name, argument in value.items():
             if name.endswith("token") or (isinstance(argument, str) and SECRET_VALUE.search(argument)):
                 raise ValueError(
                     f"{name} would be shown in the Airflow UI; expected no secret here. Give it to the training "
                     "environment instead (HF_TOKEN)"
                 )
-        return value
+        return _without_template(value)
 
     @field_validator("base_model")
     @classmethod
     def _hub_id_or_directory(cls, value: str) -> str:
-        return checked_model(value)
+        return checked_model(_without_template(value))
 
 
 class Gate(Section):
@@ -206,9 +230,9 @@ class Gate(Section):
 class Deploy(Section):
     target: Literal["local"] = "local"
     """Where the endpoint is: on the local endpoint host. `sagemaker` and `huggingface` are planned."""
-    endpoint: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    endpoint: str = Field(default="", pattern=ENDPOINT_NAME)
     """Name of the endpoint. Unset: the pipeline's name, with `-` for `_`."""
-    timeout_minutes: int = Field(default=15, ge=1)
+    timeout_minutes: int = Field(default=15, ge=1, le=LONGEST_MINUTES)
     """Longest time until the endpoint serves the release, minutes; then the step fails and the old release stays."""
 
 
@@ -260,7 +284,7 @@ class Trigger(Section):
         from croniter import CroniterError, croniter  # Airflow's own reader of cron expressions
 
         if value.startswith("@"):
-            raise ValueError("expected " + nearest(value, PRESETS))
+            raise ValueError("unknown preset; " + nearest(value, PRESETS))
         if len(value.split()) != 5:
             raise ValueError("expected five fields: minute, hour, day of month, month, day of week")
         try:
@@ -438,7 +462,7 @@ PATTERNS: dict[KeyPath, str] = {
     ("data", "connection"): "the id of an Airflow connection: letters, digits, _, - and .",
     ("trigger", "new_data", "queue"): "the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
     ("train", "trainer"): "module:Class",
-    ("deploy", "endpoint"): "at most 63 lower-case letters, digits and -, no - first",
+    ("deploy", "endpoint"): ENDPOINT_NAME_RULE,
 }
 
 

@@ -14,6 +14,7 @@ import uvicorn
 from serving.host.control import control_app
 from serving.host.process import TOKEN_VARIABLE
 from serving.host.registry import Registry, StateInUse
+from serving.protocol import ImpatientProtocol
 
 log = logging.getLogger("serving.host")
 
@@ -45,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=ImpatientProtocol,
+        ws="none",
         timeout_graceful_shutdown=5,
     )
     return 0

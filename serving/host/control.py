@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from serving.app import is_authorised, read_body
 from serving.host.endpoint import Endpoint
-from serving.host.registry import NAME, Busy, Registry
+from serving.host.registry import NAME, Busy, NotTheOwner, Registry
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MAX_BODY_BYTES = 64 * 1024
@@ -38,9 +38,11 @@ def control_app(registry: Registry, token: str) -> Starlette:
 
     async def put(request: Request) -> Response:
         name = _name(request)
-        uri, digest = _release(await read_body(request, MAX_BODY_BYTES))
+        uri, digest, owner = _release(await read_body(request, MAX_BODY_BYTES))
         try:
-            outcome = await registry.put(name, uri, digest)
+            outcome = await registry.put(name, uri, digest, owner)
+        except NotTheOwner as error:
+            raise HTTPException(403, str(error)) from error
         except Busy as error:
             raise HTTPException(409, str(error)) from error
         return JSONResponse(registry.endpoints[name].describe(), 200 if outcome == "live" else 202)
@@ -103,16 +105,19 @@ def _name(request: Request) -> str:
     return name
 
 
-def _release(body: bytes) -> tuple[str, str]:
+def _release(body: bytes) -> tuple[str, str, str | None]:
+    """:return: URI, digest and owner."""
     try:
         values: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "The body is not JSON.") from error
-    if not isinstance(values, dict) or set(values) != {"release", "digest"}:
-        raise HTTPException(400, 'The body must be {"release": URI, "digest": SHA-256}.')
-    uri, digest = values["release"], values["digest"]
+    if not isinstance(values, dict) or set(values) - {"owner"} != {"release", "digest"}:
+        raise HTTPException(400, 'The body must be {"release": URI, "digest": SHA-256, "owner": NAME or null}.')
+    uri, digest, owner = values["release"], values["digest"], values.get("owner")
     if not isinstance(uri, str) or not uri.startswith(("file:///", "s3://")):
         raise HTTPException(400, "release must be a file:// or s3:// URI.")
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise HTTPException(400, "digest must be 64 hexadecimal characters.")
-    return uri, digest
+    if owner is not None and not (isinstance(owner, str) and owner):
+        raise HTTPException(400, "owner must be the name of a registered model, or null.")
+    return uri, digest, owner

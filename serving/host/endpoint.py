@@ -75,6 +75,10 @@ class Endpoint:
         self._bind()
         self._spawn(self._serve())
 
+    def give_to(self, owner: str) -> None:
+        """:raises OSError: that could not be saved; it belongs to nobody still."""
+        self._save(dataclasses.replace(self.record, owner=owner))
+
     def deploy(self, uri: str, digest: str) -> None:
         """Start a deployment; ``describe`` tells how it goes. Only while no other is under way."""
         self._report(Deployment(uri, digest, "starting"))
@@ -94,6 +98,7 @@ class Endpoint:
             "url": self.url,
             "status": "serving" if self.reason is None else "down",
             "reason": self.reason,
+            "owner": self.record.owner,
             "release": live.release if live else None,
             "digest": live.digest if live else None,
             "model_digest": live.model_digest if live else None,

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import serving
+from serving.environment import without_secrets
 from serving.release import Release
 from serving.server import STOP_SECONDS
 from serving.smoke import SmokeTestFailed, ask
@@ -41,7 +42,7 @@ class ServingProcess:
     async def start(cls, release: Release, shared: socket.socket, log: Path, *, token: str | None) -> ServingProcess:
         """:param shared: the endpoint's listening socket. :param token: what clients must bring; None: nothing."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+        environment = without_secrets(os.environ)
         root = str(Path(serving.__file__).parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         if token is not None:

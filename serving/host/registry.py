@@ -30,6 +30,10 @@ class Busy(Exception):
     """Another release is being deployed on the endpoint."""
 
 
+class NotTheOwner(Exception):
+    """The endpoint belongs to another registered model."""
+
+
 class Registry:
     """All endpoints by name. One host at a time works on a state directory."""
 
@@ -59,14 +63,24 @@ class Registry:
         endpoint.open()
         return endpoint
 
-    async def put(self, name: str, uri: str, digest: str) -> Outcome:
+    async def put(self, name: str, uri: str, digest: str, owner: str | None = None) -> Outcome:
         """
         Have ``name`` serve a release: create the endpoint if there is none, and deploy unless that is live already.
 
+        :param owner: the registered model that the release is a version of; the first one keeps the endpoint. None: no
+            registered model's.
+        :raises NotTheOwner: the endpoint is another model's.
         :raises Busy: another release is being deployed there.
         """
         async with self._changing[name]:
-            endpoint = self.endpoints.get(name) or self._open(EndpointRecord(name=name, port=0))
+            endpoint = self.endpoints.get(name) or self._open(EndpointRecord(name=name, port=0, owner=owner))
+            if endpoint.record.owner is None and owner is not None:
+                endpoint.give_to(owner)
+            elif endpoint.record.owner != owner:
+                raise NotTheOwner(
+                    f"{name!r} belongs to the registered model {endpoint.record.owner!r}; nothing was changed. "
+                    f"Deploy to another endpoint, or free this one first: DELETE /endpoints/{name}."
+                )
             if (deploying := endpoint.deploying) is not None:
                 if deploying.digest == digest:
                     return "joined"

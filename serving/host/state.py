@@ -48,6 +48,7 @@ class EndpointRecord:
     live: Deployed | None = None
     previous: Deployed | None = None
     deployment: Deployment | None = None
+    owner: str | None = None  # the registered model whose releases alone go here
 
 
 class StateDirectory:
@@ -110,4 +111,5 @@ def _from_json(values: dict[str, Any]) -> EndpointRecord:
         live=Deployed(**values["live"]) if values["live"] else None,
         previous=Deployed(**values["previous"]) if values["previous"] else None,
         deployment=Deployment(**values["deployment"]) if values["deployment"] else None,
+        owner=values.get("owner"),  # which a file from before there were owners lacks
     )

@@ -29,6 +29,7 @@ class FakeAirflow:
         self.attempts, self.logs = dict.fromkeys(PROMOTED, 1), {}
         self.started, self.unpaused, self.held_off = [], [], None
         self.tokens, self.token, self.outages = 0, None, 0
+        self.schedule = "0 3 * * 1"
         self.paused, self.active, self.refuses_every_token, self.drops_starts = True, [], False, False
 
     def hold(self, *reasons):
@@ -45,7 +46,13 @@ class FakeAirflow:
     def fail(self, step, *log, attempts=1):
         after = list(PROMOTED)[list(PROMOTED).index(step) :]
         self.states.update(dict.fromkeys(after, "upstream_failed"), **{step: "failed"})
-        self.attempts[step], self.logs[step] = attempts, list(log)
+        self.attempts.update(dict.fromkeys(after, 0), **{step: attempts})
+        self.logs[step] = list(log)
+
+    def by_hand(self, results, **states):
+        """A DAG of other steps; what is not said about their ends is success."""
+        self.results, self.states = results, {**dict.fromkeys(results, "success"), **states}
+        self.attempts = dict.fromkeys(self.states, 1)
 
     def answer(self, method, path, body, token):
         if self.outages:
@@ -100,7 +107,7 @@ class FakeAirflow:
             return 200, {"dag_runs": [{"dag_run_id": identity} for identity in self.active]}
         if "/dagRuns/" in rest:
             return 200, {"state": "failed" if "failed" in self.states.values() else "success"}
-        return 200, {"dag_id": name, "is_paused": self.paused}
+        return 200, {"dag_id": name, "is_paused": self.paused, "timetable_summary": self.schedule}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import SimpleNamespace
 
-from ratchet.hooks.endpoint_host import DeploymentFailed, EndpointState
+from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointState
 from ratchet.hooks.model_registry import ModelVersion
 
 
@@ -56,18 +56,21 @@ class FakeRegistry:
 
 
 class FakeEndpoints:
-    """The endpoint host; ``broken`` releases never start."""
+    """The endpoint host; ``broken`` releases never start; the one endpoint may belong to a registered model."""
 
     url = "http://127.0.0.1:9"
 
-    def __init__(self, digest=None, broken=()):
-        self.digest, self.broken, self.deployments = digest, broken, []
+    def __init__(self, digest=None, broken=(), owner=None):
+        self.digest, self.broken, self.owner, self.deployments = digest, broken, owner, []
         self.answers_with = None  # a digest that the endpoint reports instead of the truth
 
     def describe(self, name):
         return self.digest and EndpointState(name, self.url, "serving", self.digest, "m" + self.digest, {})
 
-    def deploy(self, name, release, digest, timeout, log):
+    def deploy(self, name, release, digest, timeout, log, *, owner=None):
+        if self.owner not in (None, owner):
+            raise DeploymentRefused(f"{name!r} belongs to the registered model {self.owner!r}.")
+        self.owner = owner
         if digest != self.digest:
             self.deployments.append((name, release, digest))
         if digest in self.broken:
@@ -93,10 +96,10 @@ class FakeTask:
         self.xcoms[key] = value
 
 
-def context(**params):
+def context(run_id="manual__1", **params):
     return {
         "ti": FakeTask(),
-        "run_id": "manual__1",
-        "dag_run": SimpleNamespace(dag_id="intents", run_id="manual__1", run_type="manual", logical_date=None),
+        "run_id": run_id,
+        "dag_run": SimpleNamespace(dag_id="intents", run_id=run_id, run_type="manual", logical_date=None),
         "params": params,
     }

@@ -31,7 +31,7 @@ class FolderSurvey:
     def version(path: Path) -> str:
         return f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
 
-    def run(self, log):
+    def run(self, log, timeout=None):
         if self.outcome is not None:
             raise self.outcome
         read = json.loads(Path(self.request.watermark).read_text()) if self.request.watermark else {}

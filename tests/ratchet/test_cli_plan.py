@@ -28,7 +28,8 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
                 {"step": "ingest", "state": "hit", "why": "hit: made on 2026-11-01"},
                 {"step": "train", "state": "miss", "why": "miss: arguments.seed 0 -> 1"},
                 {"step": "evaluate", "state": "unknown", "why": "unknown: runs after train"},
-            ]
+            ],
+            "dropped": {"empty text": 1, "missing label": 1200},
         }
 
     monkeypatch.setattr(plan, "run_stage", run_stage)
@@ -38,6 +39,7 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
         "ingest    hit      made on 2026-11-01",
         "train     miss     arguments.seed 0 -> 1",
         "evaluate  unknown  runs after train",
+        "Of the rows, ingest dropped 1,201: missing label 1,200, empty text 1",
     ]
     [(stage, request)] = asked
     assert (stage, request.ingest.reading.source, request.ingest.watermark) == ("plan", "/a.csv", None)
@@ -50,7 +52,7 @@ def test_a_plan_goes_on_from_where_the_next_run_would(tmp_path, monkeypatch):
 
     def run_stage(stage, request, log, reads):
         asked.append(request.ingest.watermark)
-        return {"steps": []}
+        return {"steps": [], "dropped": {}}
 
     monkeypatch.setattr(plan, "run_stage", run_stage)
     assert main(["plan", spec]) == 0
@@ -63,15 +65,15 @@ def test_a_plan_opens_the_source_with_its_connection(tmp_path, monkeypatch, caps
     assert main(["plan", spec]) == 2
     assert "AIRFLOW_CONN_BUCKET" in capsys.readouterr().err
 
-    def run_stage(stage, request, *, env, secrets, **options):
-        given.append((env, secrets))
-        return {"steps": []}
+    def run_stage(stage, request, *, env, **options):
+        given.append(env)
+        return {"steps": [], "dropped": {}}
 
     monkeypatch.setattr(hook, "run_stage", run_stage)
     monkeypatch.setenv("AIRFLOW_CONN_BUCKET", '{"conn_type": "aws", "login": "a", "password": "pl4nted"}')
     assert main(["plan", spec]) == 0
-    [(env, secrets)] = given
-    assert (env["AWS_SECRET_ACCESS_KEY"], secrets) == ("pl4nted", ["pl4nted"])
+    [env] = given
+    assert env["AWS_SECRET_ACCESS_KEY"] == "pl4nted"
 
 
 def test_a_plan_that_fails_shows_what_the_stage_said(tmp_path, monkeypatch, capsys):
@@ -82,3 +84,14 @@ def test_a_plan_that_fails_shows_what_the_stage_said(tmp_path, monkeypatch, caps
     monkeypatch.setattr(plan, "run_stage", run_stage)
     assert main(["plan", spec_in(tmp_path, monkeypatch)]) == 1
     assert capsys.readouterr().err == "ERROR no route to host\nplan failed (exit status 1)\n"
+
+
+def test_a_plan_that_fails_says_why_once(tmp_path, monkeypatch, capsys):
+    def run_stage(stage, request, log, reads):
+        log("INFO read 5 rows")
+        log("ERROR The Hub cannot be reached.")
+        raise StageFailed("plan failed (exit status 1): The Hub cannot be reached.")
+
+    monkeypatch.setattr(plan, "run_stage", run_stage)
+    assert main(["plan", spec_in(tmp_path, monkeypatch)]) == 1
+    assert capsys.readouterr().err == ("INFO read 5 rows\nplan failed (exit status 1): The Hub cannot be reached.\n")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from ratchet.cli import main, validate
@@ -25,7 +27,7 @@ def dags(tmp_path, monkeypatch):
 def answer_of_check(monkeypatch, **problems: str) -> list:
     requests = []
 
-    def run_stage(stage, request, log):
+    def run_stage(stage, request, log, timeout):
         requests.append((stage, request))
         return {"problems": {field.replace("__", "."): message for field, message in problems.items()}}
 
@@ -102,6 +104,21 @@ def test_arguments_are_checked_against_the_installed_transformers(dags, capsys, 
     assert first.startswith(f"{spec}:3: train.arguments.num_train_epoch: ")
     assert first.endswith("did you mean 'num_train_epochs'?")
     assert second.startswith(f"{spec}:3: train.arguments.output_dir: not for a spec to set")
+
+
+def test_a_trainer_whose_import_never_ends_is_named_after_a_while(dags, capsys, monkeypatch):
+    from ratchet.cli.stage import run_stage
+
+    monkeypatch.setattr(validate, "run_stage", run_stage)
+    monkeypatch.setattr(validate, "CHECK_TIMEOUT", timedelta(seconds=30))
+    monkeypatch.setenv("AIRFLOW__RATCHET__TRAINING_PYTHON", training_python())
+    monkeypatch.setenv("AIRFLOW__RATCHET__TRAINING_PATH", str(dags))
+    (dags / "acme.py").write_text("import time; time.sleep(600)")
+    (dags / "mail.yaml").write_text(VALID + "train: {trainer: acme:Focal}\n")
+    assert main(["validate", "mail"]) == 2
+    shown = capsys.readouterr().out
+    assert "train could not be checked. check did not end within 30 s and was stopped." in shown
+    assert "Importing the module 'acme' of train.trainer." in shown
 
 
 def test_two_pipelines_on_one_endpoint_are_both_refused(dags, capsys):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -101,12 +102,24 @@ def test_a_key_given_twice_names_both_lines(tmp_path):
     assert (problem.line, problem.key, problem.message) == (4, "a.b", "given twice, first in line 2; leave one.")
 
 
-@pytest.mark.parametrize(("make", "message"), [(Path.mkdir, "a directory"), (lambda path: None, "no such file")])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(Path.mkdir, "a directory"), (lambda path: None, "no such file"), (os.mkfifo, "a pipe, socket or device")],
+)
 def test_what_is_no_file_is_refused(tmp_path, make, message):
     path = tmp_path / "it.yaml"
     make(path)
     with pytest.raises(SpecError, match=message):
         read_document(path)
+
+
+def test_a_file_that_is_not_there_may_be_the_one_with_the_nearest_name(tmp_path):
+    for name in ("tickets.yaml", "intents.yaml", "ticket.py"):
+        (tmp_path / name).touch()
+    with pytest.raises(SpecError, match=r"ticket\.yaml:1: no such file\. Did you mean 'tickets'\?$"):
+        read_document(tmp_path / "ticket.yaml")
+    with pytest.raises(SpecError, match=r"no such file\.$"):
+        read_document(tmp_path / "nothing" / "like-it.yaml")
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):

@@ -14,6 +14,7 @@ from unittest import mock
 import airflow.timetables.trigger
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import ParamValidationError
 from airflow.sdk.timezone import coerce_datetime
 from airflow.serialization.decoders import decode_timetable
 from airflow.serialization.encoders import encode_timetable
@@ -23,6 +24,7 @@ from airflow.timetables.base import TimeRestriction
 from airflow.timetables.simple import AssetTriggeredTimetable
 
 from ratchet.factory import build, data_asset
+from ratchet.location import checked_source
 from ratchet.spec import SpecError, load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +70,36 @@ def test_what_the_spec_says_reaches_the_operators(tmp_path):
     assert (gate.minimum, gate.no_worse_by) == ({"accuracy": 0.8}, 0.02)
     assert deploy.endpoint == "front-desk"
     assert (dag.timetable.expression, dag.timetable.timezone) == ("0 3 * * 1", "UTC")
+
+
+# What Airflow renders of what a spec says: the first two refuse templates, the others have no room for braces
+RENDERED = {
+    "ingest": {"source", "validation", "test"},
+    "train": {"base_model", "arguments"},
+    "evaluate": {"champion"},
+    "gate": {"minimum", "no_worse_by", "metric"},
+    "deploy": {"endpoint"},
+    "promote": set(),
+}
+
+
+def test_every_value_of_a_spec_that_airflow_would_render_is_known(tmp_path):
+    """Another one must refuse templates too, or Airflow puts any connection's password there."""
+    text = "data: {source: /s.csv, text: t, label: l, validation: /v.csv, test: /t.csv, format: csv}\n"
+    dag = build(spec(tmp_path, f"{text}train: {{base_model: /m, trainer: a:B, class_weights: balanced}}\n"))
+    assert {
+        task.task_id: {name for name in task.template_fields if isinstance(getattr(task, name), str | dict | float)}
+        for task in dag.tasks
+    } == RENDERED
+
+
+def test_a_server_may_be_away_for_five_minutes_before_a_run_ends(tmp_path):
+    for task in build(spec(tmp_path)).tasks:
+        delays = [
+            min(task.max_retry_delay, task.retry_delay * task.retry_exponential_backoff**attempt)
+            for attempt in range(task.retries)
+        ]
+        assert sum(delays, timedelta()) >= timedelta(minutes=5)
 
 
 def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
@@ -215,10 +247,54 @@ def test_the_connection_is_known_to_the_dag_by_its_name_alone(tmp_path, monkeypa
     assert "pl4nted" not in known + dag.doc_md
 
 
+TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
+SOURCES = [
+    "/data/a b.csv",
+    "file:///a:b@c.csv",
+    "s3://b/me@example/x?.csv",
+    "hf://imdb@main",
+    "hf://o/n@r/c?split=train",
+]
+NO_SOURCES = [
+    "s3://me:pw@bucket/a.csv",
+    "s3://me:p/w@bucket/a.csv",
+    "s3://me%3Apw@bucket/a.csv",
+    "s3://me@bucket/a.csv",
+    "file://me:pw@host/a.csv",
+    f"hf://{TOKEN}/data",
+    f"/data/a.csv?token={TOKEN}",
+    "/data/AKIAIOSFODNN7EXAMPLE.csv",
+    "ftp://host/a.csv",
+    "a.csv",
+]
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "", None])
+def test_a_run_may_read_other_data(tmp_path, source):
+    param = build(spec(tmp_path)).params.get_param("source")
+    assert param.resolve(source) == source
+    if source:
+        assert checked_source(source) == source
+
+
+@pytest.mark.parametrize("source", NO_SOURCES)
+def test_a_source_with_credentials_or_that_nothing_reads_starts_no_run(tmp_path, source):
+    param = build(spec(tmp_path)).params.get_param("source")
+    with pytest.raises(ParamValidationError):
+        param.resolve(source)
+
+
 def test_the_documentation_tells_the_spec(tmp_path):
     text = build(spec(tmp_path)).doc_md
     assert "`utterance`" in text
     assert "no worse than the champion's by more than 0.01" in text
+
+
+def test_nothing_in_a_spec_is_markup_in_the_documentation(tmp_path):
+    names = 'text: "a|b\\n\\n# c", label: "``<img src=x onerror=alert(1)>`"'
+    text = build(spec(tmp_path, f"data: {{source: '/x/`*.csv', {names}}}\n")).doc_md
+    [row] = [line for line in text.splitlines() if line.startswith("| **Data**")]
+    assert row == (r"| **Data** | `` /x/`*.csv ``: text `a\|b # c`, label ``` ``<img src=x onerror=alert(1)>` ``` |")
 
 
 def test_a_broken_spec_breaks_one_dag_and_names_its_line(tmp_path):

@@ -267,3 +267,11 @@ def test_the_examples_run_as_they_are(world, monkeypatch):
     assert deployed.returned["deploy"]["endpoint"] == "example-any-model"
     answer = httpx.post(deployed.returned["deploy"]["url"], json={"inputs": "a good film"})
     assert answer.json()[0][0]["label"] in ("pos", "neg")
+
+    # an endpoint of a registered model is not for any other
+    live = by_hand.returned["deploy"]
+    intruder = world.example("example_deploy_any_model")
+    intruder.get_task("deploy").endpoint = live["endpoint"]
+    refused = world.run(intruder)
+    assert (refused.state, refused.tries["deploy"]) == ("failed", 1)
+    assert httpx.get(f"{live['url'].rstrip('/')}/metadata").json()["release"] == live["digest"]

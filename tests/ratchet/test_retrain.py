@@ -67,9 +67,25 @@ def test_another_pipelines_error_does_not_stop_this_one(fake, airflow):
     assert fake.started == [("sentiment", {})]
 
 
-def test_an_unknown_pipeline_is_refused_with_the_known_ones(fake, airflow):
-    with pytest.raises(RunError, match=r"'sentimant' after 0 s; nothing was started\. It knows: sentiment"):
-        start(airflow, "sentimant", {}, parse_seconds=0)
+def test_an_unknown_pipeline_is_refused_at_once_with_the_nearest_and_the_known_ones(fake, airflow):
+    told = []
+    expected = r"'sentimant'; nothing was started\. Did you mean 'sentiment'\? It knows: sentiment\..* --new"
+    with pytest.raises(RunError, match=expected):
+        start(airflow, "sentimant", {}, tell=told.append)
+    assert told == []
+
+
+def test_a_pipeline_whose_file_is_new_is_waited_for_and_it_is_said(fake, airflow, monkeypatch):
+    fake.known, told = set(), []
+    monkeypatch.setattr(retrain.time, "sleep", lambda seconds: fake.known.add("sentiment"))
+    start(airflow, "sentiment", {}, tell=told.append, is_new=True)
+    assert told[0] == "Waiting up to 90 s for Airflow to read the file of sentiment ..."
+    assert fake.started == [("sentiment", {})]
+
+
+def test_a_new_file_that_never_appears_ends_the_wait(fake, airflow):
+    with pytest.raises(RunError, match=r"'sentimant' after 0 s; nothing was started\. Did you mean 'sentiment'"):
+        start(airflow, "sentimant", {}, parse_seconds=0, is_new=True)
 
 
 def test_a_wrong_password_is_said_to_be_wrong(url):
@@ -126,6 +142,71 @@ def test_the_script_for_ci_exits_by_the_verdict(fake, url):
     assert script(url, "sentiment").returncode == 1
 
 
+def test_a_dag_without_a_gate_that_succeeds_is_a_success_without_a_verdict(fake, airflow):
+    fake.by_hand({"deploy": {"url": "http://127.0.0.1:1"}, "greet": "hello"})
+    ended = outcome(start(airflow, "sentiment", {}))
+    assert (ended.word, ended.exit_status) == ("succeeded", 0)
+    assert ended.reasons == ["it has no gate, so that there is no verdict"]
+    assert ended.production == ""
+
+
+def test_a_gate_of_any_name_holds_its_run(fake, airflow):
+    fake.by_hand({"judge": {"decision": "hold", "reasons": ["too bad"]}}, after="skipped")
+    ended = outcome(start(airflow, "sentiment", {}))
+    assert (ended.word, ended.exit_status, ended.reasons) == ("held", 3, ["too bad"])
+
+
+def test_a_verdict_without_a_step_that_acts_on_it_succeeds_and_says_so(fake, airflow):
+    fake.by_hand({"judge": {"decision": "promote", "reasons": ["good enough"]}})
+    ended = outcome(start(airflow, "sentiment", {}))
+    assert (ended.word, ended.exit_status) == ("succeeded", 0)
+    assert ended.reasons == ["good enough", "it has no step promote, so that no champion was moved"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "left"),
+    [
+        ("train", "Endpoint and champion are what they were."),
+        (
+            "deploy",
+            "Deploy had begun: the endpoint serves what it did, or the new release; the champion is what it was.",
+        ),
+        (
+            "promote",
+            "The endpoint serves what deploy put there; promote had begun: the champion is what it was, or the "
+            "candidate.",
+        ),
+    ],
+)
+def test_a_failure_says_which_steps_had_begun_to_change_production(fake, airflow, failed, left):
+    fake.fail(failed, "StageFailed: disk is full")
+    assert outcome(start(airflow, "sentiment", {})).production == left
+
+
+def test_a_failure_after_the_promotion_says_what_was_promoted(fake, airflow):
+    fake.states["tell"], fake.attempts["tell"] = "failed", 1
+    production = outcome(start(airflow, "sentiment", {})).production
+    assert production == "The endpoint serves what deploy put there; the champion is the candidate."
+
+
+def test_the_cause_of_a_failure_is_told_once(fake, url):
+    cause = "/a.csv: no usable row. Nothing was written."
+    fake.fail(
+        "ingest", "reading /a.csv", cause, "To repeat: ...", f"AirflowFailException: {cause}", f"BadInput: {cause}"
+    )
+    told = script(url, "sentiment").stdout
+    assert told.count(cause) == 1
+    assert "reading /a.csv\nTo repeat: ..." in told
+
+
+def test_what_a_stage_said_of_its_failure_is_told_once(fake, url):
+    said = "The model 'acme/base' could not be fetched."
+    fake.fail("train", "step 1 of 3", said, f"StageFailed: train failed (exit status 1): {said}", attempts=4)
+    told = script(url, "sentiment").stdout
+    assert told.count(said) == 1
+    assert "step 1 of 3" in told
+
+
 def test_the_script_for_ci_names_what_it_lacks(url):
     done = script("", "sentiment", password="")
     assert done.returncode == 2
@@ -160,6 +241,12 @@ def test_unpausing_is_said_because_the_schedule_runs_from_then_on(fake, airflow)
     [text] = told
     assert text.startswith("Unpaused sentiment: from now on its schedule starts runs too.")
     assert fake.unpaused == ["sentiment"]
+
+
+def test_of_a_pipeline_without_a_schedule_nothing_is_said_about_one(fake, airflow):
+    fake.schedule, told = None, []
+    start(airflow, "sentiment", {}, tell=told.append)
+    assert told == [f"Unpaused sentiment. Pause it again at {airflow.url}/dags/sentiment"]
 
 
 def test_a_run_that_has_to_wait_names_the_one_it_waits_for(fake, airflow):

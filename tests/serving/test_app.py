@@ -132,6 +132,13 @@ def test_each_kind_of_bad_request_gets_its_status_and_says_why(
         assert answer.headers["Allow"]
 
 
+def test_an_answer_repeats_no_more_than_the_beginning_of_what_was_wrong(url: str) -> None:
+    path = requests.post(f"{url}/{'x' * 50_000}", json={}, timeout=5)
+    kind = requests.post(url, data=b"{}", headers={"Content-Type": "x" * 50_000}, timeout=5)
+    assert (path.status_code, kind.status_code) == (404, 415)
+    assert max(len(path.content), len(kind.content)) < 500
+
+
 def test_a_charset_in_the_content_type_is_fine(url: str) -> None:
     headers = {"Content-Type": "application/json; charset=utf-8"}
     assert requests.post(url, data='{"inputs": "ein schöner Film"}'.encode(), headers=headers, timeout=5).ok
@@ -262,13 +269,19 @@ def test_texts_of_a_client_that_has_gone_are_not_run(releases: list[Release]) ->
 def test_with_a_token_only_health_is_open(releases: list[Release]) -> None:
     with running(releases[0], SlowScorer(0), token="s3cret") as (url, _):
         assert requests.get(f"{url}/ping", timeout=5).ok
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "s3cret"},
+            {"Authorization": "Bearer"},
+        ):
             refused = requests.post(url, json={"inputs": TEXT}, headers=headers, timeout=5)
             assert refused.status_code == 401
             assert refused.headers["WWW-Authenticate"] == "Bearer"
         assert requests.get(f"{url}/metadata", timeout=5).status_code == 401
-        right = {"Authorization": "Bearer s3cret"}
-        assert requests.post(url, json={"inputs": TEXT}, headers=right, timeout=5).ok
+        for right in ("Bearer s3cret", "bearer s3cret", "BEARER  s3cret"):
+            headers = {"Authorization": right}
+            assert requests.post(url, json={"inputs": TEXT}, headers=headers, timeout=5).ok
 
 
 def test_a_draining_server_answers_open_connections_and_asks_them_to_leave(releases: list[Release]) -> None:

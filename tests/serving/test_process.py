@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,23 @@ def test_a_socket_can_be_inherited(releases: list[Release], tmp_path: Path) -> N
         arguments = ("--release", str(releases[0].directory), "--fd", str(fd))
         with served(*arguments, log=tmp_path / "log", pass_fds=(fd,)):
             assert requests.get(f"{url}/ping", timeout=20).ok
+
+
+def test_more_half_requests_than_files_do_not_stop_the_server(releases: list[Release], tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    arguments = ("--release", str(releases[0].directory), "--port", str(port))
+    few_files = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (200, 200))
+    with served(*arguments, log=tmp_path / "log", preexec_fn=few_files), ExitStack() as opened:
+        eventually(lambda: requests.get(f"{url}/ping", timeout=5).ok)
+        for _ in range(260):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost:")
+        for _attempt in range(10):
+            assert requests.post(url, json={"inputs": "a film"}, timeout=2).ok
+    log = (tmp_path / "log").read_text()
+    assert "150 connections are open" in log
+    assert "Accepting failed" not in log
 
 
 def test_a_damaged_release_is_not_served_and_the_log_says_why(copy_of_release: Path, tmp_path: Path) -> None:

@@ -64,3 +64,14 @@ def test_options_of_the_hub_are_accepted() -> None:
 def test_each_kind_of_bad_request_says_what_is_wrong(body: bytes, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
         parse_query(body)
+
+
+@pytest.mark.parametrize("where", ["{%s}", '{"inputs": "a", "parameters": {%s}}'])
+def test_of_unknown_names_the_first_are_shown_and_the_others_counted(where: str) -> None:
+    names = ", ".join(f'"name {i:05} {"x" * 1000}": 1' for i in range(50_000))
+    with pytest.raises(BadRequest) as refused:
+        parse_query((where % names).encode())
+    message = str(refused.value)
+    assert "'name 00004 xxx" in message
+    assert "and 49,995 more; valid: " in message
+    assert len(message) < 1000

@@ -32,6 +32,11 @@ def test_a_missing_and_an_extra_file_are_both_named(copy_of_release: Path) -> No
         read_release(copy_of_release)
 
 
+def test_what_a_killed_process_left_unfinished_is_no_part_of_a_release(copy_of_release: Path) -> None:
+    (copy_of_release / "openvino" / ".part-1f-model.bin").write_bytes(b"half")
+    assert read_release(copy_of_release).labels == LABELS
+
+
 def test_a_digest_that_is_not_that_of_the_files_is_refused(copy_of_release: Path) -> None:
     manifest = copy_of_release / "release.json"
     values = json.loads(manifest.read_text())

@@ -114,6 +114,16 @@ def test_a_trainer_that_cannot_be_used_is_refused_with_the_reason(tmp_path, monk
     assert message in str(caught.value)
 
 
+def test_what_a_trainers_module_says_gives_no_secret_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAULT_TOKEN", "hunter2hunter2")
+    (tmp_path / "acme_telling.py").write_text(
+        "import os\nraise KeyError('licence', os.environ['VAULT_TOKEN'], 'x://me:hunter2/hunter2@db/models')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (problem,) = check(CheckRequest(trainer="acme_telling:Focal")).problems.values()
+    assert "KeyError: ('licence', '***', 'x://***@db/models')" in problem
+
+
 def test_the_check_stage_names_fields_of_the_train_section():
     problems = check(CheckRequest(arguments={"bf16": 1, "seed": 1}, trainer="json:JSONDecoder")).problems
     assert list(problems) == ["arguments.bf16", "trainer"]

@@ -74,6 +74,14 @@ def test_the_first_run_is_judged_by_the_minimum_rules_and_says_so():
     assert decide(binary(800), Rules(minimum={"f1_macro": 0.85})).decision == "hold"
 
 
+def test_a_first_model_that_no_rule_judges_is_promoted_and_the_verdict_says_so():
+    verdict = decide(binary(220), Rules())
+    assert verdict.decision == "promote"
+    assert verdict.reasons == [
+        "there is no champion yet and no rule in gate.minimum: a first model is promoted however bad it is"
+    ]
+
+
 def test_labels_without_a_test_row_are_named():
     confusion = [[50, 0, 0, 0], [0, 50, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     verdict = decide(report(confusion, labels=["a", "b", "lost card", "refund"]), Rules())

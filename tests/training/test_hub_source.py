@@ -150,3 +150,17 @@ def test_a_hub_that_does_not_answer_is_worth_a_retry(hub, ingest, monkeypatch):
     monkeypatch.setattr(hub, "url", "http://127.0.0.1:9")
     status, _result = ingest("hf://acme/films")
     assert status == 1
+
+
+@pytest.mark.parametrize("status_", [401, 403])
+@pytest.mark.parametrize("path", ["/api/datasets/acme/films", "/datasets/acme/films/resolve"])
+def test_a_token_that_the_hub_refuses_is_not_tried_again_and_named_but_not_shown(
+    hub, ingest, monkeypatch, path, status_
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_hunter2hunter2")
+    monkeypatch.setattr(hub, "refuses", (path, status_))
+    status, result = ingest("hf://acme/films")
+    assert status == 2, ingest.log
+    assert "Check HF_TOKEN" in result["error"]
+    assert str(status_) in result["error"]
+    assert "hunter2" not in ingest.log + result["error"]

@@ -228,6 +228,8 @@ def test_an_unfinished_snapshot_is_made_again(data):
         ({"text": "x", "label": None}, "missing label"),
         ({"text": "x"}, "missing label"),
         ({"text": "x", "label": float("nan")}, "missing label"),
+        ({"text": "x", "label": float("inf")}, "missing label"),
+        ({"text": "x", "label": float("-inf")}, "missing label"),
         ({"text": "a\0b", "label": "pos"}, "NUL character"),
         ({"text": "half \ud83d character", "label": "pos"}, "not valid UTF-8"),
         ({"text": "x", "label": "\ud83d"}, "not valid UTF-8"),
@@ -433,6 +435,14 @@ def test_data_too_small_for_its_splits_is_refused_with_what_to_do(data, rows):
     message = refusal(request(put(data, rows=rows)))
     assert f"among {len(rows)} usable rows" in message
     assert "name a source for the split" in message
+
+
+def test_a_test_source_that_holds_the_same_texts_is_refused_with_what_was_left_out_and_why(data):
+    message = refusal(request(put(data), test=str(data)))
+    assert "no row for train and validation and test among 0 usable rows." in message
+    assert "Left out: label without a training row 300, text is in the test split 300." in message
+    assert "raise the percentage" not in message
+    assert "name a source for the split with other texts" in message
 
 
 @pytest.mark.parametrize(

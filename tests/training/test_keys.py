@@ -43,6 +43,13 @@ def test_long_values_are_cut():
     assert len(phrase) < 80
 
 
+def test_a_part_that_is_new_or_gone_as_a_whole_is_told_by_its_name():
+    champion = {"name": "models:/films/3", "digest": "c" * 64}
+    assert explain({"champion": None}, {"champion": champion}) == ["champion unset -> models:/films/3"]
+    assert explain({"champion": {"digest": "c" * 64}}, {"champion": None}) == ["champion cccccccc -> unset"]
+    assert explain({}, {"settings": {"a": 1, "b": 2}}) == ["settings unset -> 2 values"]
+
+
 def test_finished_work_is_found_by_its_key_alone(records):
     key = key_of(PARTS)
     assert records.find(key) is None

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.types import ColSpec, Schema
 
 from tests.tiny import tiny_checkpoint
-from training.contract import BadInput
+from training.contract import BadInput, Unreachable
 from training.model import DIGEST_TAG, model_digest, model_identity, put_model, resolve_model
 from training.store import Store
 
@@ -60,6 +60,18 @@ def test_pickled_weights_are_refused_with_the_way_out(checkpoint, tmp_path):
 def test_a_reference_that_leads_nowhere_says_so(reference, message, tmp_path):
     with pytest.raises(BadInput, match=message):
         resolve_model(reference, tmp_path)
+
+
+@pytest.mark.parametrize("fetch", [resolve_model, model_identity])
+def test_a_hub_that_cannot_be_reached_is_named_with_the_model_and_the_way_out(fetch, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # the port where nobody answers
+    with pytest.raises(Unreachable) as raised:
+        fetch("acme/base", tmp_path)
+    told = str(raised.value)
+    assert "The model 'acme/base' could not be fetched: http://127.0.0.1:9 cannot be reached (" in told
+    assert "Connection refused" in told
+    assert "train.base_model" in told
+    assert "\n" not in told
 
 
 def test_a_hub_commit_is_an_identity_without_asking_the_hub(tmp_path):

@@ -27,7 +27,9 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def request_(checkpoint, tmp_path):
-    return PackageRequest(store=str(tmp_path / "store"), work=str(tmp_path / "work"), model=str(checkpoint))
+    return PackageRequest(
+        pipeline="films", store=str(tmp_path / "store"), work=str(tmp_path / "work"), model=str(checkpoint)
+    )
 
 
 def golden_file(checkpoint, path, texts=TEXTS):
@@ -77,6 +79,11 @@ def test_a_hit_is_what_the_next_miss_is_explained_against(request_, checkpoint, 
     assert package(request_).hit
     again = package(replace(request_, golden=golden_file(checkpoint, tmp_path / "golden.json", TEXTS[:2])))
     assert again.why.startswith("miss: golden unset -> ")
+
+
+def test_a_miss_is_not_explained_by_what_another_pipeline_packaged(request_, checkpoint, tmp_path):
+    package(replace(request_, golden=golden_file(checkpoint, tmp_path / "golden.json")))
+    assert package(replace(request_, pipeline="by_hand")).why == "miss: first run"
 
 
 def test_a_release_in_a_store_of_any_name_is_found_by_the_host(request_, checkpoint, tmp_path):

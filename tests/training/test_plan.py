@@ -129,10 +129,19 @@ def test_an_evaluation_is_found_under_the_name_that_the_registry_gave_the_model(
 def test_everything_made_is_a_hit_all_the_way(request_, trained, evaluated):
     store = Store(request_.ingest.store)
     work = request_.train["work"]
-    parts = package_parts(PackageRequest(store=store.root, work=work, model=trained[1], golden=evaluated))
+    parts = package_parts(
+        PackageRequest(pipeline="films", store=store.root, work=work, model=trained[1], golden=evaluated)
+    )
     store.write_json("releases/1/release.json", {})
     Records(store, "package").write(key_of(parts), parts, {"digest": "1"}, "films")
     assert [state for state, _why in said(request_).values()] == ["hit"] * 4
+
+
+def test_rows_that_a_run_would_drop_are_counted_by_reason(request_, tmp_path):
+    assert plan(request_).dropped == {}
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"text": "no label"}\n{"text": "", "label": "pos"}\n')
+    assert plan(request_).dropped == {"missing label": 1, "empty text": 1}
 
 
 def test_data_that_a_run_would_refuse_is_refused(request_, tmp_path):

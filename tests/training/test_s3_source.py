@@ -3,6 +3,13 @@
 import gzip
 import json
 import logging
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import boto3
 import pytest
@@ -13,6 +20,7 @@ from training.ingest import ingest
 from training.snapshot import read_split
 from training.store import Store, hash_tree
 
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = [(f"text number {i}", ["neg", "pos"][i % 2]) for i in range(300)]
 
 
@@ -103,6 +111,98 @@ def test_no_credentials_are_refused_with_what_to_set(s3, monkeypatch, tmp_path):
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(BadInput, match="AWS_ACCESS_KEY_ID"):
         ingest(request("s3://acme/in/*.csv", tmp_path / "store"))
+
+
+@contextmanager
+def refusing(status, code):
+    """An S3 that refuses every request, and repeats the session token in its answer."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            told = f"not with {self.headers.get('X-Amz-Security-Token')}"
+            body = f"<Error><Code>{code}</Code><Message>{told}</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_PUT = do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "InvalidToken"),
+        (400, "ExpiredToken"),
+        (403, "InvalidAccessKeyId"),
+        (403, "SignatureDoesNotMatch"),
+        (403, "AccessDenied"),
+    ],
+)
+@pytest.mark.parametrize("where", ["source", "store"])
+def test_credentials_that_s3_refuses_are_not_tried_again_and_named_but_not_shown(tmp_path, status, code, where):
+    (tmp_path / "rows.jsonl").write_bytes(jsonl(ROWS))
+    places = {"source": str(tmp_path / "rows.jsonl"), "store": str(tmp_path / "store")}
+    places[where] = f"s3://acme/{where}"
+    reading = Reading(source=places["source"], text="text", label="label")
+    (tmp_path / "request.json").write_text(
+        IngestRequest(pipeline="films", store=places["store"], reading=reading).to_json()
+    )
+    with refusing(status, code) as endpoint:
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-m", "training", "ingest", "--in", str(tmp_path / "request.json")),
+                *("--out", str(tmp_path / "result.json")),
+            ],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "AWS_ENDPOINT_URL": endpoint,
+                "AWS_ACCESS_KEY_ID": "AKIAHUNTER2",
+                "AWS_SECRET_ACCESS_KEY": "hunter2/hunter2",
+                "AWS_SESSION_TOKEN": "hunter2+hunter2=",
+                "AWS_DEFAULT_REGION": "us-east-1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    error = json.loads((tmp_path / "result.json").read_text())["error"]
+    assert ended.returncode == 2, ended.stdout
+    assert "S3 refused" in error
+    assert "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN" in error
+    if where == "source":
+        assert "s3://acme/source" in error
+        assert code in error
+    for told in (ended.stdout, ended.stderr, error):
+        assert "hunter2" not in told.lower()
+
+
+def test_an_object_that_may_be_listed_but_not_read_is_refused_with_what_to_check(s3, monkeypatch):
+    import s3fs
+    from botocore.exceptions import ClientError
+
+    s3.put_object(Bucket="acme", Key="in/a.jsonl", Body=jsonl(ROWS))
+    denied = {"Error": {"Code": "AccessDenied", "Message": "not this one"}}
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError("not this one") from ClientError(denied, "GetObject")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "open", refuse)
+    with pytest.raises(BadInput, match=r"s3://acme/in/a\.jsonl: S3 refused .*AccessDenied.* Check AWS_ACCESS_KEY_ID"):
+        ingest(request("s3://acme/in/"))
 
 
 def test_the_store_keeps_its_promises_in_a_bucket(s3, tmp_path):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from training.contract import BadInput
@@ -41,6 +41,11 @@ def rows_of(read, content, columns, block_bytes, **options):
         rows += [Row(*values.values()) for values in batch.rows.to_pylist()]
         rows += batch.others
     return named(sorted(rows, key=lambda row: row.number))
+
+
+def is_plain_utf8(content):
+    """:return: whether there is no mark to skip, and no zero at the beginning that says it is something else."""
+    return json.detect_encoding(content[:4]) == "utf-8"
 
 
 def what(refused):
@@ -175,7 +180,7 @@ JSON_LINES = st.lists(st.one_of(GOOD, GOOD, PLAIN, TOKENS, LITERAL, damaged(PLAI
 @example([b'{"text":"a","label":"x","time":null}'] * 3, b"\n", True, COLUMNS[1], 30)
 def test_jsonl(lines, end, is_ended, columns, block_bytes):
     content = end.join(lines) + (end if is_ended else b"")
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    assume(is_plain_utf8(content))
     assert rows_of(read_jsonl, content, columns, block_bytes) == jsonl_row_by_row(content, columns)
 
 
@@ -213,7 +218,8 @@ def delimited(draw, delimiter):
 @thorough
 @given(st.data())
 def test_delimited(delimiter, columns, data):
-    content = data.draw(damaged(delimited(delimiter))).removeprefix(b"\xef\xbb\xbf")
+    content = data.draw(damaged(delimited(delimiter)))
+    assume(is_plain_utf8(content))
     block_bytes = data.draw(st.integers(1, 300))
     fast = rows_of(read_delimited, content, columns, block_bytes, delimiter=delimiter)
     assert fast == delimited_row_by_row(content, columns, delimiter)

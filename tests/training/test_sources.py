@@ -1,7 +1,9 @@
 import gzip
 import io
 import json
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -136,6 +138,36 @@ def test_an_unknown_ending_is_refused_with_those_that_are_known(tmp_path, name):
         open_source(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("how", ["/proc/self/environ", "a link", "a linked folder", "simplecache::/proc/self/environ"])
+def test_what_is_the_systems_is_no_data_by_whatever_name_and_nothing_of_it_is_shown(tmp_path, monkeypatch, how):
+    secret = Path("/proc/self/environ").read_bytes().partition(b"=")[0].decode()
+    uri = how
+    if how == "a link":
+        (tmp_path / "rows.csv").symlink_to("/proc/self/environ")
+        uri = str(tmp_path / "rows.csv")
+    elif how == "a linked folder":
+        (tmp_path / "folder").symlink_to("/proc/self")
+        uri = f"{tmp_path}/folder/env*"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"below /proc, /dev, /sys there is no data|matches no file") as refused:
+        rows_of(uri, file_format="csv")
+    assert secret not in str(refused.value)
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "rows.csv")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "rows.csv")
+    for uri in (tmp_path / "rows.csv", tmp_path / "link.csv", tmp_path):
+        with pytest.raises(BadInput, match=r"no data file|matches no file"):
+            open_source(str(uri))
+
+
+def test_a_double_colon_in_a_file_name_is_a_part_of_the_name(tmp_path, monkeypatch):
+    (tmp_path / "films::old.csv").write_bytes(written("csv"))
+    monkeypatch.chdir(tmp_path)
+    assert values_of("films::old.csv") == ROWS
+
+
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(BadInput, match="ftp"):
         open_source("ftp://host/rows.csv")
@@ -157,6 +189,26 @@ def test_semicolons_in_a_csv_file_are_recognised_in_the_refusal(tmp_path):
         rows_of(tmp_path / "rows.csv")
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_of_a_long_column_name_little_is_shown(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_bytes(written(kind, columns=Columns("texts" + "s" * 500 + "ecret", "label")))
+    with pytest.raises(BadInput) as refused:
+        rows_of(path)
+    assert f"'texts{'s' * 52}...'" in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert len(str(refused.value)) < len(str(path)) + 200
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_column_name_with_control_characters_is_not_shown(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_bytes(written(kind, columns=Columns("text\x00TOKEN=hunter2", "label")))
+    with pytest.raises(BadInput, match=r"Columns found: 'label'\. Not shown: 1 with control") as refused:
+        rows_of(path)
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_column_that_is_there_twice_is_refused(tmp_path, kind):
     path = tmp_path / f"rows.{kind}"
@@ -175,11 +227,20 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, kind):
     assert values_of(path) == ROWS
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_utf_16_is_refused_as_a_whole(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-16", "UTF-16"),
+        ("utf-32", "UTF-32"),
+        *((name, name.upper()) for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "jsonl.gz"])
+def test_another_encoding_is_refused_as_a_whole_with_its_name(tmp_path, kind, encoding, named):
     path = tmp_path / f"rows.{kind}"
-    path.write_bytes(written(kind).decode().encode("utf-16"))
-    with pytest.raises(BadInput, match="UTF-16"):
+    content = written(kind.partition(".")[0]).decode().encode(encoding)
+    path.write_bytes(gzip.compress(content) if kind.endswith("gz") else content)
+    with pytest.raises(BadInput, match=f"by its first bytes this is {named}. Save it as UTF-8"):
         rows_of(path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training.contract import BadInput, IngestRequest, IngestResult
+from training.contract import BadInput, IngestRequest, IngestResult, Unreachable
 from training.stage import run
 from training.store import Store
 from training.text import split_of
@@ -210,3 +210,13 @@ def _gone(pid, seconds=5.0):
     while _alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not _alive(pid)
+
+
+def test_a_server_that_is_away_is_worth_a_retry_and_no_traceback(files, caplog):
+    def stage(request):
+        raise Unreachable("the Hub cannot be reached")
+
+    assert run(stage, IngestRequest, files / "request.json", files / "result.json") == 1
+    assert result_in(files) == {"error": "the Hub cannot be reached"}
+    [record] = caplog.records
+    assert (record.getMessage(), record.exc_info) == ("the Hub cannot be reached", None)

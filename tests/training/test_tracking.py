@@ -2,6 +2,7 @@ import json
 import socket
 import threading
 import time
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -184,6 +185,16 @@ def test_the_champion_predicts_through_plain_transformers(server, trained, tmp_p
 def test_the_registered_files_are_those_of_the_digest(server, trained, tmp_path):
     found = resolve_model("models:/lab@champion", tmp_path, server)
     assert (found.digest, found.name) == (trained[1].digest, f"models:/lab/{trained[1].version}")
+
+
+def test_logging_and_registering_a_model_says_no_more_than_we_do(server, checkpoint, tmp_path, capfd):
+    recorder = Recorder(target(server, "quiet"), "k" * 64, FACTS, Journal(tmp_path / "journal.jsonl"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        recorder.publish(checkpoint, model_digest(checkpoint), tmp_path)
+    told = capfd.readouterr()
+    assert [str(warning.message) for warning in warned] == []
+    assert [line for line in (told.out + told.err).splitlines() if "View " not in line] == []
 
 
 def test_a_hit_finds_its_version_and_makes_no_other(server, trained):

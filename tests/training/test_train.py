@@ -175,6 +175,29 @@ def test_a_kill_before_a_checkpoint_is_vouched_for_costs_none_before_it(
     assert resumed.digest == undisturbed_digest
 
 
+def test_a_disk_that_is_full_while_a_checkpoint_is_saved_is_named_and_the_half_checkpoint_gives_its_space_back(
+    tmp_path, base_model, watched, monkeypatch, undisturbed_digest
+):
+    def full_disk(state, file, *arguments, **options):
+        if "checkpoint-12" in str(file):
+            Path(file).write_bytes(b"half of it")
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        return save(state, file, *arguments, **options)
+
+    save = torch.save
+    request = lab.request_for(tmp_path / "b", base_model, trainer=watched)
+    with monkeypatch.context() as full:
+        full.setattr(torch, "save", full_disk)
+        with pytest.raises(
+            OSError, match=r"checkpoint-12 could not be saved .* Its disk had [\d,]+ MB left of [\d,]+ MB"
+        ):
+            train(request)
+    assert [path.name for path in (tmp_path / "b").rglob("checkpoint-*")] == ["checkpoint-6"]
+    resumed = train(request)
+    assert lab.steps_trained() == [*range(12), *range(6, 18)]
+    assert resumed.digest == undisturbed_digest
+
+
 def test_only_the_best_and_the_last_checkpoint_take_up_room(tmp_path, base_model, monkeypatch):
     kept = []
     copy_model = checkpoints.copy_model

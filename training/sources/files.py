@@ -6,13 +6,14 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 from training.contract import BadInput
+from training.credentials import refusal
 from training.sources.arrow import read_arrow
 from training.sources.delimited import read_delimited
 from training.sources.jsonl import read_jsonl
@@ -42,6 +43,7 @@ READERS: dict[str, Reader] = {
 }
 COMPRESSIONS = (".gz", ".zst")  # in a name only to be looked through; what a file really is, its first bytes say
 UNFINISHED = ("~", ".tmp", ".part", ".partial", ".crdownload", ".swp")
+SYSTEM = ("/proc", "/dev", "/sys")  # what runs on the machine and how, secrets of this very process included
 
 
 def open_files(uri: str, file_format: str | None) -> Source:
@@ -52,12 +54,17 @@ def open_files(uri: str, file_format: str | None) -> Source:
     import fsspec
 
     path = for_fsspec(uri)
-    fs, pattern = fsspec.core.url_to_fs(path if "://" in path else str(Path(path).expanduser()))
+    if "://" in path:
+        fs, pattern = fsspec.core.url_to_fs(path)
+    else:  # not url_to_fs: it takes "simplecache::name" for another file system, not for the name of a file
+        fs, pattern = fsspec.filesystem("file"), str(Path(path).expanduser().absolute())
     fs.invalidate_cache()  # a listing of this process may be older than the files
     with _listing(uri):
         found = _find(fs, pattern, uri, file_format)
     parts = []
     for file in found:
+        if is_local(fs):
+            _check_is_data(file.path)
         name = file.path if is_local(fs) else fs.unstrip_protocol(file.path)
         kind = file_format or _format_of(file.path)
         if kind is None:
@@ -76,14 +83,23 @@ def _listing(uri: str) -> Iterator[None]:
         yield
     except BadInput:
         raise
-    except PermissionError as error:
-        raise BadInput(f"{uri}: not allowed to read it ({error}). Check the credentials or the file's mode.") from error
     except Exception as error:
-        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-            raise BadInput(f"{uri}: no AWS credentials. Set AWS_ACCESS_KEY_ID and its companions.") from error
+        if why := refusal(error):
+            raise BadInput(f"{uri}: {why}") from error
+        if isinstance(error, PermissionError):
+            raise BadInput(f"{uri}: not allowed to read it ({error}). Check the file's mode.") from error
         raise ReadFailed(
             f"{uri}: listing failed ({type(error).__name__}: {error}). Nothing was read. Try again."
         ) from error
+
+
+def _check_is_data(path: str) -> None:
+    """:raises BadInput: by whatever link, this is the system's and no file that somebody put there."""
+    real = Path(path).resolve()
+    if any(real.is_relative_to(place) for place in SYSTEM):
+        raise BadInput(
+            f"{path} is {real}: below {', '.join(SYSTEM)} there is no data. Nothing was read. Name a file elsewhere."
+        )
 
 
 def _find(fs: Any, pattern: str, uri: str, file_format: str | None) -> list[Found]:
@@ -119,10 +135,14 @@ def _named(fs: Any, pattern: str) -> dict[str, Any] | None:
         return dict(fs.info(pattern))
     except FileNotFoundError:
         return None
-    except PermissionError:  # S3 may forbid to ask for a name that nothing has
-        if not has_magic(pattern):
+    except OSError as error:
+        if not (isinstance(error, PermissionError) or refusal(error)):
             raise
-        return None
+        if has_magic(pattern):  # S3 may forbid to ask for a name that nothing has
+            return None
+        with suppress(FileNotFoundError):
+            fs.ls(pattern)  # only to this does S3 answer with what it refuses
+        raise
 
 
 def _found(fs: Any, path: str, info: dict[str, Any]) -> Found | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from training.contract import BadInput
+from training.credentials import refusal
 from training.sources import part
 from training.sources.blocks import Parsed, batch_of
 from training.sources.part import BadRow, Block, Columns, ReadFailed
@@ -114,8 +115,10 @@ def _told(error: Exception, name: str) -> Exception:
         return error
     if isinstance(error, UnicodeError):
         return BadInput(f"{name}: {error}")
+    if why := refusal(error):
+        return BadInput(f"{name}: {why}")
     if isinstance(error, PermissionError):
-        return BadInput(f"{name}: not allowed to read it ({error}). Check the credentials or the file's mode.")
+        return BadInput(f"{name}: not allowed to read it ({error}). Check the file's mode.")
     # pyarrow's decompressors raise this bare OSError for a stream that is damaged or ends too early
     if type(error) is OSError and error.errno is None:
         return BadInput(f"{name}: damaged or cut off ({error}). No snapshot was made. Copy the file again.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 16 << 20  # assumed: what is parsed at once; a few of them are in memory at a time
 LONGEST_LINE = 256 << 20  # assumed, in bytes: a file with longer ones is no text, and must not fill the memory
+SHOWN_CHARACTERS = 60  # of a column's name in an error
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # but tabs and line ends, which are in real headers
 
 
 class ReadFailed(Exception):
@@ -102,11 +105,22 @@ def check_columns(name: str, found: Sequence[str], columns: Columns) -> None:
 
 
 def missing_column(name: str, key: str, wanted: str, found: Iterable[str]) -> BadInput:
+    """
+    :param found: the columns there are. What a file that was meant to be no table begins with may be anybody's secret:
+        little of a name is shown, and nothing of one with control characters.
+    """
     found = list(found)
-    nearest = {column.casefold(): column for column in found}
+    names = [column for column in found if not _CONTROL.search(column)]
+    nearest = {column.casefold(): column for column in names}
     match = difflib.get_close_matches(wanted.casefold(), nearest, n=1)
-    hint = f" Did you mean {nearest[match[0]]!r}?" if match else ""
+    hint = f" Did you mean {_shown(nearest[match[0]])}?" if match else ""
     if len(found) == 1 and wanted in found[0]:
         hint = " The columns are not separated as this format has them: commas in CSV, tabs in TSV."
-    shown = ", ".join(repr(column) for column in found[:30]) + (", ..." if len(found) > 30 else "")
+    if len(names) < len(found):
+        hint = f" Not shown: {len(found) - len(names)} with control characters in the name. Check the format.{hint}"
+    shown = ", ".join(_shown(column) for column in names[:30]) + (", ..." if len(names) > 30 else "")
     return BadInput(f"{name}: no column {wanted!r} ({key}). Columns found: {shown or 'none'}.{hint}")
+
+
+def _shown(column: str) -> str:
+    return repr(column if len(column) <= SHOWN_CHARACTERS else f"{column[: SHOWN_CHARACTERS - 3]}...")

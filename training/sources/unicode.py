@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import io
+import json
 
 from training.contract import BadInput
-
-OTHERS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # UTF-32 little-endian begins like UTF-16
 
 
 def skip_mark(stream: io.BufferedReader, name: str) -> None:
     """
     Go past the byte order mark of UTF-8.
 
-    :raises BadInput: the mark says that this is something else.
+    :raises BadInput: another mark, or zeros within the first letters, say that this is something else.
     """
-    head = stream.peek(3)[:3]
-    if encoding := OTHERS.get(head[:2]):
-        raise BadInput(f"{name}: encoded as {encoding}. Save it as UTF-8.")
-    if head == codecs.BOM_UTF8:
+    encoding = json.detect_encoding(stream.peek(4)[:4])  # of anything that begins with two characters of ASCII
+    if not encoding.startswith("utf-8"):
+        raise BadInput(f"{name}: by its first bytes this is {encoding.upper()}. Save it as UTF-8.")
+    if encoding == "utf-8-sig":
         stream.read(3)

@@ -8,7 +8,7 @@ import sys
 from ratchet import settings
 from ratchet.cli.specs import load
 from ratchet.cli.stage import run_stage
-from ratchet.cli.table import table
+from ratchet.cli.table import dropped_rows, table
 from ratchet.hooks.stage import StageFailed
 from ratchet.ledger import INGESTED, Ledger
 from training.contract import PlanRequest
@@ -35,9 +35,12 @@ def plan(options: argparse.Namespace) -> int:
     try:
         result = run_stage("plan", request, lines.append, reads=spec)
     except StageFailed as error:
-        print(*lines, error, sep="\n", file=sys.stderr)
+        before = [line for line in lines if line.partition(" ")[2] not in str(error)]  # the error itself is logged too
+        print(*before, error, sep="\n", file=sys.stderr)
         return 1
     print(table([("STEP", "STATE", "WHY"), *((s["step"], s["state"], _reason(s)) for s in result["steps"])]))
+    if result["dropped"]:
+        print(f"Of the rows, ingest {dropped_rows(result['dropped'])}")
     return 0
 
 

@@ -2,20 +2,22 @@
 """
 Start a retraining run through Airflow's REST API, wait for it, and exit by its verdict.
 
-A pipeline that is paused is unpaused, so that its schedule runs from then on.
+A pipeline that is paused is unpaused, so that its schedule, if it has one, runs from then on.
 
 One file, standard library alone: copy it into any CI system.
 
     export AIRFLOW_URL=https://airflow.example AIRFLOW_USER=ci AIRFLOW_PASSWORD=...
     python3 retrain.py sentiment --note "$COMMIT"
 
-Exit status: 0 promoted, or nothing had changed; 3 held, or held off because the last run was only just; production is
-untouched; 1 a step failed, or Airflow did not answer; 2 wrong usage. ``ratchet run`` is this with live progress.
+Exit status: 0 promoted, nothing had changed, or a DAG without a gate succeeded; 3 held, or held off because the last
+run was only just: production is untouched; 1 a step failed, or Airflow did not answer; 2 wrong usage. ``ratchet run``
+is this with live progress.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import http.client
 import json
 import os
@@ -136,7 +138,7 @@ class Task:
 
     name: str
     state: str | None
-    attempt: int
+    attempt: int  # 0: it never came to its turn
     seconds: float | None
 
 
@@ -171,9 +173,12 @@ class Run:
         """:return: what the step returned; empty if it did not."""
         entry = self.airflow.find(f"{self._path}/taskInstances/{quote(step)}/xcomEntries/{quote(key)}")
         value = entry and entry["value"]
-        if isinstance(value, str):
-            value = json.loads(value)
-        return value or {}
+        if isinstance(value, str):  # as JSON, or a step by hand returned text
+            try:
+                value = json.loads(value)
+            except ValueError:
+                return {}
+        return value if isinstance(value, dict) else {}
 
     def log(self, task: Task) -> list[str]:
         """:return: what the step's newest attempt has logged so far, without what Airflow says about itself."""
@@ -189,20 +194,25 @@ def start(
     parameters: dict[str, Any],
     parse_seconds: float = PARSE_SECONDS,
     tell: Callable[[str], None] = print,
+    *,
+    is_new: bool = False,
 ) -> Run:
     """
-    Start a run of ``pipeline``, once Airflow knows it; a pipeline that is paused is unpaused and stays so.
+    Start a run of ``pipeline``; a pipeline that is paused is unpaused and stays so.
 
-    :param tell: called with what the user should know beside the run: that the schedule runs from now on, and which
-        run this one waits for.
+    :param parse_seconds: longest wait for Airflow to read a file that is new, or that it could not read before.
+    :param tell: called with what the user should know beside the run: that the schedule runs from now on, and what
+        is waited for.
+    :param is_new: the file may be one that Airflow has not read yet; else a pipeline it does not know is refused.
     :raises RunError: Airflow does not know the pipeline, or cannot read its file, and nothing was started; or it did
         not say whether it started the run, which the message then says.
     """
     address = f"/dags/{quote(pipeline)}"
-    dag = _wait_until_parsed(airflow, pipeline, parse_seconds)
+    dag = _wait_until_parsed(airflow, pipeline, parse_seconds, tell, is_new=is_new)
     if dag["is_paused"]:
         airflow.patch(f"{address}?update_mask=is_paused", {"is_paused": False})
-        tell(f"Unpaused {pipeline}: from now on its schedule starts runs too. Pause it again at {airflow.url}{address}")
+        scheduled = ": from now on its schedule starts runs too" if dag.get("timetable_summary") else ""
+        tell(f"Unpaused {pipeline}{scheduled}. Pause it again at {airflow.url}{address}")
     active = airflow.get(f"{address}/dagRuns?state=running&state=queued&order_by=run_after&limit=100")["dag_runs"]
     try:
         run = airflow.post(f"{address}/dagRuns", {"logical_date": None, "conf": parameters})
@@ -217,10 +227,13 @@ def start(
     return Run(airflow, pipeline, run["dag_run_id"])
 
 
-def _wait_until_parsed(airflow: Airflow, pipeline: str, seconds: float) -> dict[str, Any]:
+def _wait_until_parsed(
+    airflow: Airflow, pipeline: str, seconds: float, tell: Callable[[str], None], *, is_new: bool
+) -> dict[str, Any]:
     """:return: what Airflow knows of the pipeline, read since this call began if it could not be read before."""
     began = datetime.now(timezone.utc)  # noqa: UP017 -- this file runs on the Python that a CI system has
     deadline = time.monotonic() + seconds
+    waiting = False
     while True:
         error = _import_error(airflow, pipeline)
         late = time.monotonic() > deadline
@@ -233,13 +246,23 @@ def _wait_until_parsed(airflow: Airflow, pipeline: str, seconds: float) -> dict[
             dag: dict[str, Any] | None = airflow.find(f"/dags/{quote(pipeline)}")
             if dag is not None:
                 return dag
-            if late:
-                known = ", ".join(sorted(dag["dag_id"] for dag in airflow.get("/dags?limit=100")["dags"])) or "none"
-                raise RunError(
-                    f"Airflow knows no pipeline {pipeline!r} after {seconds:.0f} s; nothing was started. "
-                    f"It knows: {known}."
-                )
+            if late or not is_new:
+                raise RunError(_unknown(airflow, pipeline, f" after {seconds:.0f} s" if is_new else ""))
+        if not waiting:
+            waiting = True
+            tell(f"Waiting up to {seconds:.0f} s for Airflow to read the file of {pipeline} ...")
         time.sleep(0.5)
+
+
+def _unknown(airflow: Airflow, pipeline: str, waited: str) -> str:
+    known = sorted(dag["dag_id"] for dag in airflow.get("/dags?limit=100")["dags"])
+    close = difflib.get_close_matches(pipeline, known, n=1)
+    meant = f"Did you mean {close[0]!r}? " if close else ""
+    hint = "" if waited else " If its file is new, wait for it with --new."
+    return (
+        f"Airflow knows no pipeline {pipeline!r}{waited}; nothing was started. {meant}It knows: "
+        f"{', '.join(known) or 'none'}.{hint}"
+    )
 
 
 def _import_error(airflow: Airflow, pipeline: str) -> dict[str, Any] | None:
@@ -255,37 +278,75 @@ def _time(text: str) -> datetime:
 class Outcome:
     """How a run ended."""
 
-    word: str  # promoted | unchanged | held | held off | failed
+    word: str  # promoted | unchanged | held | held off | succeeded (without a promotion to judge) | failed
     reasons: list[str]
     results: dict[str, dict[str, Any]]  # what each step returned
-    log: list[str] = field(default_factory=list)  # the end of the failed step's
+    log: list[str] = field(default_factory=list)  # the end of the failed step's, without the cause
+    production: str = ""  # of a failed run: what it left endpoint and champion at
 
     @property
     def exit_status(self) -> int:
-        return {"promoted": EXIT_DONE, "unchanged": EXIT_DONE, "held": EXIT_HELD, "held off": EXIT_HELD}.get(
-            self.word, EXIT_FAILED
-        )
+        if self.word in ("promoted", "unchanged", "succeeded"):
+            return EXIT_DONE
+        return EXIT_HELD if self.word in ("held", "held off") else EXIT_FAILED
 
 
 def outcome(run: Run) -> Outcome:
-    """:return: how an ended run ended. Anything but a clear verdict is a failure."""
+    """
+    :return: how an ended run ended. Anything but a clear verdict is a failure, unless the DAG has no gate or nothing to
+        promote with.
+    """
     tasks = run.tasks()
     results = {task.name: run.result(task.name) for task in tasks if task.state == "success"}
     failed = next((task for task in tasks if task.state == "failed"), None)
     if failed is not None:
         log = run.log(failed)
+        cause = _cause(log)
         attempts = f" after {failed.attempt} attempts" if failed.attempt > 1 else ""
-        return Outcome("failed", [f"Step {failed.name} failed{attempts}: {_cause(log)}"], results, log[-LOG_LINES:])
+        tail = [line for line in log if not _repeats(line, cause)][-LOG_LINES:]
+        reason = f"Step {failed.name} failed{attempts}: {cause}"
+        return Outcome("failed", [reason], results, tail, _production(tasks))
     if held_off := run.result(STEPS[0], "held-off"):
         return Outcome("held off", [f"no run before {held_off['until']}: {held_off['reason']}"], results)
-    verdict = results.get("gate", {})
+    # by what it is and not by its name, which is the author's in a DAG by hand
+    verdict: dict[str, Any] = next((result for result in results.values() if "decision" in result), {})
     decision, reasons = verdict.get("decision"), list(verdict.get("reasons", []))
     if decision in ("hold", "ask"):
         return Outcome("held", reasons, results)
     if decision == "promote" and results.get("promote"):
         return Outcome("unchanged" if results["promote"].get("hit") else "promoted", reasons, results)
+    names = {task.name for task in tasks}
+    if run.state() == "success":
+        if decision == "promote" and "promote" not in names:
+            return Outcome("succeeded", [*reasons, "it has no step promote, so that no champion was moved"], results)
+        if not verdict and "gate" not in names:
+            return Outcome("succeeded", ["it has no gate, so that there is no verdict"], results)
     states = ", ".join(f"{task.name} {task.state}" for task in tasks)
-    return Outcome("failed", [f"The run ended without a verdict ({states}). Production is as it was."], results)
+    return Outcome("failed", [f"The run ended without a verdict ({states})."], results, [], _production(tasks))
+
+
+def _production(tasks: list[Task]) -> str:
+    """:return: what a run that failed has left endpoint and champion at, as far as its steps tell."""
+    found = {task.name: task for task in tasks}
+    deploy, promote = found.get("deploy"), found.get("promote")
+    if deploy and promote and not (deploy.attempt or promote.attempt):
+        return "Endpoint and champion are what they were."
+    told = []
+    if deploy is not None:
+        if deploy.state == "success":
+            told.append("The endpoint serves what deploy put there")
+        elif deploy.attempt:
+            told.append("Deploy had begun: the endpoint serves what it did, or the new release")
+        else:
+            told.append("The endpoint is what it was")
+    if promote is not None:
+        if promote.state == "success":
+            told.append("the champion is the candidate")
+        elif promote.attempt:
+            told.append("promote had begun: the champion is what it was, or the candidate")
+        else:
+            told.append("the champion is what it was")
+    return "; ".join(told) + "." if told else ""
 
 
 def _lines(content: list[Any]) -> Iterator[str]:
@@ -302,10 +363,18 @@ def _lines(content: list[Any]) -> Iterator[str]:
 
 def _cause(log: list[str]) -> str:
     """:return: the last exception the task logged, else its last line."""
-    raised = [
-        line for line in log if line.partition(":")[0].endswith(("Exception", "Error", "Failed", "Input", "Timeout"))
-    ]
+    raised = [line for line in log if _is_raised(line)]
     return (raised or log or ["it left no log"])[-1]
+
+
+def _is_raised(line: str) -> bool:
+    return line.partition(":")[0].endswith(("Exception", "Error", "Failed", "Input", "Timeout"))
+
+
+def _repeats(line: str, cause: str) -> bool:
+    """:return: whether a line says what ``cause`` says: as the stage logged it, or as an exception around it."""
+    text = cause.partition(": ")[2] or cause
+    return line in cause or line.endswith(f": {text}") or (_is_raised(line) and text in line)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -315,6 +384,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--note", help="why this run; shown on the run")
     parser.add_argument("--source", help="read this instead of the spec's data.source")
     parser.add_argument("--date", help="take no snapshot, use the newest one from this day (YYYY-MM-DD, UTC) or before")
+    parser.add_argument("--new", action="store_true", help="its file is new: wait until Airflow has read it")
     parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop waiting, with status 1")
     options = parser.parse_args(arguments)
     missing = [name for name in ("AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD") if not os.environ.get(name)]
@@ -322,13 +392,14 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"set {', '.join(missing)} in the environment")
     airflow = Airflow(*(os.environ[name] for name in ("AIRFLOW_URL", "AIRFLOW_USER", "AIRFLOW_PASSWORD")))
     try:
-        run = start(airflow, options.pipeline, parameters_from(options))
+        run = start(airflow, options.pipeline, parameters_from(options), is_new=options.new)
         print(f"Started {run.url}", flush=True)
         ended = _wait(run, options.timeout_minutes * 60)
     except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
-    print("\n".join([f"{options.pipeline}: {ended.word}", *(f"- {reason}" for reason in ended.reasons), *ended.log]))
+    told = [*ended.reasons, *filter(None, [ended.production])]
+    print("\n".join([f"{options.pipeline}: {ended.word}", *(f"- {each}" for each in told), *ended.log]))
     return ended.exit_status
 
 

@@ -8,12 +8,12 @@ import os
 import re
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
 
 from ratchet.cli import EXIT_INTERRUPTED
+from ratchet.cli.ask import ask
 from ratchet.cli.home import has_stack
 from ratchet.cli.retrain import (
     ENDED,
@@ -29,6 +29,8 @@ from ratchet.cli.retrain import (
     start,
 )
 from ratchet.cli.specs import load, spec_path
+from ratchet.cli.table import dropped_rows
+from ratchet.location import checked_source
 from ratchet.spec import PipelineSpec
 from ratchet.stub import write_stub
 
@@ -54,12 +56,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--url", help=f"an Airflow elsewhere; {default}")
     parser.add_argument("--user", help="with --url: who starts the run")
     parser.add_argument("--password-env", metavar="VARIABLE", help="with --url: variable that holds the password")
+    parser.add_argument(
+        "--new", action="store_true", help="with --url: its file is new; wait until Airflow has read it"
+    )
     parser.set_defaults(execute=run)
 
 
 def _source(text: str) -> str:
-    """:return: a relative path as the caller's directory has it; Airflow runs in another."""
-    return text if "://" in text else str(Path(text).expanduser().absolute())
+    """
+    :return: a relative path as the caller's directory has it; Airflow runs in another.
+    :raises argparse.ArgumentTypeError: no stage reads it, or it carries credentials, which are sent nowhere.
+    """
+    try:
+        return checked_source(text if "://" in text else str(Path(text).expanduser().absolute()))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,7 +82,9 @@ def run(options: argparse.Namespace) -> int:
             _refuse_without_stack()
             spec = _checked_spec(options.pipeline)
             airflow = _embedded_airflow()
-        started = start(airflow, options.pipeline, parameters_from(options))
+        # that the file is there was seen here; whether Airflow has read it, only Airflow knows
+        is_new = options.new or spec is not None
+        started = start(airflow, options.pipeline, parameters_from(options), is_new=is_new)
     except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
@@ -158,14 +171,30 @@ def _told(followed: Run, task: Task) -> str | None:
     head = f"{task.name:<9}"
     seconds = _clock(task.seconds or 0)
     if task.state == "success":
-        return f"{head} done     {seconds:>6}  {followed.result(task.name).get('why', '')}".rstrip()
+        result = followed.result(task.name)
+        return f"{head} done     {seconds:>6}  {result.get('why', '')}".rstrip() + _dropped(result)
     if task.state == "up_for_retry":
         return f"{head} failed   {seconds:>6}  attempt {task.attempt}; it is tried again"
     if task.state == "failed":
         return f"{head} failed   {seconds:>6}"
-    if task.state in ("skipped", "upstream_failed"):
+    if task.state == "skipped":
         return f"{head} skipped"
+    if task.state == "upstream_failed":
+        return f"{head} not run"
     return None
+
+
+def _dropped(result: dict[str, Any]) -> str:
+    """:return: a line about the rows that ingest could not use, and where they are listed; empty for other steps."""
+    if not result.get("dropped"):
+        return ""
+    listed = f"{result['snapshot']}/manifest.json"
+    return f"\n{'':<10}{dropped_rows(result['dropped'])}; examples of each: {_shown_path(listed)}"
+
+
+def _shown_path(uri: str) -> str:
+    """:return: the path of a file on this machine, or the URI."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
 
 
 def _progress(followed: Run, task: Task, seconds: float) -> str:
@@ -199,6 +228,8 @@ def summary(ended_run: Run, ended: Outcome, spec: PipelineSpec | None) -> str:
     mlflow = ended_run.result("train", "links").get("run") if "train" in ended.results else None
     if mlflow:
         lines.append(f"{'MLflow':<11}{mlflow}")
+    if spec is not None:
+        lines.append(_sign_in())
     return "\n".join(lines)
 
 
@@ -215,7 +246,7 @@ def _headline(pipeline: str, ended: Outcome) -> str:
         return f"HELD: the candidate for {pipeline} is not good enough; champion and endpoint are what they were."
     if ended.word == "held off":
         return f"HELD OFF: it is too early for another run of {pipeline}. With --force it runs all the same."
-    return f"FAILED: {pipeline}; champion and endpoint are what they were, unless promote had begun."
+    return f"{ended.word.upper()}: {pipeline}. {ended.production}".rstrip()
 
 
 def _metrics(metrics: dict[str, float | None]) -> str:
@@ -231,8 +262,15 @@ def _endpoint_url(ended: Outcome, spec: PipelineSpec | None) -> str | None:
 
     settings = Settings.from_environment()
     token = settings.secrets["endpoint_token"]
-    answer = _ask(f"{settings.url('endpoints')}/endpoints/{spec.deploy.endpoint}", token=token)
+    answer = ask(f"{settings.url('endpoints')}/endpoints/{spec.deploy.endpoint}", token=token)
     return answer.get("url") if isinstance(answer, dict) and answer.get("status") == "serving" else None
+
+
+def _sign_in() -> str:
+    from ratchet.cli.stack.settings import Settings
+
+    settings = Settings.from_environment()
+    return f"{'Sign in':<11}as admin, password {settings.passwords['admin']}; other users: {settings.passwords_file}"
 
 
 def _prediction(endpoint: str, golden: str | None) -> list[str]:
@@ -243,23 +281,11 @@ def _prediction(endpoint: str, golden: str | None) -> list[str]:
         text = json.loads(Path(unquote(urlsplit(golden).path)).read_text())["texts"][0]
     except (OSError, LookupError, ValueError):
         return []
-    answer = _ask(f"{endpoint.rstrip('/')}/invocations", {"inputs": text})
+    answer = ask(f"{endpoint.rstrip('/')}/invocations", {"inputs": text})
     if not isinstance(answer, list) or not answer:
         return [f"{'Prediction':<11}none: {endpoint} does not answer"]
     first = answer[0][0] if isinstance(answer[0], list) else answer[0]
     return [f"{'Prediction':<11}{text[:100]!r} -> {first['label']} ({first['score']:.3f}), asked at the endpoint"]
-
-
-def _ask(url: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
-    """:return: the answer, or None."""
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=30) as response:
-            return json.loads(response.read())
-    except (OSError, ValueError):
-        return None
 
 
 def _checked_spec(pipeline: str) -> PipelineSpec:

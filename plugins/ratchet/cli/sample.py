@@ -285,6 +285,9 @@ def sample_command(options: argparse.Namespace) -> int:
     except SampleUnavailable as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"RATCHET_HOME={home} cannot hold the sample: {error}. Name another directory.", file=sys.stderr)
+        return 1
     directory = spoil(home) if options.action == "spoil" else sample / "data"
     counts = Counter(row.label for name in SOURCES for row in _read_csv(directory / name))
     told = ", ".join(f"{count:,} {label}" for label, count in sorted(counts.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from ratchet import settings
@@ -12,13 +13,17 @@ from training.contract import Message
 
 
 def run_stage(
-    stage: str, request: Message, log: Callable[[str], None], *, reads: PipelineSpec | None = None
+    stage: str,
+    request: Message,
+    log: Callable[[str], None],
+    timeout: timedelta | None = None,
+    *,
+    reads: PipelineSpec | None = None,
 ) -> dict[str, Any]:
     """
     :param reads: the spec whose source the stage reads, through the connection that it names.
     :return: the stage's result. Raises as :func:`ratchet.hooks.stage.run_stage` does.
     """
-    environment, secrets = _access_to_source(reads)
     return hook.run_stage(
         stage,
         request,
@@ -26,16 +31,15 @@ def run_stage(
         path=settings.training_path(),
         work=settings.work_directory(),
         log=log,
-        env=environment,
-        secrets=secrets,
+        env=_access_to_source(reads),
+        timeout=timeout,
     )
 
 
-def _access_to_source(spec: PipelineSpec | None) -> tuple[dict[str, str], list[str]]:
+def _access_to_source(spec: PipelineSpec | None) -> dict[str, str]:
     """:raises BadInput: there is no such connection; outside of Airflow it is looked for in the environment alone."""
     if spec is None or spec.data.connection is None:
-        return {}, []
+        return {}
     from ratchet.hooks.source_connection import access_to_source  # Airflow takes a second to import
 
-    access = access_to_source(spec.data.connection, spec.data.reading())
-    return access.environment, access.secrets
+    return access_to_source(spec.data.connection, spec.data.reading()).environment

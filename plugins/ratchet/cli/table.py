@@ -1,8 +1,8 @@
-"""Lay out rows for a terminal."""
+"""Lay out rows and counts for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
@@ -13,3 +13,9 @@ def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
         indent + "  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     )
+
+
+def dropped_rows(by_reason: Mapping[str, int]) -> str:
+    """:return: how many rows were dropped and why, the most frequent reason first."""
+    reasons = sorted(by_reason.items(), key=lambda reason: -reason[1])
+    return f"dropped {sum(by_reason.values()):,}: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons)

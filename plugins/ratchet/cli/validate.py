@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from datetime import timedelta
 from pathlib import Path
 
 from ratchet.cli.specs import all_specs, spec_path, specs_directory, use_stack_settings
@@ -13,6 +14,8 @@ from ratchet.hooks.stage import StageFailed
 from ratchet.spec import PipelineSpec, load_spec
 from ratchet.stub import write_stub
 from training.contract import EXIT_BAD_INPUT, BadInput, CheckRequest
+
+CHECK_TIMEOUT = timedelta(minutes=2)  # assumed: ten times what importing transformers takes on a busy machine
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -77,7 +80,7 @@ def check_training(spec: PipelineSpec, path: Path) -> None:
     lines: list[str] = []
     try:
         request = CheckRequest(arguments=spec.train.arguments, trainer=spec.train.trainer)
-        result = run_stage("check", request, lines.append)
+        result = run_stage("check", request, lines.append, CHECK_TIMEOUT)
     except StageFailed as error:
         raise StageFailed("\n".join([f"{path}: train could not be checked. {error}", *lines[-10:]])) from error
     document = read_document(path)

@@ -76,7 +76,14 @@ class EndpointHostHook(BaseHook):
         return _state(_checked(response))
 
     def deploy(
-        self, name: str, release: str, digest: str, timeout: timedelta, log: Callable[[str], None]
+        self,
+        name: str,
+        release: str,
+        digest: str,
+        timeout: timedelta,
+        log: Callable[[str], None],
+        *,
+        owner: str | None = None,
     ) -> EndpointState:
         """
         Put ``release`` on the endpoint and wait until it serves; another deployment that is under way is waited for.
@@ -84,12 +91,14 @@ class EndpointHostHook(BaseHook):
         Safe to repeat: a release that is live, or being deployed, is not deployed again.
 
         :param log: told of every step of the deployment.
-        :raises DeploymentRefused: the request is wrong.
+        :param owner: the registered model that the release is a version of, if it is one's.
+        :raises DeploymentRefused: the request is wrong, or the endpoint is another model's.
         :raises DeploymentFailed: the deployment failed, or did not end within ``timeout``.
         """
         deadline = time.monotonic() + timeout.total_seconds()
         while True:
-            response = self._request("PUT", f"/endpoints/{name}", json={"release": release, "digest": digest})
+            asked = {"release": release, "digest": digest, "owner": owner}
+            response = self._request("PUT", f"/endpoints/{name}", json=asked)
             if response.status_code != httpx.codes.CONFLICT or time.monotonic() > deadline:
                 break
             log(f"Endpoint {name}: another deployment is under way")
@@ -138,7 +147,8 @@ def _checked(response: httpx.Response) -> dict[str, Any]:
         except ValueError:
             reason = response.text
         kind = DeploymentFailed if response.status_code == httpx.codes.CONFLICT else DeploymentRefused
-        raise kind(f"The endpoint host answered {response.status_code} to {response.request.url.path}: {reason}.")
+        told = str(reason).rstrip(".")
+        raise kind(f"The endpoint host answered {response.status_code} to {response.request.url.path}: {told}.")
     return response.json()
 
 

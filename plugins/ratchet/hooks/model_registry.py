@@ -32,6 +32,12 @@ class ModelVersion:
         return f"models:/{self.name}/{self.version}"
 
 
+def registered_name(reference: str) -> str | None:
+    """:return: NAME of ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``; None for what is in no registry."""
+    match = re.match(r"models:/([^/@]+)[/@]", reference)
+    return match[1] if match else None
+
+
 class ModelRegistryHook(BaseHook):
     """:param mlflow_conn_id: connection whose ``host`` is the tracking URI; ``login`` and ``password`` if it asks."""
 

@@ -27,7 +27,6 @@ class Access:
     """What opens a source: variables for the environment of the one stage that reads it."""
 
     environment: dict[str, str] = field(default_factory=dict, repr=False)
-    secrets: list[str] = field(default_factory=list, repr=False)  # what of it nobody may see
 
 
 class SourceConnectionHook(BaseHook):
@@ -45,7 +44,7 @@ class SourceConnectionHook(BaseHook):
 
     def access_to(self, reading: Reading) -> Access:
         """
-        :return: what opens the source; its secrets are masked in this process's logs.
+        :return: what opens the source; its secrets are masked in this process's logs; the stage masks its own.
         :raises BadInput: there is no such connection, or it is of another kind.
         """
         try:
@@ -58,12 +57,10 @@ class SourceConnectionHook(BaseHook):
         variables = self._database(connection) if reading.query is not None else self._bucket(connection)
         uri = variables.get(SQL_URI, "")
         quoted = urlsplit(uri).password or ""
-        # the longest first: what is left of a URI without its password is of no use
         secrets = [uri, variables.get("AWS_SECRET_ACCESS_KEY"), variables.get("AWS_SESSION_TOKEN"), quoted]
-        found = [secret for secret in (*secrets, unquote(quoted)) if secret]
-        for secret in found:
+        for secret in filter(None, (*secrets, unquote(quoted))):
             mask_secret(secret)
-        return Access(variables, found)
+        return Access(variables)
 
     def _bucket(self, connection: Connection) -> dict[str, str]:
         if connection.conn_type != "aws":

@@ -36,8 +36,6 @@ class StageProcess:
     :param work: directory for the request, the result and the stage's code path; kept when the stage fails.
     :param path: directories added to the stage's import path.
     :param env: variables added to the stage's environment, such as MLflow's credentials.
-    :param secrets: values that are hidden in what the stage prints and in its error.
-    :param deadline: longest time the stage may take; then it is stopped. None: whoever started it sees to that.
     """
 
     def __init__(
@@ -49,23 +47,21 @@ class StageProcess:
         work: Path,
         path: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        secrets: Sequence[str] = (),
-        deadline: timedelta | None = None,
     ) -> None:
         self.stage = stage
-        self.secrets = [secret for secret in secrets if secret]
-        self.deadline = deadline
         self.directory = work / "requests" / f"{stage}-{uuid.uuid4().hex[:12]}"
         self.request = request
         self.command = [python, "-m", "training", stage, "--in", "request.json", "--out", "result.json"]
         self.path = path
         self.env = _stage_environment(env or {})
         self.process: subprocess.Popen[str] | None = None
-        self.stopped = self.expired = False
+        self.stopped = False
+        self._late = ""  # what to say of a stage that was stopped at its deadline
 
-    def run(self, log: Callable[[str], None]) -> dict[str, Any]:
+    def run(self, log: Callable[[str], None], timeout: timedelta | None = None) -> dict[str, Any]:
         """
         :param log: called with every line the stage prints, as it comes.
+        :param timeout: after which the stage is stopped; None: never. A step in Airflow has a timeout of its own.
         :return: the stage's result.
         :raises BadInput: the stage refused its input; a retry cannot help.
         :raises StageFailed: anything else that left no result.
@@ -94,16 +90,16 @@ class StageProcess:
         if self.stopped:  # killed between the two lines above
             self._end_group()
         assert process.stdout is not None
-        timer = None if self.deadline is None else threading.Timer(self.deadline.total_seconds(), self._expire)
-        if timer is not None:
-            timer.start()
+        deadline = threading.Timer(timeout.total_seconds(), self._stop_late, [timeout]) if timeout else None
+        if deadline:
+            deadline.start()
         try:
             for line in process.stdout:
-                log(self._without_secrets(line.rstrip("\n")))
+                log(line.rstrip("\n"))
             status = process.wait()
         finally:
-            if timer is not None:
-                timer.cancel()
+            if deadline:
+                deadline.cancel()
             self._end_group()
             process.stdout.close()
         return self._outcome(status, log)
@@ -113,9 +109,9 @@ class StageProcess:
         self.stopped = True
         self._end_group()
 
-    def _expire(self) -> None:
-        self.expired = True
-        self._end_group()
+    def _stop_late(self, timeout: timedelta) -> None:
+        self._late = f"{self.stage} did not end within {timeout.total_seconds():g} s and was stopped."
+        self.stop()
 
     def _end_group(self) -> None:
         """End the whole process group within a few seconds; after a stage's own end, what it left behind."""
@@ -149,12 +145,12 @@ class StageProcess:
         if status == 0 and result is not None and "error" not in result:
             shutil.rmtree(self.directory, ignore_errors=True)
             return result
-        error = self._without_secrets((result or {}).get("error") or "no result was written")
+        error = (result or {}).get("error") or "no result was written"
         log(f"ERROR To repeat this stage without Airflow: {self.repeat_command()}")
         if status == EXIT_BAD_INPUT:
             raise BadInput(error)
-        if self.expired:
-            raise StageFailed(f"{self.stage} had not ended after {self.deadline} and was stopped.")
+        if self._late:
+            raise StageFailed(self._late)
         if self.stopped and status < 0:
             raise StageFailed(
                 f"{self.stage} was stopped ({signal.Signals(-status).name}); a retry continues from there."
@@ -167,12 +163,6 @@ class StageProcess:
             return json.loads((self.directory / "result.json").read_text())
         except FileNotFoundError:
             return None
-
-    def _without_secrets(self, text: str) -> str:
-        """A library's error may quote the address that it was given."""
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        return text
 
     def repeat_command(self) -> str:
         own = f"{USER_PATH}={shlex.quote(os.pathsep.join(self.path))} " if self.path else ""
@@ -188,10 +178,10 @@ def run_stage(
     log: Callable[[str], None],
     path: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
-    secrets: Sequence[str] = (),
+    timeout: timedelta | None = None,
 ) -> dict[str, Any]:
     """Run a stage to its end. :return: its result. Raises as :meth:`StageProcess.run` does."""
-    return StageProcess(stage, request, python=python, work=work, path=path, env=env, secrets=secrets).run(log)
+    return StageProcess(stage, request, python=python, work=work, path=path, env=env).run(log, timeout)
 
 
 def _stage_environment(extra: Mapping[str, str]) -> dict[str, str]:

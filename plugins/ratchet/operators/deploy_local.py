@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointHostHook
-from ratchet.hooks.model_registry import ModelRegistryHook
+from ratchet.hooks.model_registry import ModelRegistryHook, registered_name
 from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
-from ratchet.links import EndpointLink
+from ratchet.links import EndpointLink, push_links
+from ratchet.location import ENDPOINT_NAME, ENDPOINT_NAME_RULE
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import PackageRequest
 
@@ -27,10 +29,12 @@ class LocalDeployOperator(StageOperator):
     Package a model as a release and switch an endpoint to it without losing a request.
 
     The old release serves until the new one has answered its smoke test; killing this task never stops it. Safe to
-    retry: a release that is live, or on its way, is not deployed again.
+    retry: a release that is live, or on its way, is not deployed again. An endpoint belongs to the registered model
+    that was put there first.
 
     :param model: ``models:/NAME/VERSION``, or the URI, path or Hub id of a saved transformers model (templated).
-    :param endpoint: name of the endpoint, created if need be (templated).
+    :param endpoint: name of the endpoint, created if need be: at most 63 lower-case letters, digits and ``-``, no ``-``
+        first (templated).
     :param verdict: what the gate returned; anything but ``promote`` for this very model is refused (templated).
     :param ungated: deploy without a verdict, for models that never passed a gate.
     :param golden: URI of the golden examples for the smoke test; by default a few texts that the model itself scores
@@ -41,7 +45,8 @@ class LocalDeployOperator(StageOperator):
     :param mlflow_conn_id: connection of the MLflow server that ``models:/`` is resolved by.
     :param force: package again (templated).
     :return: ``endpoint``, ``url``, ``digest`` of the release, ``model_digest``, ``hit`` and ``why``.
-    :raises AirflowFailException: no verdict, or another one than ``promote``, or the champion has changed since; the
+    :raises AirflowFailException: no endpoint may have this name, or there is no verdict, or another one than
+        ``promote``, or the champion has changed since, or the endpoint belongs to another registered model; the
         endpoint is untouched.
     """
 
@@ -86,11 +91,16 @@ class LocalDeployOperator(StageOperator):
         return ModelRegistryHook(self.mlflow_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
+        if not re.fullmatch(ENDPOINT_NAME, self.endpoint):
+            raise AirflowFailException(
+                f"{self.endpoint!r} is no name for an endpoint: expected {ENDPOINT_NAME_RULE}. Nothing was packaged."
+            )
         unchanged = f"Endpoint {self.endpoint!r} left unchanged"
         if not self.ungated:
             require_promote(self.verdict, self.model, unchanged)
         made = self.run_stage(
             PackageRequest(
+                pipeline=self.dag_id,
                 store=self.store or settings.store_uri(),
                 work=str(settings.work_directory()),
                 model=self.model,
@@ -109,6 +119,7 @@ class LocalDeployOperator(StageOperator):
                 made["digest"],
                 self.deploy_timeout,
                 lambda line: self.log.info("%s", line),
+                owner=registered_name(self.model),
             )
         except DeploymentRefused as error:
             raise AirflowFailException(f"{unchanged}: {error} The champion alias was not moved.") from error
@@ -123,7 +134,7 @@ class LocalDeployOperator(StageOperator):
             else f"miss: {self.endpoint} served {was}"
         )
         self.log.info("deploy: %s", why)
-        self.push_links(context, endpoint=f"{state.url}/metadata")
+        push_links(context, endpoint=f"{state.url}/metadata")
         return {
             "endpoint": self.endpoint,
             "url": state.url,

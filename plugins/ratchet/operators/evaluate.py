@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from ratchet import settings
 from ratchet.hooks.model_registry import CHALLENGER, ModelRegistryHook
 from ratchet.ledger import Ledger
-from ratchet.links import RunLink
+from ratchet.links import RunLink, push_links
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import EvaluateRequest, Tracking
 
@@ -108,7 +108,7 @@ class EvaluateOperator(StageOperator):
             self.registry.set_alias(candidate, CHALLENGER)
         if candidate and candidate.run_id:
             experiment = self.registry.experiment_of(candidate.run_id)
-            self.push_links(context, run=self.registry.run_url(candidate.run_id, experiment))
+            push_links(context, run=self.registry.run_url(candidate.run_id, experiment))
         return {**made, "candidate": request.candidate, "champion": champion}
 
     def _champion(self) -> str | None:

@@ -11,7 +11,7 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet.hooks.model_registry import ModelRegistryHook
-from ratchet.links import LINKS, VerdictLink
+from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
 from training.contract import BadInput
 from training.gate import Rules, decide
@@ -119,5 +119,4 @@ class GateOperator(BaseOperator, SkipMixin):
         if verdict.decision == "hold":
             self.registry.end_challenge(version)
         experiment = self.registry.experiment_of(version.run_id)
-        link = self.registry.artifact_url(version.run_id, experiment, "verdict.html")
-        context["ti"].xcom_push(key=LINKS, value={"verdict": link})
+        push_links(context, verdict=self.registry.artifact_url(version.run_id, experiment, "verdict.html"))

@@ -159,7 +159,6 @@ class IngestOperator(StageOperator):
                 force=as_bool(self.force),
             ),
             env=access.environment,
-            secrets=access.secrets,
         )
         if not other_data:
             self._remember(context, result, last)

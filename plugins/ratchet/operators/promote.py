@@ -13,7 +13,7 @@ from ratchet.hooks.endpoint_host import EndpointHostHook
 from ratchet.hooks.model_registry import CHAMPION, ModelRegistryHook
 from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
 from ratchet.ledger import Ledger
-from ratchet.links import LINKS, EndpointLink, VersionLink
+from ratchet.links import EndpointLink, VersionLink, push_links
 from ratchet.note import write_note
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class PromoteOperator(BaseOperator):
     Move the alias ``champion`` to a version that its endpoint already serves.
 
     Safe to retry: an alias that is already there is left there. The ledger has the intent before the move and the
-    word that it is done after it.
+    word that it is done after it. A refusal is on the run's note: the endpoint serves the candidate by then.
 
     :param candidate: ``models:/NAME/VERSION`` (templated).
     :param verdict: what the gate returned; anything but ``promote`` is refused (templated).
@@ -78,6 +78,13 @@ class PromoteOperator(BaseOperator):
         return EndpointHostHook(self.endpoint_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
+        try:
+            return self._promote(context)
+        except AirflowFailException as refused:
+            write_note(context, f"failed: {refused}", self.log)
+            raise
+
+    def _promote(self, context: Context) -> dict[str, Any]:
         from training.keys import locked
 
         candidate = self._checked_candidate()
@@ -98,12 +105,10 @@ class PromoteOperator(BaseOperator):
             why = f"hit: version {candidate.version} is champion already"
         self.log.info("promote: %s", why)
         write_note(context, outcome, self.log)
-        context["ti"].xcom_push(
-            key=LINKS,
-            value={
-                "version": self.registry.version_url(candidate.name, candidate.version),
-                "endpoint": f"{self.deployment['url'].rstrip('/')}/metadata",
-            },
+        push_links(
+            context,
+            version=self.registry.version_url(candidate.name, candidate.version),
+            endpoint=f"{self.deployment['url'].rstrip('/')}/metadata",
         )
         return {
             "model": candidate.name,
@@ -143,7 +148,7 @@ class PromoteOperator(BaseOperator):
         served = f"{CHAMPION_STAYS}, although {self.deployment['endpoint']!r} serves the candidate already"
         current = require_champion_unmoved(self.verdict, candidate, self.registry, served)
         if current is not None and current.version == candidate.version:
-            return self._finish_interrupted(ledger, candidate)
+            return self._finish_interrupted(ledger, candidate, context["run_id"])
         found = current.version if current else None
         move = {
             "model": candidate.name,
@@ -167,13 +172,17 @@ class PromoteOperator(BaseOperator):
         ledger.append("alias-done", **move)
         return found, True
 
-    def _finish_interrupted(self, ledger: Ledger, candidate: ModelVersion) -> tuple[str | None, bool]:
+    def _finish_interrupted(self, ledger: Ledger, candidate: ModelVersion, run_id: str) -> tuple[str | None, bool]:
         """The alias is there already; write what an attempt that died after moving it did not come to."""
         self._tag(candidate)
         moves = [record for record in ledger.records() if record["event"].startswith("alias-")]
-        if not moves or moves[-1]["event"] != "alias-intent" or moves[-1]["to"] != candidate.version:
+        if not moves or moves[-1]["to"] != candidate.version:
             return None, False
-        move = {key: value for key, value in moves[-1].items() if key not in ("number", "event", "time")}
+        last = moves[-1]
+        if last["event"] == "alias-done":  # by this very run, if its worker died and the task itself went on
+            by_this_run = (last["dag_id"], last["run_id"]) == (self.dag_id, run_id)
+            return (last["from"], True) if by_this_run else (None, False)
+        move = {key: value for key, value in last.items() if key not in ("number", "event", "time")}
         ledger.append("alias-done", **move)
         return move["from"], True
 

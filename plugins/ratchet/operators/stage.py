@@ -1,9 +1,8 @@
-"""What the steps share that run a stage of ``training``: the process, its log, its end, and its links."""
+"""What the steps share that run a stage of ``training``: the process, its log and its end."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
@@ -11,12 +10,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.hooks.stage import StageProcess
-from ratchet.links import LINKS
 from training.contract import BadInput
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from training.contract import Message
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -54,10 +50,8 @@ class StageOperator(BaseOperator):
         *,
         stage: str | None = None,
         env: dict[str, str] | None = None,
-        secrets: Sequence[str] = (),
     ) -> dict[str, Any]:
         """
-        :param secrets: values of ``env`` that nobody may see.
         :raises AirflowFailException: the stage refused its input; it is not retried.
         """
         self._process = StageProcess(
@@ -67,7 +61,6 @@ class StageOperator(BaseOperator):
             work=settings.work_directory(),
             path=settings.training_path(),
             env=env,
-            secrets=secrets,
         )
         try:
             result = self._process.run(self._log_line)
@@ -80,10 +73,6 @@ class StageOperator(BaseOperator):
     def on_kill(self) -> None:
         if self._process is not None:
             self._process.stop()
-
-    def push_links(self, context: Context, **links: str) -> None:
-        """Keep the addresses that the step's links open (:mod:`ratchet.links`)."""
-        context["ti"].xcom_push(key=LINKS, value=links)
 
     def _log_line(self, line: str) -> None:
         level, _, message = line.partition(" ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet import settings
 from ratchet.hooks.model_registry import ModelRegistryHook
-from ratchet.links import RunLink, VersionLink
+from ratchet.links import RunLink, VersionLink, push_links
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import Tracking, TrainRequest
 
@@ -104,7 +104,7 @@ class TrainOperator(StageOperator):
             run=context["run_id"],
         )
         made = self.run_stage(request, env=self.registry.environment)
-        self.push_links(
+        push_links(
             context,
             run=self.registry.run_url(made["run_id"], made["experiment_id"]),
             version=self.registry.version_url(model_name, made["version"]),

@@ -21,7 +21,7 @@ from ratchet.hooks.stage import StageProcess
 from ratchet.ledger import INGESTED, Ledger
 from training.contract import Reading, SurveyRequest, SurveyResult
 
-SURVEY_DEADLINE = timedelta(minutes=30)  # assumed: longest time to list a source and to count what is new in it
+SURVEY_TIMEOUT = timedelta(minutes=30)  # assumed: longest time to list a source and to count what is new in it
 LONGEST_PAUSE = timedelta(minutes=5)  # between two looks at a source that cannot be read
 SHORTEST_PAUSE = timedelta(seconds=5)  # after a look, however many messages a burst sends
 LONG_POLL_SECONDS = 20  # the longest that SQS holds a request open for
@@ -153,13 +153,11 @@ class NewDataTrigger(BaseEventTrigger):
             work=settings.work_directory(),
             path=settings.training_path(),
             env=access.environment,
-            secrets=access.secrets,
-            deadline=SURVEY_DEADLINE,
         )
         if self._left_behind is not None:  # by one that failed; of failures every few minutes the last is enough
             shutil.rmtree(self._left_behind, ignore_errors=True)
         self._left_behind = self._process.directory
-        found = SurveyResult.from_dict(self._process.run(lambda line: self.log.debug("%s", line)))
+        found = SurveyResult.from_dict(self._process.run(lambda line: self.log.debug("%s", line), SURVEY_TIMEOUT))
         self._counted = found.counted
         return found
 

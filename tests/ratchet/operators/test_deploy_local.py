@@ -19,7 +19,7 @@ def deploy(endpoints, *, decision="promote", judged="m", champion="1", **options
         "champion": {"model": "models:/intents/1"},
     }
     operator = LocalDeployOperator(
-        task_id="deploy", model="models:/intents/2", endpoint="intents", **{"verdict": verdict, **options}
+        task_id="deploy", endpoint="intents", **{"model": "models:/intents/2", "verdict": verdict, **options}
     )
     packaged = {"release": "file:///store/releases/b", "digest": NEW, "model_digest": "m", "hit": False, "why": "miss"}
     operator.__dict__.update(
@@ -43,6 +43,18 @@ def test_without_a_verdict_to_promote_the_endpoint_is_untouched(options):
     assert endpoints.deployments == []
 
 
+@pytest.mark.parametrize("name", ["mine_x", "Mine", "-mine", "m" * 64, "", "mine\n"])
+def test_a_name_that_no_endpoint_may_have_is_refused_before_anything_is_packaged(name):
+    packaged = []
+    operator = LocalDeployOperator(task_id="deploy", model="/models/any", endpoint=name, ungated=True)
+    operator.__dict__["run_stage"] = lambda *given, **_: packaged.append(given)
+    with pytest.raises(
+        AirflowFailException, match=r"is no name for an endpoint: .*lower-case.* Nothing was packaged\."
+    ):
+        operator.execute(context())
+    assert packaged == []
+
+
 def test_a_verdict_about_another_model_deploys_nothing():
     endpoints = FakeEndpoints(OLD)
     with pytest.raises(AirflowFailException, match="verdict is about model other"):
@@ -61,6 +73,24 @@ def test_a_model_that_never_met_a_gate_is_deployed_when_that_is_said():
     endpoints = FakeEndpoints()
     deploy(endpoints, verdict=None, ungated=True)
     assert endpoints.digest == NEW
+
+
+@pytest.mark.parametrize("model", ["models:/intents/2", "models:/intents@champion", "file:///store/models/b"])
+def test_an_endpoint_of_another_registered_model_is_untouched(model):
+    endpoints = FakeEndpoints(OLD, owner="sentiment")
+    with pytest.raises(AirflowFailException, match=r"'intents' left unchanged.* belongs to .*'sentiment'"):
+        deploy(endpoints, model=model, verdict=None, ungated=True)
+    assert (endpoints.digest, endpoints.deployments) == (OLD, [])
+
+
+@pytest.mark.parametrize(
+    ("model", "owner"),
+    [("models:/intents/2", "intents"), ("models:/intents@champion", "intents"), ("file:///store/models/b", None)],
+)
+def test_a_free_endpoint_becomes_the_registered_models(model, owner):
+    endpoints = FakeEndpoints(OLD)
+    deploy(endpoints, model=model, verdict=None, ungated=True)
+    assert (endpoints.digest, endpoints.owner) == (NEW, owner)
 
 
 def test_a_retry_deploys_nothing_twice():

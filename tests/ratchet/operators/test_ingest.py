@@ -26,7 +26,7 @@ class FakeIngest:
     requests: list[IngestRequest] = []
     environments: list[dict] = []
 
-    def __init__(self, stage, request, *, env, secrets, **options):
+    def __init__(self, stage, request, *, env, **options):
         assert stage == "ingest"
         self.requests.append(request)
         self.environments.append(dict(env or {}))

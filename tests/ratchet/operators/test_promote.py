@@ -54,11 +54,21 @@ def test_the_first_version_needs_no_champion():
 def test_a_retry_moves_nothing_twice(notes):
     registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
     promote(registry, endpoints)
-    again = promote(registry, endpoints)
+    again = promote(registry, endpoints, ctx=context(run_id="manual__2"))
     assert registry.moves == [("champion", "2")]
     assert len(moves()) == 2
     assert again["hit"]
     assert notes[-1].startswith("unchanged: version 2 is champion already")
+
+
+def test_a_run_reports_its_promotion_also_when_an_attempt_that_nobody_heard_of_made_it(notes):
+    registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
+    promote(registry, endpoints)
+    retry = promote(registry, endpoints)
+    assert registry.moves == [("champion", "2")]
+    assert len(moves()) == 2
+    assert (retry["version"], retry["previous"], retry["hit"]) == ("2", "1", False)
+    assert notes[-1].startswith("promoted: version 2 is champion after version 1")
 
 
 def test_a_crash_after_the_move_is_completed_by_the_retry():
@@ -78,12 +88,14 @@ def test_a_crash_after_the_move_is_completed_by_the_retry():
     assert made["previous"] == "1"
 
 
-def test_a_champion_that_somebody_moved_since_the_evaluation_stays():
+def test_a_champion_that_somebody_moved_since_the_evaluation_stays_and_the_run_says_what_is_half_done(notes):
     registry = FakeRegistry("1", "2", "3", champion="3")
     with pytest.raises(AirflowFailException, match=r"compared with version 1, but the alias names 3"):
         promote(registry, FakeEndpoints(NEW))
     assert registry.aliases == {"champion": "3"}
     assert moves() == []
+    [note] = notes
+    assert note.startswith("failed: The champion stays, although 'intents' serves the candidate already: ")
 
 
 def test_a_move_by_hand_in_between_is_reported_not_overwritten():

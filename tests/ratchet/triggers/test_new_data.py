@@ -341,7 +341,7 @@ class Hanging(FolderSurvey):
 
     running = False
 
-    def run(self, log):
+    def run(self, log, timeout):
         import time
 
         type(self).running = True
@@ -415,6 +415,18 @@ def test_no_secret_of_the_connection_is_told_to_anybody(world, monkeypatch, caps
     assert not any(SECRET in text for text in told)
 
 
+QUOTES = f"""
+from pathlib import Path
+from training.contract import BadInput, SurveyRequest
+from training.stage import run
+
+def survey(_request):
+    raise BadInput("403 for {SECRET}")
+
+exit(run(survey, SurveyRequest, Path("request.json"), Path("result.json")))
+"""
+
+
 class Quoting(new_data.StageProcess):
     """A stage whose library quotes what it was given in its error."""
 
@@ -423,5 +435,4 @@ class Quoting(new_data.StageProcess):
     def __init__(self, stage, request, **options):
         super().__init__(stage, request, **options)
         type(self).given = dict(options["env"])
-        code = f"import json; open('result.json', 'w').write(json.dumps({{'error': '403 for {SECRET}'}})); exit(2)"
-        self.command = [training_python(), "-c", code]
+        self.command = [training_python(), "-c", QUOTES]

@@ -213,6 +213,27 @@ def test_the_port_is_none_that_an_outgoing_connection_may_take_and_it_is_remembe
     run(tmp_path, work)
 
 
+def test_whose_an_endpoint_is_outlives_the_host(tmp_path: Path) -> None:
+    async def work(endpoint: Endpoint) -> None:
+        endpoint.give_to("mail")
+        assert (await deployed(endpoint, NEW)).status == "done"
+
+    run(tmp_path, work)
+    (record,) = StateDirectory(tmp_path).load()
+    assert record.owner == "mail"
+
+
+def test_an_endpoint_from_before_there_were_owners_is_nobodys(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    state.save(EndpointRecord("films", 1, live=Deployed("file:///old", OLD, OLD), owner="mail"))
+    file = state.directory / "films.json"
+    values = json.loads(file.read_text())
+    del values["owner"]
+    file.write_text(json.dumps(values))
+    (record,) = state.load()
+    assert (record.owner, record.live) == (None, Deployed("file:///old", OLD, OLD))
+
+
 def test_an_endpoint_put_again_while_it_is_deleted_is_there_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from ratchet.cli.stack import lifecycle
+from ratchet.cli.stack.endpoints import endpoints
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
 from ratchet.cli.table import table
@@ -21,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     add("up", "start what does not run, and wait until everything answers", up)
     add("down", "end every process of the stack", down)
-    add("status", "show each program", show_status)
+    add("status", "show each program and each endpoint", show_status)
     logs = add("logs", "show the end of the logs", show_logs)
     logs.add_argument("program", nargs="?", help="one program alone")
     logs.add_argument("--follow", action="store_true", help="go on as lines come")
@@ -58,12 +59,18 @@ def sign_in(settings: Settings) -> str:
 
 
 def show_status(settings: Settings) -> int:
-    """Print a line for each program. :return: 1 if one of them failed, else 0."""
+    """Print a line for each program and each endpoint. :return: 1 if a program failed, else 0."""
     rows = lifecycle.status(settings)
     if not rows:
         print("The stack is down. Start it with: make up")
         return 0
     print(table([("program", "state", "uptime", "pid", "address"), *rows]))
+    found = endpoints(settings)
+    if found:
+        print(f"\n{table([('endpoint', 'state', 'address', 'serves'), *found])}")
+    else:
+        print("\nNo endpoint yet." if found is not None else "\nEndpoints: their host does not answer.")
+    print(f"\nUsers of Airflow and their passwords: {settings.passwords_file}")
     return int(any(row[1] not in ("running", "starting") for row in rows))
 
 

@@ -17,7 +17,13 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from ratchet.cli.stack.programs import Program, airflow_environment, base_environment, programs
+from ratchet.cli.stack.programs import (
+    Program,
+    airflow_environment,
+    base_environment,
+    programs,
+    replaced_connections,
+)
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
 
@@ -38,6 +44,8 @@ def up(settings: Settings, tell: Callable[[str], None] = print) -> None:
     """
     if not settings.training_python.exists():
         raise StackError(f"{settings.training_python} is missing; nothing was started. Install it with: make install")
+    for variable in replaced_connections(os.environ):
+        tell(f"{variable} of this shell is not used: the stack has a server of its own in its place.")
     settings.make_directories()
     with _locked(settings):
         supervisor = Supervisor(settings)
@@ -73,7 +81,10 @@ def down(settings: Settings, tell: Callable[[str], None] = print) -> None:
 
 
 def status(settings: Settings) -> list[tuple[str, str, str, str, str]]:
-    """:return: program, state, uptime, process id and address of each program; empty if the stack is down."""
+    """
+    :return: program, state, uptime, process id and address of each program; empty if the stack is down. What runs and
+        does not answer is ``not answering``.
+    """
     supervisor = Supervisor(settings)
     if not settings.run.is_dir() or not supervisor.is_running():
         return []
@@ -82,10 +93,10 @@ def status(settings: Settings) -> list[tuple[str, str, str, str, str]]:
     for program in programs(settings):
         process = found[program.name]
         runs = process["statename"] == "RUNNING"
+        silent = runs and program.ready is not None and _get(program.ready) is None
+        state = "not answering" if silent else process["statename"].lower()
         uptime = str(timedelta(seconds=process["now"] - process["start"])) if runs else "-"
-        rows.append(
-            (program.name, process["statename"].lower(), uptime, str(process["pid"] or "-"), program.address or "")
-        )
+        rows.append((program.name, state, uptime, str(process["pid"] or "-"), program.address or ""))
     return rows
 
 

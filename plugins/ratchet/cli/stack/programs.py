@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ratchet.cli.stack.settings import LOOPBACK, ROLES, Settings
+from serving.environment import INHERITED
 from training.keys import code_version
 
 MARK = "RATCHET_STACK"  # in the environment of every process of a stack: finds them when supervisord is gone
@@ -33,12 +34,15 @@ class Program:
     ready: str | None = None  # URL that answers 200 when the program is ready
     heartbeat: str | None = None  # its component in Airflow's health report
     needs_database: bool = False  # waits for the migration of Airflow's database
+    after: str | None = None  # URL that must answer before the program starts, whoever starts it
+    inherits: str = ".*"  # names of the variables that it takes from the user's shell
 
 
 def programs(settings: Settings) -> list[Program]:
     """:return: the programs in the order in which they are shown."""
     airflow = airflow_environment(settings)
     api, mlflow, endpoints = settings.url("airflow"), settings.url("mlflow"), settings.url("endpoints")
+    api_answers = f"{api}/api/v2/version"
     python, training_python = sys.executable, str(settings.training_python)
 
     def component(name: str, *arguments: str, **more: str) -> Program:
@@ -50,12 +54,13 @@ def programs(settings: Settings) -> list[Program]:
             "api-server",
             *("--host", LOOPBACK, "--port", str(settings.ports["airflow"]), "--workers", "1"),
             address=api,
-            ready=f"{api}/api/v2/version",
+            ready=api_answers,
         ),
+        # A task that is begun without the API server fails, and has used up an attempt.
         # Their log servers would listen on every interface, and with one machine nobody asks them.
-        component("scheduler", "--skip-serve-logs", heartbeat="scheduler"),
+        component("scheduler", "--skip-serve-logs", heartbeat="scheduler", after=api_answers),
         component("dag-processor", heartbeat="dag_processor"),
-        component("triggerer", "--skip-serve-logs", heartbeat="triggerer"),
+        component("triggerer", "--skip-serve-logs", heartbeat="triggerer", after=api_answers),
         Program(
             "mlflow",
             [
@@ -68,6 +73,7 @@ def programs(settings: Settings) -> list[Program]:
             # The job runner serves MLflow's hosted scorers, which no part of Ratchet calls.
             # It takes eight processes and 650 MB (measured).
             {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            inherits=INHERITED,
             address=mlflow,
             ready=f"{mlflow}/health",
         ),
@@ -82,6 +88,7 @@ def programs(settings: Settings) -> list[Program]:
                 "PYTHONPATH": str(settings.checkout),
                 CODE: code_version("serving"),
             },
+            inherits=INHERITED,  # the stack's store is a directory: nothing here asks for AWS_*
             address=endpoints,
             ready=f"{endpoints}/health",
         ),
@@ -89,7 +96,10 @@ def programs(settings: Settings) -> list[Program]:
 
 
 def base_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
-    """:return: what every program gets: the user's environment, so that proxies, AWS and Hugging Face settings hold."""
+    """
+    :return: what supervisord and Airflow get: the user's environment, so that proxies, AWS and Hugging Face settings
+        hold in every step. The servers take from it what their ``inherits`` names.
+    """
     kept = {name: value for name, value in inherited.items() if not name.startswith(LEFT_BEHIND)}
     past_the_proxy = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), LOOPBACK, "localhost"]))
     return {
@@ -102,6 +112,11 @@ def base_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[s
         "SPT_NOENV": "1",  # setproctitle writes over the environment that MARK is read from, unless told not to
         "RATCHET_HOME": str(settings.home),
     }
+
+
+def replaced_connections(inherited: Mapping[str, str]) -> list[str]:
+    """:return: the user's variables for connections that the stack makes itself."""
+    return [variable for name in CONNECTIONS if (variable := f"AIRFLOW_CONN_{name}") in inherited]
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
@@ -132,7 +147,12 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "dag_processor.refresh_interval": 10,  # seconds until a new file in dags/ is seen
         "dag_processor.min_file_process_interval": 10,  # and until a change, which may be in the spec beside it
         "scheduler.scheduler_idle_sleep_time": 0.2,  # seconds between two looks for work
-        "scheduler.task_instance_heartbeat_timeout": 30,  # seconds until a task whose worker died is retried
+        # Seconds until a task whose worker died is retried. The scheduler cannot tell that from an API server that is
+        # away, which took two minutes to come back on a busy machine (measured): it may take three.
+        "scheduler.task_instance_heartbeat_timeout": 200,
+        "workers.execution_api_retries": 50,  # and for so long a worker knocks: four to five minutes
+        "workers.execution_api_retry_wait_max": 10,
+        "execution_api.jwt_expiration_time": 1800,  # renewed when a fifth of it is left, which must outlast that
         "scheduler.task_instance_heartbeat_timeout_detection_interval": 5,
         "scheduler.orphaned_tasks_check_interval": 30,  # and one whose scheduler died
         "logging.base_log_folder": settings.airflow_home / "logs",
@@ -147,16 +167,16 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         CODE: code_version("plugins"),
         "PYTHONPATH": f"{settings.checkout / 'plugins'}{os.pathsep}{settings.checkout}",
         **{f"AIRFLOW__{key.replace('.', '__').upper()}": str(value) for key, value in options.items()},
-        **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in _connections(settings).items()},
+        **{f"AIRFLOW_CONN_{name}": json.dumps(made(settings)) for name, made in CONNECTIONS.items()},
     }
 
 
-def _connections(settings: Settings) -> dict[str, dict[str, str | int]]:
-    def http(server: str, **more: str) -> dict[str, str | int]:
-        return {"conn_type": "http", "schema": "http", "host": LOOPBACK, "port": settings.ports[server], **more}
+def _http(settings: Settings, server: str, **more: str) -> dict[str, str | int]:
+    return {"conn_type": "http", "schema": "http", "host": LOOPBACK, "port": settings.ports[server], **more}
 
-    return {
-        "MLFLOW_DEFAULT": http("mlflow"),
-        "RATCHET_ENDPOINTS": http("endpoints", password=settings.secrets["endpoint_token"]),
-        "RATCHET_AIRFLOW_API": http("airflow", login="ratchet", password=settings.passwords["ratchet"]),
-    }
+
+CONNECTIONS: dict[str, Callable[[Settings], dict[str, str | int]]] = {
+    "MLFLOW_DEFAULT": lambda stack: _http(stack, "mlflow"),
+    "RATCHET_ENDPOINTS": lambda stack: _http(stack, "endpoints", password=stack.secrets["endpoint_token"]),
+    "RATCHET_AIRFLOW_API": lambda stack: _http(stack, "airflow", login="ratchet", password=stack.passwords["ratchet"]),
+}

@@ -82,12 +82,19 @@ class Settings:
         return directory / "supervisor.sock"
 
     def make_directories(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
-        for private in (self.run, self.airflow_home, self.home / "endpoints"):
-            private.mkdir(exist_ok=True)
-            private.chmod(0o700)
-        for name in ("logs", "mlflow", "store", "work"):
-            (self.home / name).mkdir(exist_ok=True)
+        """:raises StackError: the stack cannot live there."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            for private in (self.run, self.airflow_home, self.home / "endpoints"):
+                private.mkdir(exist_ok=True)
+                private.chmod(0o700)
+            for name in ("logs", "mlflow", "store", "work"):
+                (self.home / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise StackError(
+                f"RATCHET_HOME={self.home} cannot be used: {error.strerror} ({error.filename}); nothing was started. "
+                "Name a directory that can be made or written."
+            ) from error
 
     @cached_property
     def secrets(self) -> dict[str, str]:
@@ -116,34 +123,44 @@ class Settings:
         """
         try:
             return json.loads((self.home / "ports.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise StackError(f"No stack was ever started in {self.home}. Start it with: make up") from None
 
     def choose_ports(self, environment: Mapping[str, str]) -> dict[str, int]:
         """
         Keep a port for each server: the one asked for, else the one it had, else its usual one, else any free one.
 
-        :raises StackError: a port that was asked for is taken.
+        :raises StackError: a port that was asked for is taken, or asked for twice.
         """
         file = self.home / "ports.json"
         kept = json.loads(file.read_text()) if file.exists() else {}
-        chosen: dict[str, int] = {}
+        chosen = _asked_for(environment)
         for name, usual in USUAL_PORTS.items():
-            variable = f"{name.upper()}_PORT"
-            if asked := environment.get(variable):
-                if not asked.isdecimal() or not 0 < int(asked) < 65_536:
-                    raise StackError(f"{variable}={asked!r} is no port; nothing was started.")
-                if not _is_free(int(asked)):
-                    raise StackError(f"{variable}={asked} is taken by another program; nothing was started. Free it.")
-                chosen[name] = int(asked)
-                continue
-            candidates = [kept.get(name), usual, *random.sample(OTHER_PORTS, 50)]
-            chosen[name] = next(p for p in candidates if p and p not in chosen.values() and _is_free(p))
+            if name not in chosen:
+                candidates = [kept.get(name), usual, *random.sample(OTHER_PORTS, 50)]
+                chosen[name] = next(p for p in candidates if p and p not in chosen.values() and _is_free(p))
         write_private(file, chosen)
         return chosen
 
     def url(self, name: str) -> str:
         return f"http://{LOOPBACK}:{self.ports[name]}"
+
+
+def _asked_for(environment: Mapping[str, str]) -> dict[str, int]:
+    """:return: the ports that the user chose, by server."""
+    asked: dict[str, int] = {}
+    for name in USUAL_PORTS:
+        variable = f"{name.upper()}_PORT"
+        if value := environment.get(variable):
+            if not value.isdecimal() or not 0 < int(value) < 65_536:
+                raise StackError(f"{variable}={value!r} is no port; nothing was started.")
+            if int(value) in asked.values():
+                other = next(other for other, port in asked.items() if port == int(value))
+                raise StackError(f"{variable}={value} is {other.upper()}_PORT too; nothing was started. Change one.")
+            if not _is_free(int(value)):
+                raise StackError(f"{variable}={value} is taken by another program; nothing was started. Free it.")
+            asked[name] = int(value)
+    return asked
 
 
 def _is_free(port: int) -> bool:

@@ -64,7 +64,8 @@ class Supervisor:
                 "stopasgroup = true",
                 "killasgroup = true",
                 "redirect_stderr = true",
-                f"stdout_logfile = {_escaped(self.log_file(program.name))}",
+                # twice: supervisord 4 expands this one value twice
+                f"stdout_logfile = {_escaped(_escaped(self.log_file(program.name)))}",
                 f"stdout_logfile_maxbytes = {LOG_BYTES}",
                 "stdout_logfile_backups = 2",
             ]
@@ -181,7 +182,15 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def _program_file(programs: list[Program]) -> str:
-    every = {program.name: {"command": program.command, "environment": program.environment} for program in programs}
+    every = {
+        program.name: {
+            "command": program.command,
+            "environment": program.environment,
+            "inherits": program.inherits,
+            "after": program.after,
+        }
+        for program in programs
+    }
     return json.dumps(every, indent=2) + "\n"
 
 
