@@ -29,7 +29,9 @@ class Waiting:
 
 def compare(reading: Reading, before: Watermark, removed: str, *, fresh: bool) -> Waiting:
     """List the sources and say what was not read yet. :param fresh: nothing that was read counts."""
-    sources: dict[Split | None, Source] = {None: open_source(reading.source, file_format=reading.format)}
+    sources: dict[Split | None, Source] = {
+        None: open_source(reading.source, file_format=reading.format, query=reading.query)
+    }
     for role, uri in (("validation", reading.validation), ("test", reading.test)):
         if uri is not None:
             sources[role] = open_source(uri, role=role, file_format=reading.format)  # type: ignore[index,arg-type]

@@ -14,11 +14,14 @@ from training.sources.part import BadRow, Batch, Block, Columns, Part, ReadFaile
 __all__ = ["BadRow", "Batch", "Block", "Columns", "Part", "ReadFailed", "Row", "Source", "open_source"]
 
 
-def open_source(uri: str, *, role: Split | None = None, file_format: str | None = None) -> Source:
+def open_source(
+    uri: str, *, role: Split | None = None, file_format: str | None = None, query: str | None = None
+) -> Source:
     """
     Find what ``uri`` names; rows are read only when a part is iterated.
 
     :param role: the split that the source was given for; None: the main source, whose own splits are respected.
+    :param query: what ``sql://CONNECTION`` is asked.
     :raises BadInput: nothing is there, or nothing that can be read.
     :raises ReadFailed: the source cannot be listed now.
     """
@@ -31,4 +34,8 @@ def open_source(uri: str, *, role: Split | None = None, file_format: str | None 
         from training.sources.files import open_files
 
         return open_files(uri, file_format)
-    raise BadInput(f"{uri}: unknown kind of source {scheme}://. Use a path, file://, s3:// or hf://.")
+    if scheme == "sql":
+        from training.sources.sql import open_sql
+
+        return open_sql(uri, query, role)
+    raise BadInput(f"{uri}: unknown kind of source {scheme}://. Use a path, file://, s3://, hf:// or a query.")
