@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from training.contract import BadInput, Tracking
+from training.keys import ABANDONED_SECONDS
 from training.model import DIGEST_TAG
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ HTTP_TIMEOUT_SECONDS = 15  # assumed: a request answered later than that is repe
 OUTAGE_SECONDS = 600.0  # how long the end of a run waits for MLflow
 FLUSH_SECONDS = 2.0
 SYSTEM_SECONDS = 5.0
+SIGN_OF_LIFE = "system/cpu_utilization_percentage"  # recorded every SYSTEM_SECONDS
 BATCH = 500  # MLflow takes at most 1000 metrics in a request
 PARAMETERS_AT_ONCE = 100  # MLflow's limit for a request
 
@@ -257,7 +259,18 @@ class Recorder:
                 for metric in self.client.get_metric_history(run.info.run_id, name)
             }
         self._describe(run, tags)
+        self._end_abandoned(experiment_id, run)
         return run
+
+    def _end_abandoned(self, experiment_id: str, own: Run) -> None:
+        """A run that was killed and that nobody took up again would be shown as running for ever."""
+        since = int((time.time() - ABANDONED_SECONDS) * 1000)
+        running = f"attributes.status = 'RUNNING' AND attributes.start_time < {since}"
+        for run in self.client.search_runs([experiment_id], running):
+            if KEY_TAG in run.data.tags and run.info.run_id != own.info.run_id:
+                signs = self.client.get_metric_history(run.info.run_id, SIGN_OF_LIFE)
+                if all(metric.timestamp < since for metric in signs):
+                    self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _describe(self, run: Run, tags: Mapping[str, str]) -> None:
         from mlflow.entities import Dataset as MlflowDataset

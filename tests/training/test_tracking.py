@@ -253,6 +253,28 @@ def test_a_crashed_run_is_marked_then_continues_under_the_same_id_without_gaps(s
         assert sorted(metric.step for metric in client.get_metric_history(result.run_id, name)) == steps
 
 
+def test_a_run_that_nobody_took_up_again_for_a_week_is_killed_and_none_that_lives(server, checkpoint, tmp_path):
+    client = MlflowClient(server, server)
+    experiment = client.create_experiment("ratchet/abandoned")
+    now = time.time_ns() // 1_000_000
+    old = now - 8 * 24 * 3600 * 1000
+    ours = {"ratchet.key": "a" * 64}
+    runs = {
+        "abandoned": client.create_run(experiment, start_time=old, tags=ours),
+        "alive": client.create_run(experiment, start_time=old, tags=ours),
+        "young": client.create_run(experiment, tags=ours),
+        "somebody's": client.create_run(experiment, start_time=old),
+        "own": client.create_run(experiment, start_time=old, tags={"ratchet.key": "k" * 64}),
+    }
+    client.log_metric(runs["abandoned"].info.run_id, tracking.SIGN_OF_LIFE, 50, timestamp=old)
+    client.log_metric(runs["alive"].info.run_id, tracking.SIGN_OF_LIFE, 50, timestamp=now)
+    recorder = Recorder(target(server, "abandoned"), "k" * 64, FACTS, Journal(tmp_path / "journal.jsonl"))
+    recorder.publish(checkpoint, model_digest(checkpoint), tmp_path)
+    status = {name: client.get_run(run.info.run_id).info.status for name, run in runs.items()}
+    expected = dict.fromkeys(runs, "RUNNING")
+    assert status == {**expected, "abandoned": "KILLED", "own": "FINISHED"}
+
+
 def test_an_outage_delays_a_run_and_loses_nothing(tmp_path, monkeypatch):
     """MLflow is down from before the start until after the end of training."""
     port = free_port()
