@@ -17,10 +17,12 @@ from training import checkpoints
 from training.contract import BadInput, TrainRequest, TrainResult
 from training.keys import ABANDONED_SECONDS, Records, code_version, key_of, locked
 from training.model import model_cache, model_identity, put_model
+from training.patience import connect, patiently
 from training.progress import Progress
+from training.registration import find_version
 from training.stage import write_result
 from training.store import MANIFEST, PART, Store, sha256_file
-from training.tracking import Dataset, Facts, Journal, Point, Recorder, connect, find_version, patiently
+from training.tracking import Dataset, Facts, Journal, Point, Recorder
 
 log = logging.getLogger(__name__)
 
