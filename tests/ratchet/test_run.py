@@ -192,6 +192,17 @@ def test_the_last_line_says_how_to_sign_in(embedded, capsys):
     assert last == f"Sign in    as admin, password {password}; other users: {file}"
 
 
+def test_a_held_run_says_when_the_endpoint_does_not_serve_the_champion(fake, embedded, capsys, monkeypatch):
+    fake.hold("f1_macro 0.41 is below the champion's")
+    monkeypatch.setattr(run, "_difference", lambda spec: f"Endpoint {spec.deploy.endpoint!r} serves another.")
+    assert main(["run", "sentiment"]) == 3
+    told = capsys.readouterr().out
+    assert (
+        "HELD: the candidate for sentiment is not good enough; the run changed neither champion nor endpoint." in told
+    )
+    assert "Endpoint 'sentiment' serves another." in told
+
+
 def test_a_spec_that_is_not_valid_starts_nothing(fake, embedded, capsys):
     (embedded / "sentiment.yaml").write_text("data: {source: a.csv, text: b, lable: c}\n")
     assert main(["run", "sentiment"]) == 2
