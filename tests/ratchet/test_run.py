@@ -8,28 +8,11 @@ import os
 
 import pytest
 
-from ratchet.cli import main, retrain, run
+from ratchet.cli import main, run
 from ratchet.cli.retrain import Airflow, start
-from tests.ratchet.fake_airflow import PASSWORD, FakeAirflow, served
+from tests.ratchet.fake_airflow import PASSWORD
 
 PROGRESS = "progress: 42% | step 120/285 | epoch 1.26/3 | loss 0.4123 | elapsed 34s | left 47s | 245 samples/s"
-
-
-@pytest.fixture
-def fake():
-    return FakeAirflow()
-
-
-@pytest.fixture
-def url(fake):
-    with served(fake) as address:
-        yield address
-
-
-@pytest.fixture
-def airflow(url, monkeypatch):
-    monkeypatch.setattr(retrain.time, "sleep", lambda seconds: None)
-    return Airflow(url, "operator", PASSWORD)
 
 
 @pytest.fixture

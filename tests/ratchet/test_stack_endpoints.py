@@ -25,8 +25,8 @@ HOST_ANSWER = [
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory):
     """
-    Three versions of ``films``: two with the same weights, of which the first was promoted, and another. The champion of
-    ``judged`` has weights that no endpoint serves.
+    Three versions of ``films``: two with the same weights, of which the first was promoted, and another. The champion
+    of ``judged`` has weights that no endpoint serves.
     """
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
 
