@@ -49,7 +49,7 @@ bad-data:  ## retrain the sample on partly shuffled labels: the candidate is hel
 	@$(RATCHET) sample spoil
 	@$(RATCHET) up
 	@$(RATCHET) run sentiment $(OPTIONS) --source "$$RATCHET_HOME/sample/bad-data/*.csv"; status=$$?; \
-	  if [ $$status -eq 3 ]; then echo 'Held, as it should be: the endpoint and the champion are what they were.'; \
+	  if [ $$status -eq 3 ]; then echo 'Held, as it should be: the run changed neither endpoint nor champion.'; \
 	  elif [ $$status -eq 0 ]; then echo 'The gate let shuffled labels through.' >&2; exit 1; \
 	  else exit $$status; fi
 

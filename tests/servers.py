@@ -1,4 +1,4 @@
-"""Real servers on loopback for tests: started in a group of their own, always stopped."""
+"""Real servers on loopback for tests: started in a group of their own, always stopped, also when pytest is killed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Runs a command and ends its whole group when stdin does; what ends the command politely is the command's to answer
+GUARD = (
+    "import signal, subprocess, sys; from training.stage import die_with_parent; "
+    "signal.signal(signal.SIGTERM, lambda *_: None); die_with_parent(); "
+    "sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))"
+)
 QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -39,8 +46,14 @@ def running(command: list[str], url: str, log: Path, env: dict[str, str] | None 
     environment = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT), **(env or {})}
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            [sys.executable, "-c", GUARD, *command],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
+    assert process.stdin is not None
     try:
         deadline = time.monotonic() + 60
         while not _answers(url):
@@ -54,6 +67,7 @@ def running(command: list[str], url: str, log: Path, env: dict[str, str] | None 
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
+        process.stdin.close()
 
 
 def _answers(url: str) -> bool:

@@ -275,7 +275,7 @@ def _log_to_mlflow(candidate: str, report: dict[str, Any], tracking: Tracking) -
     if not candidate.startswith("models:/"):
         log.info("%s is not a registered version, so it has no MLflow run to log the report to.", candidate)
         return
-    from training.tracking import connect, patiently
+    from training.patience import connect, patiently
 
     client = connect(tracking)
     name, version = candidate.removeprefix("models:/").rsplit("/", 1)

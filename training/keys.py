@@ -17,6 +17,7 @@ from training.store import Store, digest_of_files, sha256_file
 
 log = logging.getLogger(__name__)
 
+ABANDONED_SECONDS = 7 * 24 * 3600.0  # assumed: whoever means to continue what was killed does so within a week
 LOG_SECONDS = 5.0  # between two lines that say for how long something has been waited for
 
 

@@ -94,7 +94,7 @@ def find_model(reference: str, work: str, tracking: Tracking | None = None) -> L
     """
     if not reference.startswith("models:/"):
         return resolve_model(reference, model_cache(work))
-    from training.tracking import patiently, send_once
+    from training.patience import patiently, send_once
 
     send_once()
     return patiently(lambda: resolve_model(reference, model_cache(work), tracking.uri if tracking else None))

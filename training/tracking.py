@@ -1,8 +1,7 @@
 """
-Keep one MLflow run, one logged model and one registered version for each training key.
+Keep one MLflow run for each training key, and tell it how the training goes.
 
 Everything is looked for before it is created, so that a retry after any failure finds what the first attempt left.
-MLflow's HTTP client must not repeat a request by itself: a POST whose answer was lost has already created something.
 """
 
 from __future__ import annotations
@@ -12,43 +11,33 @@ import logging
 import math
 import os
 import platform
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Tracking
+from training.keys import ABANDONED_SECONDS
 from training.model import DIGEST_TAG
+from training.patience import OUTAGE_SECONDS, connect, patiently
+from training.registration import KEY_TAG, log_model, register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 
-KEY_TAG = "ratchet.key"
-MODEL_NAME = "model"
-PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
 LIBRARIES = ("torch", "transformers", "accelerate", "safetensors", "mlflow", "pandas", "numpy")  # of the environment
-MODEL_LIBRARIES = ("mlflow", "pandas", "torch", "transformers", "safetensors")  # what pyfunc_model.py needs
-CHATTY = ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store")  # MLflow sets their levels when imported
 
-HTTP_TIMEOUT_SECONDS = 15  # assumed: a request answered later than that is repeated by us
-OUTAGE_SECONDS = 600.0  # how long the end of a run waits for MLflow
 FLUSH_SECONDS = 2.0
 SYSTEM_SECONDS = 5.0
+SIGN_OF_LIFE = "system/cpu_utilization_percentage"  # recorded every SYSTEM_SECONDS
 BATCH = 500  # MLflow takes at most 1000 metrics in a request
 PARAMETERS_AT_ONCE = 100  # MLflow's limit for a request
-
-# A server that is down, restarting or overloaded answers with one of these; anything else will not pass by waiting.
-PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "ABORTED"}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -166,8 +155,9 @@ class Recorder:
         def everything() -> Published:
             with self._busy:
                 run = self._flush()
-                model = self._log_model(run, checkpoint, digest, scratch, upload_again=upload_again)
-                version = self._register(run, model, digest)
+                tags = self._version_tags(digest)
+                model = log_model(self.client, run, checkpoint, tags, scratch, upload_again=upload_again)
+                version = register(self.client, self.tracking.model_name, run, model, tags)
                 self.client.set_terminated(run.info.run_id, "FINISHED")
             return Published(run.info.run_id, run.info.experiment_id, str(version.version))
 
@@ -257,7 +247,18 @@ class Recorder:
                 for metric in self.client.get_metric_history(run.info.run_id, name)
             }
         self._describe(run, tags)
+        self._end_abandoned(experiment_id, run)
         return run
+
+    def _end_abandoned(self, experiment_id: str, own: Run) -> None:
+        """A run that was killed and that nobody took up again would be shown as running for ever."""
+        since = int((time.time() - ABANDONED_SECONDS) * 1000)
+        running = f"attributes.status = 'RUNNING' AND attributes.start_time < {since}"
+        for run in self.client.search_runs([experiment_id], running):
+            if KEY_TAG in run.data.tags and run.info.run_id != own.info.run_id:
+                signs = self.client.get_metric_history(run.info.run_id, SIGN_OF_LIFE)
+                if all(metric.timestamp < since for metric in signs):
+                    self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _describe(self, run: Run, tags: Mapping[str, str]) -> None:
         from mlflow.entities import Dataset as MlflowDataset
@@ -314,99 +315,12 @@ class Recorder:
         ours = {name: value for name, value in self.facts.tags.items() if name.startswith("ratchet.")}
         return {KEY_TAG: self.key, DIGEST_TAG: digest, **self.tracking.tags, **ours}
 
-    def _log_model(self, run: Run, checkpoint: Path, digest: str, scratch: Path, *, upload_again: bool) -> LoggedModel:
-        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-
-        run_id = run.info.run_id
-        self.client.set_tag(run_id, DIGEST_TAG, digest)
-        models = self.client.search_logged_models(
-            [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'", max_results=100
-        )
-        model = next((model for model in models if model.tags.get(DIGEST_TAG) == digest), None)
-        if model is None:
-            model = self.client.create_logged_model(
-                run.info.experiment_id, MODEL_NAME, run_id, self._version_tags(digest), model_type="classifier"
-            )
-        ready = model.status == LoggedModelStatus.READY
-        if upload_again or not ready:
-            folder = scratch / "mlflow-model"
-            save_pyfunc(checkpoint, folder, model, run_id)
-            self.client.log_model_artifacts(model.model_id, str(folder))
-        if not ready:
-            model = self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        outputs = self.client.get_run(run_id).outputs
-        if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
-            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        return model
-
-    def _register(self, run: Run, model: LoggedModel, digest: str) -> ModelVersion:
-        from mlflow.exceptions import MlflowException
-
-        version = find_version(self.client, self.tracking.model_name, self.key, digest)
-        if version is not None:
-            return version
-        try:
-            self.client.create_registered_model(self.tracking.model_name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        version = self.client.create_model_version(
-            self.tracking.model_name,
-            source=f"models:/{model.model_id}",
-            run_id=run.info.run_id,
-            tags=self._version_tags(digest),
-            model_id=model.model_id,
-        )
-        log.info("Registered models:/%s/%s", version.name, version.version)
-        return version
-
-
-def connect(tracking: Tracking) -> MlflowClient:
-    """:return: a client that sends every request once, and not for ever."""
-    send_once()
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking.uri, tracking.uri)
-
-
-def send_once() -> None:
-    """Have this process send MLflow every request once, and not for ever: patience is `patiently`'s."""
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_TIMEOUT_SECONDS))
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 
 def find_run(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
     runs = client.search_runs(
         [experiment_id], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time ASC"], max_results=1
     )
     return runs[0] if runs else None
-
-
-def find_version(client: MlflowClient, name: str, key: str, digest: str) -> ModelVersion | None:
-    """:return: the registered version that holds the model ``digest`` made under ``key``."""
-    quoted = name.replace("'", "\\'")
-    versions = client.search_model_versions(f"name = '{quoted}' AND tags.`{KEY_TAG}` = '{key}'")
-    return next((version for version in versions if version.tags.get(DIGEST_TAG) == digest), None)
-
-
-def patiently(action: Callable[[], T], outage_seconds: float = OUTAGE_SECONDS) -> T:
-    """Repeat ``action`` while MLflow is away. :raises Exception: it stayed away, or the failure is of another kind."""
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-
-    deadline, pause = time.monotonic() + outage_seconds, 1.0
-    while True:
-        try:
-            return action()
-        except (MlflowException, RequestException, OSError) as error:
-            passing = not isinstance(error, MlflowException) or error.error_code in PASSING
-            if not passing or time.monotonic() + pause > deadline:
-                raise
-            log.warning("MLflow does not answer; next attempt in %.0f s: %s", pause, error)
-            time.sleep(pause)
-            pause = min(2 * pause, 30.0)
 
 
 def environment() -> dict[str, str]:
@@ -431,37 +345,3 @@ def _processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def save_pyfunc(checkpoint: Path, folder: Path, logged: LoggedModel, run_id: str) -> None:
-    """Write the model as MLflow keeps it: the checkpoint as it is, and the code that loads it."""
-    import mlflow.pyfunc
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-
-    from training.checkpoints import copy_model
-
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    shutil.rmtree(folder, ignore_errors=True)
-    # the artifact takes the name of its folder: docs/architecture.md promises artifacts/model
-    named = copy_model(checkpoint, folder.with_name("checkpoint") / "model")
-    mlflow.pyfunc.save_model(
-        str(folder),
-        mlflow_model=Model(
-            artifact_path=logged.artifact_location,
-            model_uuid=logged.model_id,
-            run_id=run_id,
-            model_id=logged.model_id,
-        ),
-        python_model=str(PYFUNC_CODE),
-        artifacts={"model": str(named)},
-        signature=ModelSignature(
-            inputs=Schema([ColSpec("string")]),
-            outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
-            params=ParamSchema([ParamSpec("top_k", "long", 1)]),
-        ),
-        input_example=["Where is my card?", "Thank you, that worked."],
-        pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in MODEL_LIBRARIES],
-    )
-    shutil.rmtree(named.parent)

@@ -8,18 +8,21 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from training import checkpoints
 from training.contract import BadInput, TrainRequest, TrainResult
-from training.keys import Records, code_version, key_of, locked
+from training.keys import ABANDONED_SECONDS, Records, code_version, key_of, locked
 from training.model import model_cache, model_identity, put_model
+from training.patience import connect, patiently
 from training.progress import Progress
+from training.registration import find_version
 from training.stage import write_result
-from training.store import MANIFEST, Store, sha256_file
-from training.tracking import Dataset, Facts, Journal, Point, Recorder, connect, find_version, patiently
+from training.store import MANIFEST, PART, Store, sha256_file
+from training.tracking import Dataset, Facts, Journal, Point, Recorder
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ def train(request: TrainRequest) -> TrainResult:
     parts = train_parts(request)
     key = key_of(parts)
     with locked(Path(request.work) / STAGE / key) as work:
+        _clear_abandoned(request.work)
         if request.force:
             _forget_other_runs(work, request.run)
 
@@ -131,6 +135,23 @@ def _clear(work: Path) -> None:
             shutil.rmtree(path)
         elif path.name != "lock":
             path.unlink()
+
+
+def _clear_abandoned(directory: str) -> None:
+    """Remove what killed attempts left in the work directory, once nobody has gone on with it for a week."""
+    since = time.time() - ABANDONED_SECONDS
+    cache = model_cache(directory)
+    for part in [*cache.glob(f"{PART}*"), *cache.glob(f"*/{PART}*")]:
+        with suppress(OSError):  # another training removes it at this moment
+            if part.stat().st_mtime < since:
+                shutil.rmtree(part)
+    for work in (Path(directory) / STAGE).iterdir():
+        with suppress(OSError):  # or has just taken it up, and holds its lock
+            left = {path.name: path.stat().st_mtime for path in work.iterdir()}
+            if left.keys() - {"lock"} and max(left.values()) < since:
+                with locked(work, wait_seconds=0):
+                    log.info("%s was left a week ago and is cleared.", work)
+                    _clear(work)
 
 
 def _result(key: str, trained: Trained) -> TrainResult:

@@ -65,6 +65,7 @@ class Endpoint:
         self.reason: str | None = "starting"  # why it is down; None while it serves
         self._socket: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._draining: set[asyncio.Task[None]] = set()  # of processes that no longer serve; these are never cancelled
         self._switching = asyncio.Lock()  # held while the process behind the socket changes
         self._backoff_seconds = 0.0  # before the next start of the live release; grows until one has proved stable
 
@@ -121,14 +122,15 @@ class Endpoint:
         return deployment if deployment is not None and deployment.under_way else None
 
     async def close(self) -> None:
-        """Stop accepting, drain the live process and give the port back."""
+        """Stop accepting, drain the live process and those before it, and give the port back."""
         process, self.process = self.process, None  # first, so that its end is not taken for a crash
         self.reason = "stopped"
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if process is not None:
-            await process.stop()
+            self._spawn(process.stop(), self._draining)
+        await asyncio.gather(*self._draining, return_exceptions=True)
         if self._socket is not None:
             self._socket.close()
 
@@ -183,7 +185,7 @@ class Endpoint:
             self._backoff_seconds = 0.0
             self._go_live(new)
         if old is not None:
-            self._spawn(old.stop())
+            self._spawn(old.stop(), self._draining)
 
     async def _verify(self, digest: str) -> None:
         """Ask through the endpoint's own port until it reports ``digest``."""
@@ -310,12 +312,13 @@ class Endpoint:
                 await process.kill()
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
+        tasks = self._tasks if among is None else among
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._tell_failure)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _tell_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s: %s", self.record.name, error, exc_info=error)

@@ -12,24 +12,7 @@ import pytest
 
 from ratchet.cli import retrain
 from ratchet.cli.retrain import Airflow, RunError, outcome, start
-from tests.ratchet.fake_airflow import PASSWORD, RUN, FakeAirflow, served
-
-
-@pytest.fixture
-def fake():
-    return FakeAirflow()
-
-
-@pytest.fixture
-def url(fake):
-    with served(fake) as address:
-        yield address
-
-
-@pytest.fixture
-def airflow(url, monkeypatch):
-    monkeypatch.setattr(retrain.time, "sleep", lambda seconds: None)
-    return Airflow(url, "operator", PASSWORD)
+from tests.ratchet.fake_airflow import PASSWORD, RUN
 
 
 def broken(minutes):

@@ -8,28 +8,11 @@ import os
 
 import pytest
 
-from ratchet.cli import main, retrain, run
+from ratchet.cli import main, run
 from ratchet.cli.retrain import Airflow, start
-from tests.ratchet.fake_airflow import PASSWORD, FakeAirflow, served
+from tests.ratchet.fake_airflow import PASSWORD
 
 PROGRESS = "progress: 42% | step 120/285 | epoch 1.26/3 | loss 0.4123 | elapsed 34s | left 47s | 245 samples/s"
-
-
-@pytest.fixture
-def fake():
-    return FakeAirflow()
-
-
-@pytest.fixture
-def url(fake):
-    with served(fake) as address:
-        yield address
-
-
-@pytest.fixture
-def airflow(url, monkeypatch):
-    monkeypatch.setattr(retrain.time, "sleep", lambda seconds: None)
-    return Airflow(url, "operator", PASSWORD)
 
 
 @pytest.fixture
@@ -203,6 +186,17 @@ def test_the_last_line_says_how_to_sign_in(embedded, capsys):
     password = json.loads(file.read_text())["admin"]
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"Sign in    as admin, password {password}; other users: {file}"
+
+
+def test_a_held_run_says_when_the_endpoint_does_not_serve_the_champion(fake, embedded, capsys, monkeypatch):
+    fake.hold("f1_macro 0.41 is below the champion's")
+    monkeypatch.setattr(run, "_difference", lambda spec: f"Endpoint {spec.deploy.endpoint!r} serves another.")
+    assert main(["run", "sentiment"]) == 3
+    told = capsys.readouterr().out
+    assert (
+        "HELD: the candidate for sentiment is not good enough; the run changed neither champion nor endpoint." in told
+    )
+    assert "Endpoint 'sentiment' serves another." in told
 
 
 def test_a_spec_that_is_not_valid_starts_nothing(fake, embedded, capsys):

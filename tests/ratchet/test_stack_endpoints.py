@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ratchet.cli.stack import commands, lifecycle
-from ratchet.cli.stack.endpoints import endpoints
+from ratchet.cli.stack.endpoints import difference, endpoints
 from ratchet.cli.stack.settings import Settings, write_private
 from tests.servers import free_port, mlflow_server
 
@@ -24,7 +24,10 @@ HOST_ANSWER = [
 
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory):
-    """Three versions of ``films``: two with the same weights, of which the first was promoted, and another."""
+    """
+    Three versions of ``films``: two with the same weights, of which the first was promoted, and another. The champion
+    of ``judged`` has weights that no endpoint serves.
+    """
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
 
         def post(path, **body):
@@ -41,6 +44,11 @@ def mlflow(tmp_path_factory):
         ):
             every = [{"key": key, "value": value} for key, value in tags.items()]
             post("model-versions/create", name="films", tags=every, **where)
+        post("registered-models/create", name="judged")
+        other = [{"key": "ratchet.model_digest", "value": "9" * 64}]
+        post("model-versions/create", name="judged", tags=other, **where)
+        for name in ("films", "judged"):
+            post("registered-models/alias", name=name, alias="champion", version="1")
         yield int(url.rpartition(":")[2])
 
 
@@ -87,6 +95,21 @@ def test_each_endpoint_has_its_address_and_the_version_it_serves_if_that_is_know
 def test_without_mlflow_an_endpoint_still_has_its_address(settings, host):
     write_private(settings.home / "ports.json", {**settings.ports, "mlflow": free_port()})
     assert endpoints(settings)[0] == ("films", "serving", "http://127.0.0.1:1", "release aaaaaaaaaaaa")
+
+
+def test_what_an_endpoint_serves_instead_of_the_champion_is_said(settings, host):
+    assert difference(settings, "films", "films") is None
+    told = difference(settings, "judged", "judged")
+    assert told.startswith(
+        "Endpoint 'judged' serves films version 3, release bbbbbbbbbbbb, but champion is version 1: "
+    )
+    told = difference(settings, "films", "gone")
+    assert told.startswith("Endpoint 'gone' serves nothing, but champion is version 1: ")
+
+
+def test_where_nobody_can_tell_no_difference_is_claimed(settings):
+    assert difference(settings, "films", "films") is None  # the endpoint host is away
+    assert difference(settings, "never-promoted", "films") is None
 
 
 def test_an_endpoint_host_that_is_away_is_told_from_one_without_endpoints(settings):

@@ -251,6 +251,22 @@ def test_down_ends_the_children_of_a_supervisord_that_was_killed(stack, runs):
     assert marked(stack) == []
 
 
+def test_down_ends_what_hides_its_environment(stack, runs, monkeypatch):
+    up(stack)
+    pid = Supervisor(stack).processes()["server"]["pid"]
+    environ = psutil.Process.environ
+
+    def hidden(process):
+        if process.pid == pid:
+            raise psutil.AccessDenied(pid)
+        return environ(process)
+
+    monkeypatch.setattr(psutil.Process, "environ", hidden)
+    os.kill(leader(stack), signal.SIGKILL)
+    lifecycle.down(stack, tell=lambda text: None)
+    assert not answers(stack)
+
+
 def test_up_replaces_what_a_killed_supervisord_left(stack, runs):
     up(stack)
     port = stack.ports["mlflow"]

@@ -28,7 +28,7 @@ from tests.training import lab
 from training import checkpoints, loop
 from training.contract import BadInput
 from training.examples import count_tokens, token_limit
-from training.keys import key_of
+from training.keys import key_of, locked
 from training.store import Store
 from training.train import train, train_parts
 
@@ -312,6 +312,29 @@ def test_checkpoints_go_when_the_model_is_safe(tmp_path, base_model):
     train(lab.request_for(tmp_path, base_model))
     left = [path for path in (tmp_path / "work" / "train").rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["lock"]
+
+
+def test_what_killed_attempts_left_a_week_ago_goes_and_nothing_younger_or_in_use(tmp_path, base_model):
+    work = tmp_path / "work"
+    left = {
+        name: [work / "train" / name / "lock", work / "train" / name / "checkpoint-6" / "model.safetensors"]
+        for name in ("old", "young", "in use")
+    }
+    left["download"] = [work / "models" / "mlflow" / ".part-x" / "model.safetensors"]
+    left["young download"] = [work / "models" / ".part-y" / "model.safetensors"]
+    eight_days_ago = time.time() - 8 * 24 * 3600
+    for name, paths in left.items():
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            if not name.startswith("young"):
+                for old in (path, path.parent):
+                    os.utime(old, (eight_days_ago, eight_days_ago))
+    with locked(work / "train" / "in use"):
+        os.utime(work / "train" / "in use" / "lock", (eight_days_ago, eight_days_ago))
+        train(lab.request_for(tmp_path, base_model, arguments={"num_train_epochs": 1}))
+    assert {name for name, paths in left.items() if paths[-1].exists()} == {"young", "in use", "young download"}
+    assert (work / "train" / "old" / "lock").exists()
 
 
 def test_the_best_epoch_is_kept_not_the_last(tmp_path, base_model):

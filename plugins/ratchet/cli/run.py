@@ -211,6 +211,8 @@ def _progress(followed: Run, task: Task, seconds: float) -> str:
 def summary(ended_run: Run, ended: Outcome, spec: PipelineSpec | None) -> str:
     """:return: what a person wants to know at the end: verdict, reasons, metrics, a prediction, addresses."""
     lines = ["", _headline(ended_run.pipeline, ended), *(f"  - {reason}" for reason in ended.reasons)]
+    if ended.word == "held" and spec is not None and (differs := _difference(spec)):
+        lines.append(differs)
     if ended.log:
         lines += ["The end of its log:", *(f"    {line}" for line in ended.log)]
     evaluated = ended.results.get("evaluate", {})
@@ -243,10 +245,17 @@ def _headline(pipeline: str, ended: Outcome) -> str:
     if ended.word == "unchanged":
         return f"UNCHANGED: {pipeline} version {promoted.get('version')} is champion already; nothing had to be done."
     if ended.word == "held":
-        return f"HELD: the candidate for {pipeline} is not good enough; champion and endpoint are what they were."
+        return f"HELD: the candidate for {pipeline} is not good enough; the run changed neither champion nor endpoint."
     if ended.word == "held off":
         return f"HELD OFF: it is too early for another run of {pipeline}. With --force it runs all the same."
     return f"{ended.word.upper()}: {pipeline}. {ended.production}".rstrip()
+
+
+def _difference(spec: PipelineSpec) -> str | None:
+    from ratchet.cli.stack.endpoints import difference
+    from ratchet.cli.stack.settings import Settings
+
+    return difference(Settings.from_environment(), spec.name, spec.deploy.endpoint)
 
 
 def _metrics(metrics: dict[str, float | None]) -> str:

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
-from ratchet.hooks.stage import StageProcess
+from ratchet.hooks.stage import StageProcess, end_with_worker
 from training.contract import BadInput
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class StageOperator(BaseOperator):
             path=settings.training_path(),
             env=env,
         )
+        end_with_worker()
         try:
             result = self._process.run(self._log_line)
         except BadInput as error:

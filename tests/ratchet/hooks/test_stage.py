@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ import pytest
 
 import training
 from ratchet.hooks import stage as stage_hook
-from ratchet.hooks.stage import StageFailed, StageProcess, run_stage
+from ratchet.hooks.stage import StageFailed, StageProcess, end_with_worker, run_stage
 from training.contract import BadInput, Message
 
 REAL = Path(training.__file__).parent
@@ -180,7 +181,31 @@ def test_stopping_ends_a_stage_that_ignores_sigterm_and_its_children_within_5_se
         wait_until(lambda pid=pid: gone(pid))
 
 
-def test_a_killed_worker_takes_the_stage_with_it(stages, tmp_path):
+ITSELF = ""
+# As Airflow does it: a socket for stdin, a group of its own, and a parent that only watches
+IN_A_TASK = """
+import os, socket
+mine, its = socket.socketpair()
+if task := os.fork():
+    os.waitpid(task, 0)
+    os._exit(0)
+os.setpgid(0, 0)
+os.dup2(its.fileno(), 0)
+"""
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param(ITSELF, id="that runs it"),
+        pytest.param(
+            IN_A_TASK,
+            id="whose task runs it",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process of its parent's end"),
+        ),
+    ],
+)
+def test_a_killed_worker_takes_a_silent_stage_with_it(stages, tmp_path, where):
     """SIGKILL runs no clean-up, so it is the stage that notices."""
     stages("""
         child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
@@ -193,7 +218,7 @@ def test_a_killed_worker_takes_the_stage_with_it(stages, tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys, pathlib, importlib.machinery as m\n"
+            where + "import sys, pathlib, importlib.machinery as m\n"
             "from ratchet.hooks import stage\n"
             "from training.contract import Message\n"
             "def find(name):\n"
@@ -202,6 +227,7 @@ def test_a_killed_worker_takes_the_stage_with_it(stages, tmp_path):
             "    return spec\n"
             "stage.find_spec = find\n"
             f"work = pathlib.Path({str(tmp_path)!r})\n"
+            "stage.end_with_worker()\n"
             "stage.run_stage('train', Message(), python=sys.executable, work=work, log=print)",
         ],
         env={**os.environ, "PIDS": str(pids), "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -217,3 +243,11 @@ def test_a_killed_worker_takes_the_stage_with_it(stages, tmp_path):
     finally:
         worker.kill()
         worker.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has the setting")
+def test_a_process_that_no_worker_watches_outlives_its_parent():
+    end_with_worker()
+    number = ctypes.c_int()
+    ctypes.CDLL(None).prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+    assert number.value == 0

@@ -27,10 +27,12 @@ class FakeProcess:
 
     accepting: list[str] = []  # digests, the one that a client would reach last
     starts: list[float] = []  # when each was started
+    made: list[FakeProcess] = []
     stop_seconds = 0.0
 
     def __init__(self, release: Release) -> None:
         self.release, self.url, self.ended = release, "http://pretended", asyncio.Event()
+        self.made.append(self)
 
     @classmethod
     async def start(cls, release: Release, *_: Any, **__: Any) -> FakeProcess:
@@ -96,6 +98,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ask", lambda *_, **__: {"release": FakeProcess.accepting[-1]})
     monkeypatch.setattr(FakeProcess, "accepting", [])
     monkeypatch.setattr(FakeProcess, "starts", [])
+    monkeypatch.setattr(FakeProcess, "made", [])
 
 
 def run(root: Path, work: Callable[[Endpoint], Awaitable[None]], cache: FakeCache | None = None) -> None:
@@ -156,6 +159,20 @@ def test_a_switch_that_cannot_be_saved_puts_the_old_release_back_and_the_next_on
     (record,) = StateDirectory(tmp_path).load()
     assert record.live is not None
     assert record.live.digest == NEW
+
+
+def test_an_endpoint_that_is_deleted_as_its_deployment_ends_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProcess, "stop_seconds", 0.2)
+
+    async def work(endpoint: Endpoint) -> None:
+        await until(lambda: endpoint.reason is None)
+        assert (await deployed(endpoint, NEW)).status == "done"
+        await endpoint.close()
+        assert [(process.release.digest, process.alive) for process in FakeProcess.made] == [(OLD, False), (NEW, False)]
+
+    run(tmp_path, work)
 
 
 def test_a_full_disk_leaves_no_unfinished_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

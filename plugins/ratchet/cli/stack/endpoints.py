@@ -13,11 +13,35 @@ ANSWER_SECONDS = 5  # of a server of this machine that is well; one that hangs m
 
 def endpoints(settings: Settings) -> list[tuple[str, str, str, str]] | None:
     """:return: name, state, address and model of each endpoint; None if the endpoint host does not answer."""
-    token = settings.secrets["endpoint_token"]
-    found = ask(f"{settings.url('endpoints')}/endpoints", token=token, timeout_seconds=ANSWER_SECONDS)
-    if not isinstance(found, list):
+    found = _described(settings)
+    if found is None:
         return None
     return [(each["name"], each["status"], each["url"], _serves(settings, each)) for each in found]
+
+
+def difference(settings: Settings, pipeline: str, endpoint: str) -> str | None:
+    """:return: a sentence, if the endpoint serves something else than the champion; None also if nobody can tell."""
+    query = urlencode({"name": pipeline, "alias": "champion"})
+    url = f"{settings.url('mlflow')}/api/2.0/mlflow/registered-models/alias?{query}"
+    champion = (ask(url, timeout_seconds=ANSWER_SECONDS) or {}).get("model_version", {})
+    digest = next((tag["value"] for tag in champion.get("tags", []) if tag["key"] == "ratchet.model_digest"), None)
+    found = _described(settings)
+    if digest is None or found is None:
+        return None
+    live = next((each for each in found if each["name"] == endpoint and each["digest"]), None)
+    if live is not None and live["model_digest"] == digest:
+        return None
+    served = _serves(settings, live) if live else "nothing"
+    return (
+        f"Endpoint {endpoint!r} serves {served}, but champion is version {champion['version']}: the alias was moved by "
+        "hand, or a promotion failed. The next run that promotes brings them together."
+    )
+
+
+def _described(settings: Settings) -> list[dict[str, Any]] | None:
+    token = settings.secrets["endpoint_token"]
+    found = ask(f"{settings.url('endpoints')}/endpoints", token=token, timeout_seconds=ANSWER_SECONDS)
+    return found if isinstance(found, list) else None
 
 
 def _serves(settings: Settings, endpoint: dict[str, Any]) -> str:

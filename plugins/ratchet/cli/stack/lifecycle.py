@@ -27,7 +27,7 @@ from ratchet.cli.stack.programs import (
 from ratchet.cli.stack.settings import Settings, StackError
 from ratchet.cli.stack.supervisor import Supervisor
 
-START_SECONDS = 300  # from the first process to the last answer: 16 s on 2 idle cores, 93 s on 2 busy ones (measured)
+START_SECONDS = 300  # from the first process to the last answer: 22 s on 2 quiet cores, 93 s on 2 busy ones (measured)
 LOCK_SECONDS = 2 * START_SECONDS  # a start that fails at its deadline has processes to end as well
 KEPT_DAYS = 14  # a stage that failed can be repeated by hand for so long (assumed)
 LOG_LINES_SHOWN = 15

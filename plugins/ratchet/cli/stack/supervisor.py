@@ -130,34 +130,51 @@ class Supervisor:
 
     def stop(self) -> None:
         """End every process of this stack, also when supervisord is gone. Safe to repeat."""
+        session = self._recorded_session()
         with contextlib.suppress(OSError, xmlrpc.client.Fault):
             self.call("stopAllProcesses")  # all at once; shutdown alone stops one after the other
         with contextlib.suppress(OSError, xmlrpc.client.Fault):
             self.call("shutdown")
-        leader = self._recorded_leader()
+        leader = self._leader(session)
         if leader is not None:
             with contextlib.suppress(psutil.TimeoutExpired):
                 leader.wait(timeout=5)
-        _end(self.processes_left, leader)
+        _end(lambda: self.processes_left(session), leader)
         for left in (self.settings.control_socket, self.settings.run / "supervisord.pid"):
             left.unlink(missing_ok=True)
 
-    def processes_left(self) -> list[psutil.Process]:
-        """:return: what carries this stack's mark: supervisord, its children, and their tasks and stages."""
+    def processes_left(self, session: int | None = None) -> list[psutil.Process]:
+        """
+        :param session: of supervisord: shows whose a process is that hides its environment, as Airflow's tasks do.
+        :return: what carries this stack's mark: supervisord, its children, and their tasks and stages.
+        """
         here = psutil.Process()
         spared = {here.pid, *(parent.pid for parent in here.parents())}
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.pid not in spared and process.environ().get(MARK) == str(self.settings.home):
+            with contextlib.suppress(OSError, psutil.Error):
+                if process.pid not in spared and self._is_marked(process, session):
                     found.append(process)
         return found
 
-    def _recorded_leader(self) -> psutil.Process | None:
+    def _is_marked(self, process: psutil.Process, session: int | None) -> bool:
         try:
-            process = psutil.Process(int((self.settings.run / "supervisord.pid").read_text()))
-            return process if process.environ().get(MARK) == str(self.settings.home) else None
-        except (FileNotFoundError, ValueError, psutil.Error):
+            return process.environ().get(MARK) == str(self.settings.home)
+        except psutil.AccessDenied:
+            return process.uids().real == os.getuid() and os.getsid(process.pid) == session
+
+    def _recorded_session(self) -> int | None:
+        try:
+            return int((self.settings.run / "supervisord.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _leader(self, session: int | None) -> psutil.Process | None:
+        """:return: supervisord, if it still runs."""
+        try:
+            process = psutil.Process(session) if session is not None else None
+            return process if process and process.environ().get(MARK) == str(self.settings.home) else None
+        except psutil.Error:
             return None
 
 
