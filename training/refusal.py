@@ -61,14 +61,15 @@ def why_refused_beside_others(
     """As ``why_refused``, for what is wrong with a row beside others."""
     if batch is None:
         return None
-    new = "FROM settled WHERE batch = ?"
-    for reason, count in db.execute(f"SELECT reason, count(*) {new} GROUP BY reason", [batch["number"]]).fetchall():
+    # whichever row of a text stays: it is wrong because of the new one
+    new = "(SELECT h0, h1, min((object, row)) AS place FROM every WHERE batch = ? GROUP BY h0, h1) n"
+    found = db.execute(
+        f"SELECT reason, count(*), min(place) FROM dropped JOIN {new} USING (h0, h1) GROUP BY reason", [batch["number"]]
+    )
+    for reason, count, (index, row) in found.fetchall():
         decided = policy(checks, reason)
         if decided == "drop":
             continue
-        index, row = db.execute(
-            f"SELECT min_by((object, row), (object, row)) {new} AND reason = ?", [batch["number"], reason]
-        ).fetchone()[0]
         place = f"{batch['objects'][index]['name']}, row {row}"
         if decided == "fail":
             raise BadInput(
