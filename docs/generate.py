@@ -25,7 +25,7 @@ from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.train import TrainOperator
 from ratchet.spec import NewData, Section, Sections, sections
-from training.checks import POLICIES
+from training.checks import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "plugins" / "ratchet" / "spec.schema.json"
@@ -34,20 +34,6 @@ OPERATORS_PAGE = ROOT / "docs" / "operators.md"
 EXAMPLES = ROOT / "plugins" / "ratchet" / "example_dags"
 
 BEGIN, END = "<!-- made by docs/generate.py from here", "to here -->"
-
-# What a row does that fails a check, in the words of the reference
-CHECKS = {
-    "empty_text": "text is missing, or white space alone",
-    "missing_label": "label is missing",
-    "not_utf8": "bytes do not decode",
-    "control_character": "text holds NUL, or whose label holds a control character",
-    "wrong_type": "text is no string, or whose label is a list or a mapping",
-    "broken_row": "object's format cannot parse it",
-    "unknown_label": "label is not one of `labels`",
-    "duplicate": "text and label were there before, after normalisation",
-    "conflicting_label": "text is there with another label, after normalisation, which as many rows have or more",
-    "in_test": "text is in a version of the test split, after normalisation: Ratchet never trains on its exam",
-}
 
 # In the order of a pipeline's steps
 OPERATORS: tuple[type[BaseOperator], ...] = (
@@ -118,8 +104,10 @@ def _table(model: type[Section]) -> str:
 
 
 def _checks_table() -> str:
-    rows = ["| check | default | a row whose |", "|---|---|---|"]
-    rows += [f"| `{name}` | `{policy}` | {CHECKS[name]} |" for name, policy in POLICIES.items()]
+    rows = ["| check | default | or | what it is about |", "|---|---|---|---|"]
+    for name, check in CHECKS.items():
+        others = ", ".join(f"`{policy}`" for policy in check.policies if policy != check.default)
+        rows.append(f"| `{name}` | `{check.default}` | {others} | {check.meaning} |")
     return "\n".join(rows)
 
 

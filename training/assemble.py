@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.contract import SPLITS, IngestRequest, Split
-from training.layout import Batch, Layout, create_every, create_kept, database, parquet_files, quoted
-from training.refusal import why_refused_beside_others
+from training.findings import Finding, enforce
+from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
+from training.refusal import BatchRefused, why_refused_beside_others
 from training.rows import EXAMPLES_PER_REASON, UNTRAINED_LABEL
 from training.settle import settle
 from training.snapshot import Cell, Snapshot
@@ -27,16 +28,13 @@ DELETIONS = "deletions.parquet"
 COMPARED_ROWS = 200_000  # assumed: below it, telling row by row what changed costs about a second
 
 
-class Refused(Exception):
-    """The new rows are refused as a whole; the message says why."""
-
-
 @dataclass(frozen=True)
 class Assembled:
     snapshot: Snapshot
     watermark: Watermark
     dropped: Mapping[str, int]  # by reason
     examples: Sequence[Mapping[str, Any]]  # file, row, reason
+    findings: Sequence[Finding]
     rows: pyarrow.Table | None  # h0, h1, split and label of all rows, unless there are many
 
 
@@ -55,10 +53,11 @@ def assemble(
 
     :param scratch: has the new batch, unless the store has it; gets the rows that are left out.
     :param fresh: nothing that was decided before counts.
-    :raises Refused: a check sets the new batch aside. :raises BadInput: a check ends the run.
+    :raises BatchRefused: a check sets the new batch aside. :raises BadInput: a check ends the run.
     """
     objects = [*waiting.read, *(objects_of(batch, "read") if batch else [])]
     ever = {one["key"]: one for one in before.batches}
+    new: Batch | None = None
     if batch is not None:
         kept = sum(one["rows"] - sum(one["refused"].values()) for one in batch["objects"])
         new = {"key": batch["key"], "number": batch["number"], "objects": len(batch["objects"]), "rows": kept}
@@ -74,7 +73,7 @@ def assemble(
     places = {batch["key"]: scratch / "batch"} if batch and (scratch / "batch").is_dir() else {}
     with database(store) as db:
         create_every(db, store, batches, places)
-        touched = None if fresh else _touched(db, store, before, waiting, batches, batch, places)
+        touched = None if fresh else _touched(db, store, before, waiting, new, places)
         earlier = f"read_parquet({quoted(store.duckdb_path(before.deletions))})" if before.deletions else None
         settle(db, touched, earlier)
         left_out = dict(db.sql("SELECT reason, count(*) FROM settled GROUP BY reason").fetchall())
@@ -84,9 +83,11 @@ def assemble(
             db.sql("FROM settled ORDER BY batch, object, row").write_parquet(str(file), compression="zstd")
             watermark = replace(watermark, deletions=DELETIONS)
         if reason := why_refused_beside_others(request.checks, db, batch):
-            raise Refused(reason)
+            raise BatchRefused(reason)
         layout = _select(db, request, layout, watermark, waiting.own, settled="settled" if left_out else None)
         cells = _cells(db)
+        findings: list[Finding] = []
+        enforce(request.checks, findings)
         untrained = sorted({label for split in SPLITS for label in cells[split]} - cells["train"].keys())
         shown = _shown(db, watermark, untrained)
         few = sum(cell.rows for split in SPLITS for cell in cells[split].values()) <= COMPARED_ROWS
@@ -100,7 +101,7 @@ def assemble(
     if watermark.deletions:
         watermark = replace(watermark, deletions=f"{watermark.key}/{DELETIONS}")
         snapshot = replace(snapshot, layout=replace(layout, deletions=watermark.deletions))
-    return Assembled(snapshot, watermark, dropped, shown, rows)
+    return Assembled(snapshot, watermark, dropped, shown, findings, rows)
 
 
 def _touched(
@@ -108,18 +109,17 @@ def _touched(
     store: Store,
     before: Watermark,
     waiting: Waiting,
-    batches: Sequence[Batch],
-    batch: Mapping[str, Any] | None,
+    new: Batch | None,
     places: Mapping[str, Path],
 ) -> str:
     """:return: relation of the texts of new rows, and of rows that are not in force any more."""
     parts = ["SELECT 0::UBIGINT AS h0, 0::UBIGINT AS h1 WHERE FALSE"]
-    if batch and (files := parquet_files(store, [e for e in batches if e["key"] == batch["key"]], places)):
+    if new and (files := parquet_files(store, [new], places)):
         parts.append(f"SELECT h0, h1 FROM {files}")
     if waiting.gone:
         numbers = {one.batch for one in waiting.gone}
-        db.execute("CREATE TEMP TABLE gone (batch BIGINT, object INTEGER)")
-        db.executemany("INSERT INTO gone VALUES (?, ?)", [[one.batch, one.index] for one in waiting.gone])
+        rows = [(one.batch, one.index) for one in waiting.gone]
+        create_table(db, "gone", {"batch": "BIGINT", "object": "INTEGER"}, rows)
         if files := parquet_files(store, [one for one in before.batches if one["number"] in numbers]):
             parts.append(f"SELECT h0, h1 FROM {files} SEMI JOIN gone USING (batch, object)")
     return f"({' UNION ALL '.join(parts)})"
@@ -171,7 +171,9 @@ def _select(
     return layout
 
 
-def _cutoffs(db: duckdb.DuckDBPyConnection, splits: Sequence[Split], allowed: Any) -> list[dict[str, Any]]:
+def _cutoffs(
+    db: duckdb.DuckDBPyConnection, splits: Sequence[Split], allowed: Callable[[Mapping[str, int]], Mapping[str, int]]
+) -> list[dict[str, Any]]:
     """
     Of each label keep the rows of lowest hash, which are the same ones whatever else there is.
 
@@ -183,8 +185,7 @@ def _cutoffs(db: duckdb.DuckDBPyConnection, splits: Sequence[Split], allowed: An
     wanted = {label: most for label, most in allowed(counts).items() if most < counts[label]}
     if not wanted:
         return []
-    db.execute("CREATE OR REPLACE TEMP TABLE wanted (label VARCHAR, most BIGINT)")
-    db.executemany("INSERT INTO wanted VALUES (?, ?)", [[label, most] for label, most in wanted.items()])
+    create_table(db, "wanted", {"label": "VARCHAR", "most": "BIGINT"}, list(wanted.items()))
     placed = f"""
         SELECT label, h0, most, row_number() OVER (PARTITION BY label ORDER BY h0, h1) AS place
         FROM (SELECT label, h0, h1 FROM {chosen}) JOIN wanted USING (label)

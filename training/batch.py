@@ -10,18 +10,17 @@ same number in all rows of a batch, so that batch, object and row name a row amo
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.columns import Judge, Judged
 from training.contract import Reading, Split
+from training.cores import cores
 from training.keys import key_of
 from training.layout import ROWS
 from training.rows import EXAMPLES_PER_REASON
@@ -136,7 +135,7 @@ def _object(unread: Unread) -> ReadObject:
 
 def _judged(unread: Sequence[Unread], columns: Columns, judge: Judge) -> Iterator[tuple[int, Judged]]:
     """Read in this thread, parse and judge in others, and give the results in their order."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
 
     def work(block: Block, split: Split | None) -> Judged:
         return judge.judge(block.parse(), split)
@@ -243,8 +242,3 @@ class _Progress:
                 f"{total:,}",
                 f"{total / (now - self.started):,.0f}",
             )
-
-
-def modified_of(entry: dict[str, Any]) -> datetime | None:
-    """:param entry: of the manifest's ``objects``."""
-    return datetime.fromisoformat(entry["modified"]) if entry["modified"] else None

@@ -1,24 +1,39 @@
 """
-The checks that a row has to pass, and what becomes of one that does not.
+The checks that data has to pass, and what becomes of what does not.
 
-Standard library only: the spec names the checks, the columnar part of ingest carries them out.
+Standard library only: the spec names the checks, ingest carries them out.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from training.contract import Policy
 
-# drop: the row is left out and counted. quarantine: the new rows are refused as a whole, the last good snapshot stays
-# in force. fail: the run ends. Unless a spec says otherwise, one bad row among many never stops a pipeline.
-POLICIES: dict[str, Policy] = {
-    "empty_text": "drop",  # no text, or nothing but white space
-    "missing_label": "drop",
-    "not_utf8": "drop",  # bytes that do not decode
-    "control_character": "drop",  # NUL in the text, any in the label
-    "wrong_type": "drop",  # a text that is no string, a label that is a list or a mapping
-    "broken_row": "drop",  # a row that its format cannot parse
-    "unknown_label": "drop",  # not one of ``data.labels``
-    "duplicate": "drop",  # the same text and label once more, after normalisation
-    "conflicting_label": "drop",  # the same text with another label than most say; without a majority all of them
-    "in_test": "drop",  # equals a row of any version of the test split: Ratchet never trains on its exam
+
+@dataclass(frozen=True)
+class Check:
+    meaning: str  # what it is that the policy is about, in the words of docs/spec.md
+    default: Policy = "drop"
+    policies: tuple[Policy, ...] = ("drop", "quarantine", "fail")  # those that a spec may choose
+
+
+# ignore: not looked for. report: counted and told. drop: the row is left out and counted. quarantine: the new rows are
+# refused as a whole, the last good snapshot stays in force. fail: the run ends. Unless a spec says otherwise, one bad
+# row among many never stops a pipeline.
+CHECKS: dict[str, Check] = {
+    "empty_text": Check("a row whose text is missing, or white space alone"),
+    "missing_label": Check("a row whose label is missing"),
+    "not_utf8": Check("a row whose bytes do not decode"),
+    "control_character": Check("a row whose text holds NUL, or whose label holds a control character"),
+    "wrong_type": Check("a row whose text is no string, or whose label is a list or a mapping"),
+    "broken_row": Check("a row that its object's format cannot parse"),
+    "unknown_label": Check("a row whose label is not one of `labels`"),
+    "duplicate": Check("a row whose text and label were there before, after normalisation"),
+    "conflicting_label": Check(
+        "a row whose text is there with another label, after normalisation, which as many rows have or more"
+    ),
+    "in_test": Check(
+        "a row whose text is in a version of the test split, after normalisation: Ratchet never trains on its exam"
+    ),
 }

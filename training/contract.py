@@ -117,7 +117,7 @@ class Made(Message):
 
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
-Policy = Literal["drop", "quarantine", "fail"]
+Policy = Literal["ignore", "report", "drop", "quarantine", "fail"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +170,7 @@ class IngestResult(Made):
     watermark: str  # URI of watermarks/KEY, for the next request
     objects: dict[str, int]  # new, changed, removed, unchanged, quarantined
     quarantined: str | None = None  # why the new rows were refused as a whole; the snapshot is the last good one
+    warnings: list[str] = field(default_factory=list)  # what checks found that left no row out
 
 
 @dataclass(frozen=True, kw_only=True)

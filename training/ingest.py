@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.assemble import COMPARED_ROWS, Refused, assemble, objects_of, selection_of
+from training.assemble import COMPARED_ROWS, assemble, objects_of, selection_of
 from training.batch import batch_key, listed, read_batch
 from training.contract import SPLITS, BadInput, IngestRequest, IngestResult
+from training.findings import Finding
 from training.keys import Records, explain, key_of
 from training.layout import BATCHES
-from training.refusal import why_refused
+from training.refusal import BatchRefused, why_refused
 from training.snapshot import Snapshot, read_manifest, read_table
 from training.store import MANIFEST, Store
 from training.waiting import Waiting, compare
@@ -46,6 +47,7 @@ class Ingested:
     batch: Mapping[str, Any] | None  # manifest of the new one
     rows: pyarrow.Table | None = None  # h0, h1, split and label of all of them, unless there are many
     quarantined: str | None = None
+    findings: Sequence[Finding] = ()
 
 
 def ingest(request: IngestRequest) -> IngestResult:
@@ -91,6 +93,7 @@ def ingest(request: IngestRequest) -> IngestResult:
         watermark=store.uri(watermark.key),
         objects=dict(found.waiting.counts),
         quarantined=found.quarantined,
+        warnings=[one.sentence for one in found.findings],
     )
     records = Records(store, "ingest")
     if hit and records.find(key) is not None:
@@ -185,7 +188,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
     batch = _take_in(request, store, waiting, scratch) if waiting.unread else None
     try:
         if batch is not None and (reason := why_refused(checks, batch)):
-            raise Refused(reason)
+            raise BatchRefused(reason)
         found = assemble(request, store, before, waiting, batch, scratch, fresh=fresh)
     except duckdb.Error as error:
         if not isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
@@ -194,12 +197,21 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
             f"What was read before is damaged ({str(error).splitlines()[0]}). No snapshot was made. Start a run that "
             "recomputes: it reads every object again."
         ) from error
-    except Refused as refused:
+    except BatchRefused as refused:
         assert batch is not None
         return _last_good(request, store, before, waiting, batch, str(refused))
     _tell(found.snapshot, found.dropped)
     _check_usable(found.snapshot, found.dropped, request)
-    return Ingested(found.snapshot, found.watermark, found.dropped, found.examples, waiting, batch, found.rows)
+    return Ingested(
+        found.snapshot,
+        found.watermark,
+        found.dropped,
+        found.examples,
+        waiting,
+        batch,
+        found.rows,
+        findings=found.findings,
+    )
 
 
 def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | None:

@@ -7,13 +7,14 @@ rows less. Leaving rows out works as deletion vectors do in Delta Lake and Icebe
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training.cores import cores
 
 if TYPE_CHECKING:
     import duckdb
@@ -115,11 +116,10 @@ def database(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="ratchet-duckdb-") as spill:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         settings = {
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": spill,
-            "threads": threads,
+            "threads": cores(),
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -133,7 +133,9 @@ def database(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
 def create_table(
     db: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    db.execute(f"CREATE TEMP TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})")
+    db.execute(
+        f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})"
+    )
     if rows:
         db.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", [list(row) for row in rows])
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
+class BatchRefused(Exception):
+    """The new rows are refused as a whole; the message says why."""
+
+
 def why_refused(checks: Checks, batch: Mapping[str, Any]) -> str | None:
     """
     :return: why the whole batch is set aside; None: it is not.

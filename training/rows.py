@@ -6,7 +6,7 @@ import math
 import unicodedata
 from decimal import Decimal
 
-from training.checks import POLICIES
+from training.checks import CHECKS
 from training.contract import Checks, Policy
 from training.text import identity
 
@@ -110,7 +110,7 @@ def digest_of_text(text: str) -> bytes:
         raise Unusable(NOT_UTF8) from None
 
 
-CHECKS = {  # what the spec calls them; any other reason is a row that its format cannot parse
+CHECK_OF = {  # what the spec calls them; any other reason is a row that its format cannot parse
     EMPTY_TEXT: "empty_text",
     MISSING_LABEL: "missing_label",
     NOT_UTF8: "not_utf8",
@@ -127,10 +127,14 @@ CHECKS = {  # what the spec calls them; any other reason is a row that its forma
 
 
 def check_of(reason: str) -> str:
-    """:return: the check, a key of ``training.checks.POLICIES``, that a row with this reason does not pass."""
-    return CHECKS.get(reason, "broken_row")
+    """:return: the check, a key of ``training.checks.CHECKS``, that a row with this reason does not pass."""
+    return CHECK_OF.get(reason, "broken_row")
+
+
+def policy_of(checks: Checks, check: str) -> Policy:
+    """:param check: a key of ``training.checks.CHECKS``."""
+    return checks.policies.get(check, CHECKS[check].default)
 
 
 def policy(checks: Checks, reason: str) -> Policy:
-    check = check_of(reason)
-    return checks.policies.get(check, POLICIES[check])
+    return policy_of(checks, check_of(reason))

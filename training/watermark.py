@@ -39,7 +39,7 @@ class ObjectRead:
 class Watermark:
     reads: Mapping[str, Any] = field(default_factory=dict)  # what the rows depend on beside the objects
     objects: Sequence[ObjectRead] = ()
-    batches: Sequence[Mapping[str, Any]] = ()  # all that ever were: key, number, objects, files
+    batches: Sequence[Mapping[str, Any]] = ()  # all that ever were: key, number, objects and rows (how many)
     deletions: str | None = None  # key of a Parquet file (training.layout)
     selection: Mapping[str, Any] = field(default_factory=dict)  # which of the rows the snapshot takes
     snapshot: str | None = None  # digest of the one that was made of it
@@ -90,8 +90,3 @@ class Watermark:
 def reads_of(reading: Reading, labels: Sequence[str] | None) -> dict[str, Any]:
     """:return: what two runs must agree on for one to go on from what the other has read."""
     return {**asdict(reading), "labels": None if labels is None else sorted(labels)}
-
-
-def read_objects(store: Store, uri: str | None) -> dict[str, str]:
-    """:return: name to version of every object that does not wait: it was read, or refused with its batch."""
-    return {one.name: one.version for one in Watermark.load(store, uri).objects}

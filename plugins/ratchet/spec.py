@@ -29,7 +29,7 @@ from ratchet.location import (
     resolve_source,
     sql_source,
 )
-from training.checks import POLICIES
+from training.checks import CHECKS
 from training.contract import Checks, Format, IngestRequest, Policy, Reading
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
@@ -39,7 +39,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 if TYPE_CHECKING:
     Check = str
 else:
-    Check = Literal[tuple(POLICIES)]  # their names are stated once, where the stage has them from
+    Check = Literal[tuple(CHECKS)]  # their names are stated once, where the stage has them from
 
 # What the design has and this version has not. A spec that asks for it is refused, never half obeyed.
 PLANNED_KEYS: dict[KeyPath, str] = {
@@ -111,9 +111,9 @@ class Data(Section):
     """The labels there are; a row with another one is what `checks` calls `unknown_label`. Unset: those in the
     data."""
     checks: dict[Check, Policy] = Field(default={})
-    """What becomes of a row that fails a check: `drop` leaves it out and counts it, `quarantine` refuses the new rows
-    as a whole and keeps the last good snapshot in force, `fail` ends the run. Each check and its default is listed
-    below."""
+    """What becomes of data that fails a check: `report` counts it and says so, `drop` leaves the row out and counts it,
+    `quarantine` refuses the new rows as a whole and keeps the last good snapshot in force, `fail` ends the run,
+    `ignore` does not look. Each check with its default is listed below."""
     bad_rows_percent: float = Field(default=Checks.bad_rows_percent, ge=0, le=100)
     """Share of the new rows that may be dropped as unusable, per cent; beyond it all of them are quarantined."""
 
@@ -136,6 +136,14 @@ class Data(Section):
             raise ValueError("expected either source or query, not both")
         if value is not None and not re.match(r"\s*(select|with)\b", value, re.IGNORECASE):
             raise ValueError("expected a query that begins with SELECT or WITH")
+        return value
+
+    @field_validator("checks")
+    @classmethod
+    def _policies_to_choose_from(cls, value: dict[str, Policy]) -> dict[str, Policy]:
+        for name, policy in value.items():
+            if policy not in CHECKS[name].policies:
+                raise ValueError(f"{name} cannot be {policy}; expected {' or '.join(CHECKS[name].policies)}")
         return value
 
     @field_validator("labels")
@@ -171,11 +179,11 @@ class Data(Section):
 
     def kept(self) -> Checks:
         """:return: which of the rows a snapshot keeps."""
-        return Checks(policies=dict(self.checks), **{name: value for name, value in self if name in CHECKS})
+        return Checks(policies=dict(self.checks), **{name: value for name, value in self if name in KEPT_BY})
 
 
 READING = {field.name for field in dataclasses.fields(Reading)}
-CHECKS = {field.name for field in dataclasses.fields(Checks)}
+KEPT_BY = {field.name for field in dataclasses.fields(Checks)}
 
 
 class Train(Section):

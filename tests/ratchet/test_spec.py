@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from ratchet.spec import BoundedMetric, Gate, PipelineSpec, SpecError, load_spec
-from training.checks import POLICIES
+from training.checks import CHECKS
 from training.contract import Checks, IngestRequest, Reading, TrainRequest
 from training.gate import Rules
 from training.report import HIGHER_IS_BETTER, METRICS
@@ -137,11 +137,16 @@ def test_a_spec_without_new_data_keys_is_not_watched(tmp_path):
     assert spec_at(tmp_path / "mail.yaml").trigger.new_data is None
 
 
-def test_every_check_can_be_given_every_policy(tmp_path):
-    for policy in ("drop", "quarantine", "fail"):
-        checks = "".join(f"\n    {check}: {policy}" for check in POLICIES)
-        spec = spec_at(tmp_path / "mail.yaml", f"{SHORTEST}  checks:{checks}\n")
-        assert spec.data.kept().policies == dict.fromkeys(POLICIES, policy)
+def test_every_check_can_be_given_each_of_its_policies(tmp_path):
+    for name, check in CHECKS.items():
+        for policy in check.policies:
+            spec = spec_at(tmp_path / "mail.yaml", f"{SHORTEST}  checks: {{{name}: {policy}}}\n")
+            assert spec.data.kept().policies == {name: policy}
+
+
+def test_a_policy_that_a_check_does_not_have_is_refused_with_those_it_has(tmp_path):
+    with pytest.raises(SpecError, match="empty_text cannot be report; expected drop or quarantine or fail"):
+        spec_at(tmp_path / "mail.yaml", f"{SHORTEST}  checks: {{empty_text: report}}\n")
 
 
 def test_the_spec_offers_the_metrics_that_the_gate_knows():
