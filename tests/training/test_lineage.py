@@ -1,0 +1,61 @@
+"""Which objects a snapshot's rows came from."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.test_incremental import ROWS, Source
+from training.contract import BadInput
+from training.lineage import objects_of_snapshot
+from training.store import Store
+
+
+@pytest.fixture
+def source(tmp_path):
+    source = Source(tmp_path)
+    source.put("first", ROWS)
+    return source
+
+
+def objects_of(result):
+    root, _, digest = result.snapshot.rpartition("/snapshots/")
+    return objects_of_snapshot(Store(root), f"snapshots/{digest}")
+
+
+def names(result):
+    return [Path(one.name).stem for one in objects_of(result)]
+
+
+def test_a_snapshot_names_the_objects_of_all_its_batches(source):
+    source.ingest()
+    source.put("second", [("one more", "pos"), ("", "pos")])
+    found = objects_of(source.ingest())
+    assert [(Path(one.name).stem, one.rows) for one in found] == [("first", 300), ("second", 2)]
+    assert found[0].batch != found[1].batch
+    assert all(one.version for one in found)
+
+
+def test_an_object_that_is_gone_is_in_the_snapshots_from_before_alone(source):
+    source.put("second", [("one more", "pos")])
+    before = source.ingest()
+    source.remove("second")
+    assert names(source.ingest()) == ["first"]
+    assert names(before) == ["first", "second"]
+
+
+def test_a_changed_object_is_named_in_the_version_that_was_read(source):
+    source.put("second", [("one more", "pos")])
+    before = source.ingest()
+    source.put("second", [("one less", "pos")])
+    after = source.ingest()
+    versions = [next(one.version for one in objects_of(each) if "second" in one.name) for each in (before, after)]
+    assert versions[0] != versions[1]
+    assert names(after) == ["first", "second"]
+
+
+def test_a_snapshot_whose_batch_is_gone_says_so_and_names_it(source):
+    result = source.ingest()
+    batch = objects_of(result)[0].batch
+    Path(source.place, "store", "batches", batch, "manifest.json").unlink()
+    with pytest.raises(BadInput, match=f"{batch}.*is gone or damaged"):
+        objects_of(result)

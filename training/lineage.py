@@ -1,0 +1,53 @@
+"""Say which objects of a source the rows of a snapshot came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from training.contract import BadInput, Split
+from training.layout import BATCHES, Layout
+from training.snapshot import read_manifest
+from training.store import MANIFEST
+
+if TYPE_CHECKING:
+    from training.store import Store
+
+
+@dataclass(frozen=True)
+class SourceObject:
+    """A file, an object of a bucket, a split of a hub data set or the answer to a query, as it was read."""
+
+    name: str
+    version: str  # size and time of change, ETag, commit
+    split: Split | None  # the one that it was named for; None: its rows were split by the hash of their texts
+    rows: int  # read of it, also those that the snapshot leaves out
+    batch: str  # key of the batch that has its rows
+
+
+def objects_of_snapshot(store: Store, key: str) -> list[SourceObject]:
+    """
+    Ask the snapshot's layout: an object whose rows are not in force any more is not among them.
+
+    :param key: of the snapshot.
+    :return: sorted by name and version.
+    :raises BadInput: the snapshot, or a batch it draws on, is not whole.
+    """
+    layout = Layout(**read_manifest(store, key)["layout"])
+    found = []
+    for drawn in layout.batches:
+        place = f"{BATCHES}/{drawn['key']}/{MANIFEST}"
+        try:
+            objects = store.read_json(place)["objects"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{store.uri(place)}, which {store.uri(key)} draws on, is gone or damaged ({type(error).__name__}: "
+                f"{error}), so that nobody can say where the snapshot's rows came from. Put the store back."
+            ) from error
+        dead = set(drawn["dead"])
+        found += [
+            SourceObject(one["name"], one["version"], one["split"], one["rows"], drawn["key"])
+            for index, one in enumerate(objects)
+            if index not in dead
+        ]
+    return sorted(found, key=lambda one: (one.name, one.version, one.split or ""))
