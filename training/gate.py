@@ -17,6 +17,7 @@ from training.report import HIGHER_IS_BETTER, METRICS, Report, Scored, UnusableR
 
 LABELS_TO_TELL_APART = 2
 LABELS_SHOWN = 10
+FEW_TEST_ROWS = 10  # assumed: with fewer, one row more or less moves a label's recall by over ten points
 
 Decision = Literal["promote", "hold", "ask"]
 
@@ -64,6 +65,7 @@ class Verdict(Message):
     candidate: dict[str, str] | None  # model, digest; None: the report could not be read
     champion: dict[str, str] | None
     test_set: str | None  # digest
+    notes: list[str] = field(default_factory=list)  # what a reader of the scores should know; nothing follows from it
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -105,7 +107,20 @@ def decide(report: dict[str, Any], rules: Rules) -> Verdict:
         candidate=_named(evidence.candidate),
         champion=None if evidence.champion is None else _named(evidence.champion),
         test_set=evidence.test_set.digest,
+        notes=_notes(evidence.candidate),
     )
+
+
+def _notes(candidate: Scored) -> list[str]:
+    few = {label: score.support for label, score in candidate.labels.items() if 0 < score.support < FEW_TEST_ROWS}
+    ranked = sorted(few, key=lambda label: (few[label], label))
+    notes = [
+        f"label {label!r} has {few[label]} test row{'s' if few[label] > 1 else ''}: its scores say little"
+        for label in ranked[:LABELS_SHOWN]
+    ]
+    if (more := len(ranked) - LABELS_SHOWN) > 0:
+        notes.append(f"{more:,} more label{'s have' if more > 1 else ' has'} fewer than {FEW_TEST_ROWS} test rows")
+    return notes
 
 
 def _too_few_labels(measured: int) -> RuleOutcome:

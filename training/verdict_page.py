@@ -52,12 +52,19 @@ def verdict_page(report: dict[str, Any], verdict: Verdict) -> str:
 <p>{_text(CONSEQUENCES[verdict.decision])}</p>
 <ul>{"".join(f"<li>{_text(reason)}</li>" for reason in verdict.reasons)}</ul>
 </header>
+{_notes(verdict)}
 {_rules(verdict)}
 {evidence}
 </main>
 </body>
 </html>
 """
+
+
+def _notes(verdict: Verdict) -> str:
+    if not verdict.notes:
+        return ""
+    return f"<h2>Notes</h2><ul>{''.join(f'<li>{_text(note)}</li>' for note in verdict.notes)}</ul>"
 
 
 def _rules(verdict: Verdict) -> str:

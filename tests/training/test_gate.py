@@ -89,6 +89,26 @@ def test_labels_without_a_test_row_are_named():
     assert verdict.reasons[-1] == "2 of 4 labels have no test row, so nothing is known of them: lost card, refund"
 
 
+def test_a_label_with_few_test_rows_is_noted_and_decides_nothing():
+    confusion = [[50, 0, 0, 0], [0, 10, 0, 0], [0, 2, 7, 0], [1, 0, 0, 0]]
+    verdict = decide(report(confusion, labels=["a", "ten", "nine", "one"]), Rules())
+    assert verdict.decision == "promote"
+    assert verdict.notes == [
+        "label 'one' has 1 test row: its scores say little",
+        "label 'nine' has 9 test rows: its scores say little",
+    ]
+    assert not any("test row" in reason for reason in verdict.reasons)
+
+
+def test_of_many_labels_with_few_test_rows_the_poorest_are_named_and_the_others_counted():
+    rows = [[3 if i == j else 0 for j in range(150)] for i in range(150)]
+    rows[149][149] = 1
+    notes = decide(report(rows), Rules()).notes
+    assert len(notes) == 11
+    assert notes[0].startswith("label 'label 149' has 1 test row:")
+    assert notes[-1] == "140 more labels have fewer than 10 test rows"
+
+
 def test_a_test_set_of_one_label_promotes_nothing():
     verdict = decide(report([[100, 0], [0, 0]], labels=["a", "b"]), Rules(minimum={"accuracy": 0.5}))
     assert verdict.decision == "hold"
@@ -250,6 +270,12 @@ def test_one_more_rule_never_turns_hold_into_promote(right, champion, minimum, e
 def test_a_verdict_survives_json():
     verdict = decide(binary(871, 884), Rules(minimum={"accuracy": 0.9}))
     assert Verdict.from_dict(json.loads(verdict.to_json())) == verdict
+
+
+def test_a_verdict_from_before_there_were_notes_is_still_read():
+    values = json.loads(decide(binary(871, 884), Rules()).to_json())
+    del values["notes"]
+    assert Verdict.from_dict(values).notes == []
 
 
 def test_the_gate_imports_the_standard_library_alone():

@@ -44,6 +44,13 @@ def test_candidate_and_champion_stand_side_by_side_with_their_digests():
         assert evidence[part]["digest"] in text
 
 
+def test_what_the_test_rows_are_too_few_for_is_noted():
+    shown = page(report([[90, 0], [1, 2]], labels=["a", "<b>"]))
+    assert "Notes label '<b>' has 3 test rows: its scores say little" in shown.text
+    assert "b" not in shown.tags
+    assert "Notes" not in page(binary(900)).text
+
+
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(2)'>", "&lt;b&gt;"]
 
 

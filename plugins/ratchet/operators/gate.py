@@ -37,7 +37,7 @@ class GateOperator(BaseOperator, SkipMixin):
         (templated).
     :param metric: what candidate and champion are compared by (templated).
     :param mlflow_conn_id: connection of the MLflow server that keeps the verdict with a registered candidate's run.
-    :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion`` and ``test_set``.
+    :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion``, ``test_set`` and ``notes``.
     :raises AirflowFailException: the rules contradict themselves, or there is no report; nothing is promoted.
     """
 
@@ -79,6 +79,8 @@ class GateOperator(BaseOperator, SkipMixin):
         self.log.info("Verdict: %s", verdict.decision)
         for reason in verdict.reasons:
             self.log.info("- %s", reason)
+        for note in verdict.notes:
+            self.log.info("Note: %s", note)
         self._keep_with_candidate(context, report, verdict)
 
         answer = json.loads(verdict.to_json())

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 
 from ratchet.operators.gate import GateOperator
 from tests.ratchet.fakes import FakeRegistry, context
-from tests.reports import binary
+from tests.reports import binary, report
 
 
 def judge(tmp_path, report, *, registry=None, ctx=None, **rules):
@@ -32,6 +32,15 @@ def test_a_good_candidate_passes(tmp_path):
     assert registry.aliases["challenger"] == "4"
     assert json.loads(registry.files["run4", "verdict.json"])["decision"] == "promote"
     assert ctx["ti"].xcoms["links"]["verdict"].endswith("verdict.html")
+
+
+def test_what_scores_say_little_is_in_the_log_and_on_the_page(tmp_path, capsys):
+    registry = FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
+    verdict = judge(tmp_path, report([[90, 0], [1, 2]]), registry=registry)
+    told = "label 'label 1' has 3 test rows: its scores say little"
+    assert verdict["notes"] == [told]
+    assert f"Note: {told}" in capsys.readouterr().out
+    assert "has 3 test rows" in registry.files["run4", "verdict.html"]
 
 
 def test_a_worse_candidate_is_held_and_everything_after_the_gate_is_skipped(tmp_path, notes):
