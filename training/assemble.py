@@ -127,7 +127,7 @@ def _touched(
 
 def objects_of(batch: Mapping[str, Any], state: State) -> list[ObjectRead]:
     """What the watermark remembers of a batch."""
-    fields = ("name", "version", "split", "bytes", "modified", "rows", "refused", "examples")
+    fields = ("name", "version", "split", "bytes", "modified", "rows", "refused", "examples", "lengths")
     return [
         ObjectRead(**{name: one[name] for name in fields}, batch=batch["number"], index=index, state=state)
         for index, one in enumerate(batch["objects"])

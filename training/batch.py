@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the files and of what counts as a usable row; another number and everything is read again
+FORMAT = 2  # of the files and of what counts as a usable row; another number and everything is read again
 PROGRESS_SECONDS = 5.0
 ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
 BUFFER_BYTES = 64 << 20  # of rows that wait to be written
@@ -59,9 +59,11 @@ class ReadObject:
     rows: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[int]] = field(default_factory=dict)  # reason to row numbers
+    lengths: Counter[str] = field(default_factory=Counter)  # of usable rows, as training.columns has them
 
     def count(self, judged: Judged) -> None:
         self.rows += judged.total
+        self.lengths.update(judged.lengths)
         for one in judged.refused:
             self.refused[one.reason] += 1
             shown = self.examples.setdefault(one.reason, [])
@@ -119,7 +121,7 @@ def read_batch(
     return {
         "key": key,
         "number": batch_number(key),
-        "objects": [{**vars(one), "refused": dict(one.refused)} for one in objects],
+        "objects": [{**vars(one), "refused": dict(one.refused), "lengths": dict(one.lengths)} for one in objects],
     }
 
 

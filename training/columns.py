@@ -7,7 +7,7 @@ of ASCII, which is most of most data, the bytes are enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+# Bounds of the groups that texts are counted in by their length, in characters: ever longer ones, as texts' lengths are
+LENGTHS = (1, 5, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960, 1280, 2560, 5120, 10240, 102400)
+
+
 class Refused(NamedTuple):
     """A row that cannot be used, and why."""
 
@@ -33,10 +37,14 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """:param rows: row, label, text, time, split; as uint64 h0 and h1, the text's identity, and digest, its own."""
+    """
+    :param rows: row, label, text, time, split; as uint64 h0 and h1, the text's identity, and digest, its own.
+    :param lengths: how many of their texts have as many characters as one of ``LENGTHS``, but fewer than the next.
+    """
 
     rows: pyarrow.Table
     refused: Sequence[Refused]
+    lengths: Mapping[str, int]
 
     @property
     def total(self) -> int:
@@ -156,7 +164,7 @@ class Judge:
             keep = np.ones(rows.num_rows, bool)
             keep[places] = False
             rows = rows.filter(pyarrow.array(keep))
-        return Judged(rows, refused)
+        return Judged(rows, refused, _lengths(rows["text"]))
 
     def _placed(
         self, rows: pyarrow.Table, hashes: np.ndarray, digests: np.ndarray, split: Split | None
@@ -206,6 +214,15 @@ def _with_time(rows: pyarrow.Table) -> pyarrow.Table:
     if "time" not in rows.column_names:
         rows = rows.append_column("time", pyarrow.nulls(rows.num_rows, _time()))
     return rows.select(_read_schema().names).cast(_read_schema())
+
+
+def _lengths(texts: pyarrow.ChunkedArray) -> dict[str, int]:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    places = np.searchsorted(LENGTHS, pc.utf8_length(texts).to_numpy(), "right") - 1
+    counts = np.bincount(places, minlength=len(LENGTHS))
+    return {str(length): int(count) for length, count in zip(LENGTHS, counts, strict=True) if count}
 
 
 def buckets(hashes: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +24,7 @@ class Waiting:
     read: Sequence[ObjectRead]  # those that are in force as they are
     counts: Mapping[str, int]  # new, changed, removed, unchanged
     gone: Sequence[ObjectRead]  # whose rows are in force no more
+    names: Mapping[str, Sequence[str]]  # of the new, the changed and the removed ones
 
 
 def compare(reading: Reading, before: Watermark, removed: str, *, fresh: bool) -> Waiting:
@@ -49,22 +49,23 @@ def compare(reading: Reading, before: Watermark, removed: str, *, fresh: bool) -
     ]
     known = {(one.name, one.split): one for one in before.objects}
     unread, read_before = [], []
-    counts = Counter({"new": 0, "changed": 0, "removed": 0, "unchanged": 0})
+    names: dict[str, list[str]] = {"new": [], "changed": [], "removed": []}
     for one in listed_parts:
         earlier = known.pop((one.part.name, one.split), None)
         if earlier and earlier.version == one.part.version and earlier.state != "quarantined" and not fresh:
             read_before.append(replace(earlier, state="read"))
-            counts["unchanged"] += 1
         else:
             unread.append(one)
-            counts["changed" if earlier and earlier.version != one.part.version else "new"] += 1
+            names["changed" if earlier and earlier.version != one.part.version else "new"].append(one.part.name)
+    unchanged = len(read_before)
     absent = [one for one in known.values() if one.state != "quarantined"]
     if removed == "keep":
         read_before += [replace(one, state="kept") for one in absent]
     else:
-        counts["removed"] = len(absent)
+        names["removed"] = [one.name for one in absent]
+    counts = {what: len(found) for what, found in names.items()} | {"unchanged": unchanged}
     in_force = {(one.batch, one.index) for one in read_before}
     gone = [one for one in before.in_force() if (one.batch, one.index) not in in_force]
     given: dict[str, Any] = {role: source.described for role, source in sources.items() if role}
     described = {**sources[None].described, **given}
-    return Waiting(described, settings, frozenset(own), unread, read_before, counts, gone)
+    return Waiting(described, settings, frozenset(own), unread, read_before, counts, gone, names)

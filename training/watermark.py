@@ -33,6 +33,7 @@ class ObjectRead:
     batch: int  # number of the batch, and the object's index in it
     index: int
     state: State = "read"
+    lengths: Mapping[str, int] = field(default_factory=dict)  # of usable rows, as training.columns has it
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from training.contract import BadInput, Checks, IngestRequest, Reading
 from training.ingest import ingest
 from training.snapshot import read_table
 from training.store import Store
+from training.watermark import Watermark
 
 ROWS = [(f"{['a good', 'a bad'][i % 2]} film, number {i}", ["pos", "neg"][i % 2]) for i in range(300)]
 
@@ -309,3 +310,13 @@ def test_a_batch_holds_where_each_row_came_from(source):
     row = parquet.read_table(file).filter(pyarrow.compute.field("text") == "two more").to_pylist()[0]
     assert manifest["objects"][row["object"]]["name"] == str(source.folder / "second.jsonl")
     assert (row["row"], row["label"]) == (2, "pos")
+
+
+def test_the_watermark_knows_how_long_each_objects_texts_are(source):
+    texts = ["ok", "Straßenbahn", "é" * 12, "x" * 200_000, ""]
+    source.put("second", [(text, "pos") for text in texts])
+    objects = Watermark.load(Store(str(source.store)), source.ingest().watermark).objects
+    assert {Path(one.name).stem: one.lengths for one in objects} == {
+        "first": {"20": 300},
+        "second": {"1": 1, "10": 2, "102400": 1},
+    }
