@@ -1,15 +1,15 @@
 """
-Show a verdict and its evidence as one HTML page: no script, nothing loaded from elsewhere, every value escaped.
+Show a verdict and its evidence as one HTML page.
 
 Standard library only: the gate runs inside Airflow.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from training.gate import Verdict
+from training.page import code, document, table, text
 from training.report import HIGHER_IS_BETTER, METRICS, Report, Scored, UnusableReport, read_report
 
 MATRIX_LABELS = 16  # beyond this the confusion matrix is unreadable and gives way to a list of the commonest mistakes
@@ -32,39 +32,25 @@ def verdict_page(report: dict[str, Any], verdict: Verdict) -> str:
     try:
         evidence = _evidence(read_report(report))
     except UnusableReport as fault:
-        evidence = f"<p>The evaluation report is not shown because it cannot be used: {_text(fault)}</p>"
+        evidence = f"<p>The evaluation report is not shown because it cannot be used: {text(fault)}</p>"
     model = (verdict.candidate or {}).get("model", "unknown candidate")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{_text(HEADLINES[verdict.decision])}: {_text(model)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<header class="{verdict.decision}">
-<p class="model">{_text(model)}</p>
-<h1>{_text(HEADLINES[verdict.decision])}</h1>
-<p>{_text(CONSEQUENCES[verdict.decision])}</p>
-<ul>{"".join(f"<li>{_text(reason)}</li>" for reason in verdict.reasons)}</ul>
+    title = f"{HEADLINES[verdict.decision]}: {model}"
+    body = f"""<header class="{verdict.decision}">
+<p class="about">{text(model)}</p>
+<h1>{text(HEADLINES[verdict.decision])}</h1>
+<p>{text(CONSEQUENCES[verdict.decision])}</p>
+<ul>{"".join(f"<li>{text(reason)}</li>" for reason in verdict.reasons)}</ul>
 </header>
 {_notes(verdict)}
 {_rules(verdict)}
-{evidence}
-</main>
-</body>
-</html>
-"""
+{evidence}"""
+    return document(title, body, STYLE)
 
 
 def _notes(verdict: Verdict) -> str:
     if not verdict.notes:
         return ""
-    return f"<h2>Notes</h2><ul>{''.join(f'<li>{_text(note)}</li>' for note in verdict.notes)}</ul>"
+    return f"<h2>Notes</h2><ul>{''.join(f'<li>{text(note)}</li>' for note in verdict.notes)}</ul>"
 
 
 def _rules(verdict: Verdict) -> str:
@@ -72,10 +58,10 @@ def _rules(verdict: Verdict) -> str:
         return ""
     marks = {"pass": '<span class="good">✓ pass</span>', "fail": '<span class="bad">✗ fail</span>'}
     rows = [
-        [_text(rule.name), marks[rule.outcome], _number(rule.value), f"at least {_number(rule.bound)}"]
+        [text(rule.name), marks[rule.outcome], _number(rule.value), f"at least {_number(rule.bound)}"]
         for rule in verdict.rules
     ]
-    return "<h2>Rules</h2>" + _table(["rule", "outcome", "value", "bound"], rows, text_columns=2)
+    return "<h2>Rules</h2>" + table(["rule", "outcome", "value", "bound"], rows, text_columns=2)
 
 
 def _evidence(report: Report) -> str:
@@ -89,14 +75,14 @@ def _metrics(report: Report) -> str:
     rows = []
     for name in METRICS:
         value = report.candidate.metrics[name]
-        row = [_text(name), _number(value)]
+        row = [text(name), _number(value)]
         if champion:
             before = champion.metrics[name]
             row += [_number(before), _difference(value - before, higher_is_better=name in HIGHER_IS_BETTER)]
         rows.append(row)
     head = ["metric", "candidate", *(["champion", "difference"] if champion else [])]
     note = "" if champion else "<p>There is no champion to compare with yet.</p>"
-    return f"<h2>Metrics on {report.test_set.rows:,} test rows</h2>{note}{_table(head, rows)}"
+    return f"<h2>Metrics on {report.test_set.rows:,} test rows</h2>{note}{table(head, rows)}"
 
 
 def _labels(report: Report) -> str:
@@ -107,7 +93,7 @@ def _labels(report: Report) -> str:
 
     def row(label: str) -> list[str]:
         own = candidate[label]
-        cells = [_text(label), f"{own.support:,}", *map(_number, (own.precision, own.recall, own.f1))]
+        cells = [text(label), f"{own.support:,}", *map(_number, (own.precision, own.recall, own.f1))]
         if champion:
             cells += [_number(champion[label].f1), _difference(change(label))]
         return cells
@@ -115,13 +101,13 @@ def _labels(report: Report) -> str:
     head = ["label", "rows", "precision", "recall", "F1", *(["champion's F1", "difference"] if champion else [])]
     order = "largest loss first" if champion else "lowest F1 first"
     rows = [row(label) for label in sorted(report.test_set.labels, key=lambda label: (change(label), label))]
-    return f"<h2>Labels</h2><p>{order}</p>{_table(head, rows)}{_unknown(report)}"
+    return f"<h2>Labels</h2><p>{order}</p>{table(head, rows)}{_unknown(report)}"
 
 
 def _unknown(report: Report) -> str:
     if not report.champion or not report.champion.unknown_labels:
         return ""
-    names = ", ".join(map(_text, report.champion.unknown_labels))
+    names = ", ".join(map(text, report.champion.unknown_labels))
     return f"<p>The champion does not know {names}; test rows with these labels count against it.</p>"
 
 
@@ -129,7 +115,7 @@ def _confusion(report: Report, scored: Scored) -> str:
     labels = report.test_set.labels
     if len(labels) > MATRIX_LABELS:
         return _mistakes(labels, scored)
-    head = "".join(f'<th scope="col"><span>{_text(label)}</span></th>' for label in labels)
+    head = "".join(f'<th scope="col"><span>{text(label)}</span></th>' for label in labels)
     body = ""
     for i, label in enumerate(labels):
         total = sum(scored.confusion[i]) or 1
@@ -138,7 +124,7 @@ def _confusion(report: Report, scored: Scored) -> str:
             f'style="--share:{STRONGEST * count / total:.3f}">{count:,}</td>'
             for j, count in enumerate(scored.confusion[i])
         )
-        body += f'<tr><th scope="row">{_text(label)}</th>{cells}</tr>'
+        body += f'<tr><th scope="row">{text(label)}</th>{cells}</tr>'
     return (
         "<h2>What the candidate takes for what</h2><p>rows: true label; columns: predicted label</p>"
         f'<div class="wide"><table class="matrix"><thead><tr><td></td>{head}</tr></thead>'
@@ -153,33 +139,18 @@ def _mistakes(labels: tuple[str, ...], scored: Scored) -> str:
         for j, count in enumerate(row)
         if count and i != j
     )
-    rows = [
-        [_text(true), _text(taken), f"{-count:,}", f"{share:.0%}"] for count, true, taken, share in found[:MISTAKES]
-    ]
+    rows = [[text(true), text(taken), f"{-count:,}", f"{share:.0%}"] for count, true, taken, share in found[:MISTAKES]]
     left = f"<p>and {len(found) - MISTAKES:,} more</p>" if len(found) > MISTAKES else ""
     head = ["true label", "taken for", "rows", "of the label"]
-    return f"<h2>The candidate's commonest mistakes</h2>{_table(head, rows, text_columns=2)}{left}"
+    return f"<h2>The candidate's commonest mistakes</h2>{table(head, rows, text_columns=2)}{left}"
 
 
 def _identities(report: Report) -> str:
-    rows = [["candidate", _text(report.candidate.model), _code(report.candidate.digest)]]
+    rows = [["candidate", text(report.candidate.model), code(report.candidate.digest)]]
     if report.champion:
-        rows.append(["champion", _text(report.champion.model), _code(report.champion.digest)])
-    rows.append(["test set", _text(report.test_set.uri), _code(report.test_set.digest)])
-    return "<h2>What was compared</h2>" + _table(["", "name", "SHA-256"], rows, text_columns=3)
-
-
-def _table(head: list[str], rows: list[list[str]], text_columns: int = 1) -> str:
-    """:param rows: escaped cells; all but the first ``text_columns`` are numbers."""
-
-    def kind(column: int) -> str:
-        return "" if column < text_columns else ' class="number"'
-
-    top = "".join(f'<th scope="col"{kind(i)}>{name}</th>' for i, name in enumerate(head))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind(i)}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+        rows.append(["champion", text(report.champion.model), code(report.champion.digest)])
+    rows.append(["test set", text(report.test_set.uri), code(report.test_set.digest)])
+    return "<h2>What was compared</h2>" + table(["", "name", "SHA-256"], rows, text_columns=3)
 
 
 def _number(value: float | None) -> str:
@@ -193,36 +164,8 @@ def _difference(value: float, *, higher_is_better: bool = True) -> str:
     return f'<span class="{"good" if (value > 0) == higher_is_better else "bad"}">{shown}</span>'
 
 
-def _code(digest: str) -> str:
-    return f"<code>{_text(digest)}</code>"
-
-
-def _text(value: object) -> str:
-    return escape(str(value), quote=True)
-
-
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #fff; --line: #d5dae0; --panel: #f5f7f9;
-  --good: #176f2c; --bad: #b3261e; --ask: #8a5a00 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --soft: #9aa4af; --paper: #14171b; --line: #343b44;
-  --panel: #1c2127; --good: #6fd388; --bad: #ff8f87; --ask: #f0bd5b } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
-main { max-width: 62rem; margin: 0 auto; padding: 1.5rem }
-header { border-left: 6px solid var(--tone); background: var(--panel); padding: 1rem 1.25rem; border-radius: 4px }
 header.promote { --tone: var(--good) } header.hold { --tone: var(--bad) } header.ask { --tone: var(--ask) }
-header h1 { margin: 0; color: var(--tone); font-size: 1.9rem; line-height: 1.2 }
-header p { margin: .25rem 0 } header ul { margin: .6rem 0 0; padding-left: 1.2rem }
-.model, p { color: var(--soft) } header li, header p { overflow-wrap: anywhere }
-h2 { font-size: 1.1rem; margin: 2rem 0 .4rem } h2 + p { margin: 0 0 .4rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
-  max-width: 26rem; overflow-wrap: anywhere }
-thead th { color: var(--soft); font-weight: 600; overflow-wrap: normal }
-.number { text-align: right; padding-left: 1rem; white-space: nowrap }
-.good { color: var(--good) } .bad { color: var(--bad) }
-code { font-size: .85em } td:has(code) { max-width: none }
 .matrix th, .matrix td { padding: .3rem .4rem; max-width: 16rem } .matrix tbody th { min-width: 9rem }
 .matrix td { text-align: right; min-width: 2.6rem; border: 1px solid var(--line) } .matrix thead td { border: 0 }
 .matrix thead th { vertical-align: bottom; text-align: right }
@@ -230,7 +173,4 @@ code { font-size: .85em } td:has(code) { max-width: none }
   white-space: nowrap; text-overflow: ellipsis }
 .right { background: color-mix(in srgb, var(--good) calc(var(--share) * 100%), transparent) }
 .wrong { background: color-mix(in srgb, var(--bad) calc(var(--share) * 100%), transparent) }
-@media print { body { font-size: 11px; print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  main { max-width: none; padding: 0 } tr, header { break-inside: avoid } h2 { break-after: avoid }
-  .wide { overflow: visible } }
 """
