@@ -255,9 +255,8 @@ def _last_good(
         )
     manifest = read_manifest(store, f"snapshots/{before.snapshot}")
     aside = objects_of(batch, "quarantined")
-    names = {(one.name, one.split) for one in aside}
-    objects = [one for one in before.objects if one.state != "quarantined" and (one.name, one.split) not in names]
-    watermark = replace(before, objects=[*objects, *aside])
+    # what an object had before it changed stays in force, and is known to go once the object is taken in
+    watermark = replace(before, objects=[*before.in_force(), *aside])
     told = f"{len(aside)} new objects were set aside: {reason}. Their rows are in {kept}; a mended object is read again"
     log.warning("%s", told)
     counts = {**waiting.counts, "quarantined": len(aside)}

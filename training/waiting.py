@@ -47,18 +47,19 @@ def compare(reading: Reading, before: Watermark, removed: str, *, fresh: bool) -
         # a split that has a source of its own is not taken from the main one as well
         if role or not part.split or part.split not in sources
     ]
-    known = {(one.name, one.split): one for one in before.objects}
+    known = {(one.name, one.split): one for one in before.objects}  # of two, the later: what was set aside
     unread, read_before = [], []
     names: dict[str, list[str]] = {"new": [], "changed": [], "removed": []}
     for one in listed_parts:
-        earlier = known.pop((one.part.name, one.split), None)
+        earlier = known.get((one.part.name, one.split))
         if earlier and earlier.version == one.part.version and earlier.state != "quarantined" and not fresh:
             read_before.append(replace(earlier, state="read"))
         else:
             unread.append(one)
             names["changed" if earlier and earlier.version != one.part.version else "new"].append(one.part.name)
     unchanged = len(read_before)
-    absent = [one for one in known.values() if one.state != "quarantined"]
+    present = {(one.part.name, one.split) for one in listed_parts}
+    absent = [one for one in before.in_force() if (one.name, one.split) not in present]
     if removed == "keep":
         read_before += [replace(one, state="kept") for one in absent]
     else:
