@@ -12,11 +12,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.release import MANIFEST, RUNTIME, digest_of_files, hash_files  # before OpenVINO: keeps its telemetry out
+from serving.release import (  # before OpenVINO: keeps its telemetry out
+    GOLDEN,
+    MANIFEST,
+    RUNTIME,
+    BadRelease,
+    digest_of_files,
+    digest_of_golden,
+    hash_files,
+    read_release,
+)
 from training.contract import BadInput, PackageRequest, PackageResult
 from training.keys import Records, code_version, key_of
 from training.model import LocalModel, find_model
-from training.store import Store, for_fsspec, hash_tree
+from training.store import Store, for_fsspec, hash_tree, local_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +56,7 @@ def package(request: PackageRequest) -> PackageResult:
         key,
         parts,
         request.pipeline,
-        lambda found: store.is_intact(f"releases/{found['digest']}", MANIFEST),
+        lambda found: _is_whole(store, f"releases/{found['digest']}"),
         force=request.force,
     )
     log.info("%s", why)
@@ -90,9 +99,10 @@ def _build(model: LocalModel, golden: dict[str, Any] | None, directory: Path) ->
         link.symlink_to((model.path / name).resolve())  # the copy into the store is the only one
     classifier = load_classifier(model.path, model.name)
     examples = _checked_golden(golden, classifier)
-    (directory / "golden.json").write_text(json.dumps(examples, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     convert(classifier, directory / "openvino" / "model.xml")
-    files = hash_files(directory)
+    files = hash_files(directory)  # without the golden examples: any of them may be forgotten
+    told = {**examples, "digest": digest_of_golden(examples)}
+    (directory / GOLDEN).write_text(json.dumps(told, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     manifest = {
         "digest": digest_of_files(files),
         "model_digest": model.digest,
@@ -141,7 +151,19 @@ def _name_by_position(network: Any) -> None:
             node.set_friendly_name(f"{node.get_type_name()}_{i}")
 
 
-def _read_golden(uri: str) -> dict[str, Any]:
+def _is_whole(store: Store, key: str) -> bool:
+    """:return: whether the release is complete and, where that costs no download, as it was made."""
+    if not store.is_local:
+        return store.is_intact(key, MANIFEST)
+    try:
+        read_release(local_path(store.uri(key)))
+    except BadRelease:
+        return False
+    return True
+
+
+def _read_golden(uri: str) -> dict[str, Any] | None:
+    """:return: None: they were all forgotten."""
     import fsspec
 
     try:
@@ -154,6 +176,8 @@ def _read_golden(uri: str) -> dict[str, Any]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{uri}: no golden examples ({type(error).__name__}: {error}).") from error
+    if lengths == {0} and golden.get("forgotten"):
+        return None
     if len(lengths) != 1 or lengths == {0}:
         raise BadInput(f"{uri}: texts, labels and scores are not equally many, or there are none.")
     return golden

@@ -7,7 +7,7 @@ import json
 import warnings
 from pathlib import Path
 
-from serving.release import MANIFEST, digest_of_files
+from serving.release import GOLDEN, MANIFEST, digest_of_files, digest_of_golden
 from tests.tiny import WORDS, tiny_checkpoint
 
 LABELS = ["bad", "fine", "good"]
@@ -40,19 +40,22 @@ def make_release(directory: Path, *, seed: int = 0, labels: list[str] | None = N
         "labels": [labels[i] for i in scores.argmax(-1)],
         "scores": scores.tolist(),
     }
-    (directory / "golden.json").write_text(json.dumps(golden))
+    (directory / GOLDEN).write_text(json.dumps(golden))
     seal(directory, labels=labels, max_length=max_length, model_digest=f"{seed:064x}")
     return directory
 
 
 def seal(directory: Path, **values: object) -> str:
-    """Write ``release.json`` over the files as they are now. :return: the digest."""
+    """Write ``release.json`` and the digest of ``golden.json`` over the files as they are. :return: the digest."""
+    golden = json.loads((directory / GOLDEN).read_text())
+    golden.pop("digest", None)
+    (directory / GOLDEN).write_text(json.dumps({**golden, "digest": digest_of_golden(golden)}))
     manifest = directory / MANIFEST
     old = json.loads(manifest.read_text()) if manifest.exists() else {}
     files = {
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in directory.rglob("*")
-        if path.is_file() and path != manifest
+        if path.is_file() and path.name not in (MANIFEST, GOLDEN)
     }
     digest = digest_of_files(files)
     manifest.write_text(json.dumps({**old, "runtime": "openvino", **values, "files": files, "digest": digest}))

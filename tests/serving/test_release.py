@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.release import BadRelease, read_release
+from serving.release import BadRelease, digest_of_files, digest_of_golden, hash_files, read_release
 from tests.serving.releases import LABELS, TEXTS, seal
 
 
@@ -84,3 +84,37 @@ def test_golden_examples_that_do_not_fit_are_refused(
     seal(copy_of_release)
     with pytest.raises(BadRelease, match=message):
         read_release(copy_of_release).golden()
+
+
+def test_a_golden_example_can_be_taken_out_and_the_release_keeps_its_digest(copy_of_release: Path) -> None:
+    before, path = read_release(copy_of_release), copy_of_release / "golden.json"
+    golden = json.loads(path.read_text())
+    for kept in (len(TEXTS) - 1, 0):
+        fewer = {name: golden[name][:kept] for name in ("texts", "labels", "scores")}
+        fewer["forgotten"] = len(TEXTS) - kept
+        path.write_text(json.dumps({**fewer, "digest": digest_of_golden(fewer)}))
+        release = read_release(copy_of_release)
+        assert (release.digest, release.golden().texts) == (before.digest, TEXTS[:kept])
+
+
+def test_golden_examples_that_were_changed_are_refused(copy_of_release: Path) -> None:
+    path = copy_of_release / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["labels"][0] = next(label for label in LABELS if label != golden["labels"][0])
+    path.write_text(json.dumps(golden))
+    with pytest.raises(BadRelease, match=r"golden\.json has changed"):
+        read_release(copy_of_release)
+
+
+def test_a_release_from_before_golden_examples_had_a_digest_is_read(copy_of_release: Path) -> None:
+    golden, manifest = copy_of_release / "golden.json", copy_of_release / "release.json"
+    values = json.loads(golden.read_text())
+    del values["digest"]
+    golden.write_text(json.dumps(values))
+    files = hash_files(copy_of_release)
+    told = {**json.loads(manifest.read_text()), "files": files, "digest": digest_of_files(files)}
+    manifest.write_text(json.dumps(told))
+    assert read_release(copy_of_release).golden().texts == TEXTS
+    golden.write_text("{}")
+    with pytest.raises(BadRelease, match=r"golden\.json has changed"):
+        read_release(copy_of_release)
