@@ -1,8 +1,8 @@
 """
 Judge a batch of rows: which can be used, what identifies each, and which split it belongs to.
 
-Says of every row exactly what ``training.rows`` and ``training.text`` say of one, as fast as one thread of Python can:
-of ASCII, which is most of most data, the bytes are enough.
+Says of every row exactly what ``training.rows`` and ``training.text`` say of one; of printable ASCII, which is most of
+most data, the bytes are enough.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from training.contract import SPLITS, Split
-from training.rows import NOT_UTF8, UNKNOWN_LABEL, Unusable, digest_of_text, label_of, text_of
+from training.rows import NOT_UTF8, UNKNOWN_LABEL, Unusable, label_of, text_of
 from training.sources.part import BadRow, Batch, Row
+from training.text import normalised
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,22 +139,16 @@ class Judge:
         import pyarrow.compute as pc
         from xxhash import xxh3_64_digest
 
-        texts = rows["text"].cast(pyarrow.large_binary()).to_pylist()
-        hashes: list[bytes] = []
+        strings = rows["text"].combine_chunks()
+        texts = strings.cast(pyarrow.large_binary()).to_pylist()
+        normal = pc.ascii_lower(strings).cast(pyarrow.large_binary()).to_pylist()
         unusable: list[tuple[int, str]] = []
-        for text, printable in zip(texts, pc.ascii_is_printable(rows["text"]).to_pylist(), strict=True):
-            if printable and text:
-                normal = text.lower()
-                if b"  " in normal or normal[0] == SPACE or normal[-1] == SPACE:
-                    normal = b" ".join(normal.split())
-                if normal:
-                    hashes.append(sha256(normal).digest())
-                    continue
+        for place in _uneven(strings):
             try:
-                hashes.append(digest_of_text(text_of(text)))
+                normal[place] = normalised(text_of(texts[place])).encode()
             except Unusable as error:
-                unusable.append((len(hashes), str(error)))
-                hashes.append(bytes(32))
+                unusable.append((place, str(error)))
+        hashes = [sha256(text).digest() for text in normal]
         words = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 4)
         own = np.frombuffer(b"".join(map(xxh3_64_digest, texts)), ">u8")
         rows = self._placed(rows, words, own, split)
@@ -190,8 +185,30 @@ class Judge:
         )
 
 
-SPACE = ord(" ")
 TRAIN, VALIDATION, TEST = (SPLITS.index(split) for split in ("train", "validation", "test"))
+
+
+def _uneven(texts: pyarrow.Array) -> list[int]:
+    """:return: the places of texts that are compared as something else than their lower case."""
+    import numpy as np
+
+    if not len(texts):
+        return []
+    _validity, offsets, content = texts.buffers()
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(content, np.uint8)[ends[0] : ends[-1]]
+    starts, lengths = ends[:-1] - ends[0], np.diff(ends)
+    uneven = lengths == 0
+    odd = data - SPACE > LAST_PRINTABLE - SPACE  # as unsigned bytes, what is below a space is far above as well
+    is_space = data == SPACE
+    odd[1:] |= is_space[1:] & is_space[:-1]
+    uneven[starts.searchsorted(np.flatnonzero(odd), "right") - 1] = True
+    some = ~uneven
+    uneven[some] = is_space[starts[some]] | is_space[starts[some] + lengths[some] - 1]
+    return np.flatnonzero(uneven).tolist()
+
+
+SPACE, LAST_PRINTABLE = ord(" "), ord("~")
 
 
 def _read_schema() -> pyarrow.Schema:

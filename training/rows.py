@@ -8,7 +8,6 @@ from decimal import Decimal
 
 from training.checks import CHECKS
 from training.contract import Checks, Policy
-from training.text import identity
 
 EXAMPLES_PER_REASON = 20
 
@@ -99,14 +98,6 @@ def _decoded(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise Unusable(NOT_UTF8) from None
-
-
-def digest_of_text(text: str) -> bytes:
-    """:raises Unusable: the text has bytes that are no characters."""
-    try:
-        return identity(text)
-    except UnicodeEncodeError:
         raise Unusable(NOT_UTF8) from None
 
 

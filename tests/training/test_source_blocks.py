@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from training.contract import BadInput
-from training.sources import json_columns, part
+from training.sources import part
 from training.sources.delimited import read_delimited
 from training.sources.delimited_rows import Content, Rows
 from training.sources.jsonl import END, _Keys, _read_line, read_jsonl
@@ -27,7 +27,6 @@ def rows_of(read, content, columns, block_bytes, **options):
     """:return: what the blocks hold, parsed in another order than they were read in; or why the whole is refused."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(part, "BLOCK_BYTES", block_bytes)
-        patch.setattr(json_columns, "WINDOW", 7)
         try:
             blocks = list(read(io.BufferedReader(io.BytesIO(content)), "rows", columns, **options))
             random.Random(block_bytes).shuffle(blocks)

@@ -1,35 +1,54 @@
 """
 Read JSON Lines: one object on each line.
 
-Arrow parses the lines of a block at once (``training.sources.json_columns``); Python reads those that it leaves.
+msgspec reads the columns that are asked for and skips the others; a line that it refuses is read by Python, which says
+what is wrong with it. What msgspec takes, Python reads in the same way (tested).
 """
 
 from __future__ import annotations
 
 import io
 import json
+import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET
 
 from training.contract import BadInput
+from training.rows import Unusable, label_of
 from training.sources import part
 from training.sources.blocks import batch_of, table_of
-from training.sources.json_columns import Lines, parse_lines
 from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, Row, missing_column
 from training.sources.times import time_of, times_of
 from training.sources.unicode import skip_mark
+
+if TYPE_CHECKING:
+    import pyarrow
 
 SHOWN_OBJECTS = 1000  # whose keys are told when one is missing
 END = 0  # of the file, where blocks have the number of their first line
 
 
+class Line(msgspec.Struct, gc=False):
+    """The columns of a line, whatever they are called in the file; what is not there is UNSET."""
+
+    text: Any = UNSET
+    label: Any = UNSET
+    time: Any = UNSET
+
+
+UNREAD = Line()  # for Python to read
+
+
 def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterator[Block]:
     """:raises BadInput: no object of the file has one of the columns, which is known when all blocks are parsed."""
-    import numpy as np
-
     skip_mark(stream, name)
     keys = _Keys(name, columns)
+    decode = _decoder(columns)
     number = 1
     while content := stream.read(part.BLOCK_BYTES):
         if not content.endswith(b"\n"):
@@ -38,9 +57,22 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
                 raise BadInput(f"{name}: a line of more than {LONGEST_LINE:,} bytes. Nothing was kept. Is this JSONL?")
             content += rest
         keys.expect(number)
-        yield _Block(content, number, columns, keys)
-        number += int(np.count_nonzero(np.frombuffer(content, np.uint8) == ord("\n")))
+        yield _Block(content, number, columns, keys, decode)
+        number += content.count(b"\n")
     keys.judge(END)
+
+
+def _decoder(columns: Columns) -> Callable[[bytes], Line] | None:
+    """:return: None: the columns' names are too odd for msgspec, or one column is asked for twice."""
+    names = {field: name for field, name in columns._asdict().items() if name is not None}
+    if len(set(names.values())) < len(names):
+        return None
+    fields = [(field, Any, UNSET) for field in names]
+    try:
+        line = msgspec.defstruct("Line", fields, bases=(Line,), rename=names, gc=False)
+    except ValueError:
+        return None
+    return msgspec.json.Decoder(line).decode
 
 
 @dataclass(frozen=True)
@@ -49,29 +81,80 @@ class _Block:
     first: int  # the number of the first line
     columns: Columns
     keys: _Keys
+    decode: Callable[[bytes], Line] | None
 
     def parse(self) -> Batch:
-        import numpy as np
-
-        text, label, time = self.columns
-        lines = Lines.of(self.content)
-        left = np.ones(len(lines), bool)
-        tables, is_timed = [], False
-        for at, values in parse_lines(lines, self.columns):
-            times = None
-            if time is not None:
-                is_timed |= values[time].null_count < len(values)
-                times = times_of(values[time].combine_chunks())
-            tables.append(table_of(at + self.first, values[text], values[label], times))
-            left[at] = False
-        if time is not None and not is_timed and not self.keys.has(time):
-            tables, left = [], np.ones(len(lines), bool)  # is it null, or not there? Arrow does not tell
-        elif not left.all():
+        lines = self.content.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        rows = self._decoded(lines)
+        # is a time that no row has not there, or misspelt? With Python the keys that are there come to light
+        is_timed = self.columns.time is None or self.keys.has(self.columns.time)
+        if not is_timed and all(row.time is UNSET for row in rows):
+            rows = [UNREAD] * len(lines)
+        names = _names([row.label for row in rows])
+        held = [at for at, row in enumerate(rows) if type(row.text) is str and names[at] is not None]
+        tables = []
+        if held:
             self.keys.see(self.columns.names)
-        rows = (_read_line(self.first + at, lines[at], self.columns, self.keys) for at in np.flatnonzero(left).tolist())
-        batch = batch_of((row for row in rows if row is not None), self.columns, *tables)
+            tables.append(self._table(rows, names, held))
+        left = sorted(set(range(len(rows))).difference(held)) if len(held) < len(rows) else ()
+        others = (_read_line(self.first + at, lines[at], self.columns, self.keys) for at in left)
+        batch = batch_of((row for row in others if row is not None), self.columns, *tables)
         self.keys.judge(self.first)
         return batch
+
+    def _decoded(self, lines: Sequence[bytes]) -> Sequence[Line]:
+        if self.decode is None:
+            return [UNREAD] * len(lines)
+        longest = sys.get_int_max_str_digits()  # Python refuses more, lest a number keep it busy for ever
+        if longest and max(map(len, lines), default=0) > longest:
+            lines = [line if len(line) <= longest else b"" for line in lines]
+        rows: list[Line] = []
+        rest = iter(lines)
+        while len(rows) < len(lines):
+            try:
+                rows.extend(map(self.decode, rest))  # what was read before an error stays
+            except (ValueError, RecursionError):  # msgspec's own errors are the former
+                rows.append(UNREAD)
+        return rows
+
+    def _table(self, rows: Sequence[Line], names: Sequence[str | None], held: Sequence[int]) -> pyarrow.Table:
+        import numpy as np
+        import pyarrow
+
+        if len(held) < len(rows):
+            rows, names = [rows[at] for at in held], [names[at] for at in held]
+        texts = pyarrow.array([row.text for row in rows], pyarrow.large_string())
+        times = None if self.columns.time is None else _times([row.time for row in rows])
+        return table_of(np.array(held) + self.first, texts, pyarrow.array(names, pyarrow.large_string()), times)
+
+
+def _names(labels: Sequence[Any]) -> Sequence[str | None]:
+    """:return: what the labels are called; None: the label has to be looked at."""
+    if set(map(type, labels)) == {str}:
+        return labels
+    return [label if type(label) is str else _name(label) for label in labels]
+
+
+def _name(label: object) -> str | None:
+    if not isinstance(label, bool | int | float):
+        return None
+    try:
+        return label_of(label)
+    except Unusable:
+        return None
+
+
+def _times(values: Sequence[Any]) -> pyarrow.Array:
+    """:return: as ``time_of`` for each value: timestamp[us, UTC]."""
+    import pyarrow
+
+    values = [None if value is UNSET else value for value in values]
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds <= {str}:
+        return times_of(pyarrow.array(values, pyarrow.large_string()))
+    return pyarrow.array([time_of(value) for value in values], pyarrow.timestamp("us", "UTC"))
 
 
 def _read_line(number: int, line: bytes, columns: Columns, keys: _Keys) -> Row | BadRow | None:
