@@ -62,7 +62,7 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
     keys.judge(END)
 
 
-def _decoder(columns: Columns) -> Callable[[bytes], Line] | None:
+def _decoder(columns: Columns) -> Callable[[bytes], Any] | None:
     """:return: None: the columns' names are too odd for msgspec, or one column is asked for twice."""
     names = {field: name for field, name in columns._asdict().items() if name is not None}
     if len(set(names.values())) < len(names):
@@ -81,7 +81,7 @@ class _Block:
     first: int  # the number of the first line
     columns: Columns
     keys: _Keys
-    decode: Callable[[bytes], Line] | None
+    decode: Callable[[bytes], Any] | None
 
     def parse(self) -> Batch:
         lines = self.content.split(b"\n")
