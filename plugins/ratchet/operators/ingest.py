@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from ratchet.hooks.source_connection import Access
     from ratchet.ledger import Record
     from training.contract import Format
 
@@ -133,7 +134,6 @@ class IngestOperator(StageOperator):
             self._respect_cooldown(context)
         if (end := self._date_of(context)) is not None:
             return self._snapshot_at(end)
-        last = self.ledger.last(INGESTED)
         other_data = bool(self.source_override)
         if other_data:
             self.log.info("This run reads %s instead of %s", self.source_override, self.source or "the query")
@@ -142,29 +142,34 @@ class IngestOperator(StageOperator):
             access = access_to_source(self.source_conn_id, reading)
         except BadInput as error:
             raise AirflowFailException(f"No snapshot was taken: {error}") from error
-        result = self.run_stage(
-            IngestRequest(
-                pipeline=self.ledger_name,
-                store=self.ledger.store.root,
-                reading=reading,
-                checks=Checks(
-                    labels=self.labels,
-                    window_days=self.window_days,
-                    max_rows_per_label=self.max_rows_per_label,
-                    removed=self.removed,
-                    policies=self.policies or {},
-                    bad_rows_percent=self.bad_rows_percent,
-                ),
-                watermark=last["watermark"] if last is not None and not other_data else None,
-                force=as_bool(self.force),
-            ),
-            env=access.environment,
-        )
-        if not other_data:
-            self._remember(context, result, last)
+        while True:
+            last = None if other_data else self.ledger.last(INGESTED)
+            result = self._ingest(reading, access, last)
+            if other_data or self._remember(context, result, last):
+                break
+            self.log.info("Another run took in data meanwhile: looking again at what is new since then")
         if result.get("quarantined"):
             write_note(context, f"new data refused: {result['quarantined']}", self.log)
         return result
+
+    def _ingest(self, reading: Reading, access: Access, last: Record | None) -> dict[str, Any]:
+        """:param last: the ledger's record that this run goes on from; None: it reads everything."""
+        request = IngestRequest(
+            pipeline=self.ledger_name,
+            store=self.ledger.store.root,
+            reading=reading,
+            checks=Checks(
+                labels=self.labels,
+                window_days=self.window_days,
+                max_rows_per_label=self.max_rows_per_label,
+                removed=self.removed,
+                policies=self.policies or {},
+                bad_rows_percent=self.bad_rows_percent,
+            ),
+            watermark=None if last is None else last["watermark"],
+            force=as_bool(self.force),
+        )
+        return self.run_stage(request, env=access.environment)
 
     @property
     def ledger_name(self) -> str:
@@ -210,12 +215,29 @@ class IngestOperator(StageOperator):
         write_note(context, outcome, self.log)
         raise AirflowSkipException(f"{outcome}. To run it all the same, start one with force.")
 
-    def _remember(self, context: Context, result: dict[str, Any], last: Record | None) -> None:
-        """Say in the ledger what is read now, unless it says so already: a retry or a second run adds nothing."""
+    def _remember(self, context: Context, result: dict[str, Any], last: Record | None) -> bool:
+        """
+        Say in the ledger what is read now, unless it says so already: a retry or a second run adds nothing.
+
+        :param last: the record that the run went on from.
+        :return: False: another run took in other data since ``last``. What this one read is not what is read now.
+        """
         names = ("snapshot", "digest", "watermark", "rows", "objects", "quarantined")
         values = {name: result.get(name) for name in names}
-        if last is None or any(last[name] != values[name] for name in ("snapshot", "watermark")):
-            self.ledger.append(INGESTED, run_id=context["run_id"], **values)
+        while True:
+            history = self.ledger.since(INGESTED)
+            newest = history[0] if history and history[0]["event"] == INGESTED else None
+            if newest is not None and all(newest[name] == values[name] for name in ("snapshot", "watermark")):
+                return True
+            if (newest or {}).get("number") != (last or {}).get("number"):
+                return False
+            try:
+                self.ledger.append(
+                    INGESTED, after=history[-1]["number"] if history else 0, run_id=context["run_id"], **values
+                )
+            except FileExistsError:  # somebody wrote meanwhile: the trigger, or another run
+                continue
+            return True
 
     def _date_of(self, context: Context) -> datetime | None:
         """:return: until when a snapshot may have been taken that this run uses; None: it takes one itself."""

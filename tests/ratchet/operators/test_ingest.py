@@ -116,6 +116,35 @@ def test_two_runs_at_once_do_no_harm(stage, ledger):
     assert {record["watermark"] for record in ledger.records()} == {made("1")["watermark"]}
 
 
+def test_a_run_that_was_overtaken_reads_on_from_what_the_other_one_took_in(stage, ledger, monkeypatch):
+    def overtaken(self, log):
+        if len(self.requests) == 1:
+            taken(ledger, ago(), number="2", run_id="faster")
+        return made("partly" if len(self.requests) == 1 else "3")
+
+    taken(ledger, ago(hours=1))
+    monkeypatch.setattr(stage, "run", overtaken)
+    returned = ingest().execute(run("slower"))
+    assert [request.watermark for request in stage.requests] == [made("1")["watermark"], made("2")["watermark"]]
+    assert [(record["run_id"], record["digest"]) for record in ledger.records()] == [
+        ("earlier", "1"),
+        ("faster", "2"),
+        ("slower", "3"),
+    ]
+    assert returned["digest"] == "3"
+
+
+def test_what_a_trigger_writes_meanwhile_makes_no_run_look_again(stage, ledger, monkeypatch):
+    def watched(self, log):
+        ledger.append("waiting", state="unsettled")
+        return made("1")
+
+    monkeypatch.setattr(stage, "run", watched)
+    ingest().execute(run())
+    assert len(stage.requests) == 1
+    assert [record["event"] for record in ledger.records()] == ["waiting", INGESTED]
+
+
 def test_a_run_on_other_data_reads_all_of_it_and_the_next_one_goes_on_from_before(stage, ledger):
     ingest().execute(run("run_1"))
     stage.result = made("other")
@@ -296,11 +325,10 @@ def test_a_bucket_is_opened_with_keys_in_the_stages_environment_alone(stage, led
     returned = operator.execute(run())
     assert stage.environments == [
         {
-            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_SESSION_TOKEN": "",
-            "AWS_DEFAULT_REGION": "eu-north-1",
-            "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8333",
+            "RATCHET_SOURCE_AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "RATCHET_SOURCE_AWS_SECRET_ACCESS_KEY": SECRET,
+            "RATCHET_SOURCE_AWS_DEFAULT_REGION": "eu-north-1",
+            "RATCHET_SOURCE_AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8333",
         }
     ]
     rendered = {name: getattr(operator, name) for name in operator.template_fields}
