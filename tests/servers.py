@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -41,8 +42,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: list[str], url: str, log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen]:
-    """Run a server until the block ends. :raises RuntimeError: ``url`` does not answer within a minute."""
+def running(
+    command: list[str], url: str, log: Path, env: dict[str, str] | None = None, grace_seconds: float = 10
+) -> Iterator[subprocess.Popen]:
+    """
+    Run a server until the block ends.
+
+    :param grace_seconds: from SIGTERM to SIGKILL.
+    :raises RuntimeError: ``url`` does not answer within a minute.
+    """
     environment = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT), **(env or {})}
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -66,7 +74,7 @@ def running(command: list[str], url: str, log: Path, env: dict[str, str] | None 
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
+                process.wait(timeout=grace_seconds)
         process.stdin.close()
 
 
@@ -90,6 +98,40 @@ def mlflow_server(directory: Path) -> Iterator[str]:
     ]
     with running(command, f"http://127.0.0.1:{port}/health", directory / "mlflow.log"):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def s3_server(directory: Path, users: dict[str, tuple[dict[str, str], list[str]]]) -> Iterator[str]:
+    """
+    SeaweedFS, which checks signatures and what a user may do; the test is skipped where it is not installed.
+
+    :param users: name to AWS's variables and actions, such as ``Read:BUCKET``.
+    :return: the endpoint's URL.
+    """
+    weed = Path(training_python()).with_name("weed")
+    if not weed.exists():
+        pytest.skip(f"no SeaweedFS: {weed} does not exist (training/requirements-dev.txt)")
+    (directory / "data").mkdir(parents=True)
+    identities = [
+        {
+            "name": name,
+            "credentials": [{"accessKey": keys["AWS_ACCESS_KEY_ID"], "secretKey": keys["AWS_SECRET_ACCESS_KEY"]}],
+            "actions": actions,
+        }
+        for name, (keys, actions) in users.items()
+    ]
+    (directory / "users.json").write_text(json.dumps({"identities": identities}))
+    services = ("master", "volume", "filer", "s3")
+    ports = {f"-{name}.port{kind}": free_port() for name in services for kind in ("", ".grpc")}
+    command = [
+        *(str(weed), "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={directory / 'data'}"),
+        *(f"{option}={port}" for option, port in ports.items()),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={directory / 'users.json'}"),
+        *("-master.volumeSizeLimitMB=64", "-volume.max=50"),
+    ]
+    url = f"http://127.0.0.1:{ports['-s3.port']}"
+    with running(command, f"{url}/healthz", directory / "s3.log", grace_seconds=0.5):  # it waits for clients
+        yield url
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def refusal(error: BaseException | None) -> str | None:
             if response.get("Error", {}).get("Code") in S3_REFUSALS:
                 return (
                     f"S3 refused ({error}). Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, "
-                    "and what they may do there."
+                    "or for a source those of its connection, and what they may do there."
                 )
         elif "HfHubHTTPError" in kinds and getattr(response, "status_code", None) in (401, 403):
             return f"The Hub refused ({' '.join(str(error).split())}). Check HF_TOKEN and what it may read."

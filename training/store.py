@@ -56,6 +56,12 @@ def hash_tree(directory: Path, *, leave_out: Iterable[str] = (MANIFEST,)) -> dic
     }
 
 
+def _exists_already(error: OSError) -> bool:
+    """:return: whether S3 refused to write since the object is there, or is being written; s3fs knows AWS's answer."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return response.get("Error", {}).get("Code") in ("PreconditionFailed", "ConditionalRequestConflict")
+
+
 @contextmanager
 def _part_of(target: Path) -> Iterator[BinaryIO]:
     """
@@ -180,7 +186,12 @@ class Store:
         content = (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
         path = self._full(key)
         if not self.is_local:
-            self.fs.pipe_file(path, content, mode="create")  # s3fs: If-None-Match
+            try:
+                self.fs.pipe_file(path, content, mode="create")  # s3fs: If-None-Match
+            except OSError as error:
+                if _exists_already(error):
+                    raise FileExistsError(self.uri(key)) from error
+                raise
             return self.uri(key)
         with _part_of(Path(path)) as file:
             file.write(content)

@@ -87,8 +87,9 @@ class Data(Section):
     query: str | None = Field(default=None, min_length=1)
     """Instead of `source`: a SELECT whose columns are the rows', asked of the database that `connection` names."""
     connection: str | None = Field(default=None, pattern=r"^[\w.-]+$")
-    """Airflow connection: of type `aws` for `s3://`, with access key, secret key, region and endpoint; of a database
-    for `query`. Unset: what the training environment has (`AWS_*` variables)."""
+    """Airflow connection: of type `aws` for `s3://`, with access key, secret key, region and endpoint, which open the
+    source alone: the store is opened with the environment's `AWS_*`, and so is the source when no connection is named.
+    Of a database for `query`."""
     time: str | None = Field(default=Reading.time, min_length=1)
     """Column that says when a row came to be. Unset: a row is as old as its object."""
     validation: str | None = Field(default=Reading.validation, min_length=1)

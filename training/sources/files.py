@@ -15,6 +15,7 @@ from typing import Any
 from training.contract import BadInput
 from training.credentials import refusal
 from training.sources.arrow import read_arrow
+from training.sources.bucket import connection_options
 from training.sources.delimited import read_delimited
 from training.sources.jsonl import read_jsonl
 from training.sources.objects import Found, Reader, found_file, found_object, is_local, read_object
@@ -55,7 +56,7 @@ def open_files(uri: str, file_format: str | None) -> Source:
 
     path = for_fsspec(uri)
     if "://" in path:
-        fs, pattern = fsspec.core.url_to_fs(path)
+        fs, pattern = fsspec.core.url_to_fs(path, **(connection_options() if path.startswith("s3://") else {}))
     else:  # not url_to_fs: it takes "simplecache::name" for another file system, not for the name of a file
         fs, pattern = fsspec.filesystem("file"), str(Path(path).expanduser().absolute())
     fs.invalidate_cache()  # a listing of this process may be older than the files

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from training.contract import Reading
 
 SQL_URI = "RATCHET_SQL_URI"
+BUCKET = "RATCHET_SOURCE_"  # before AWS's names: those by themselves open the store
 # What Airflow calls Postgres has had three names; SQLAlchemy takes one of them.
 SQLALCHEMY_NAMES = {"postgres": "postgresql", "pgsql": "postgresql"}
 
@@ -57,8 +58,8 @@ class SourceConnectionHook(BaseHook):
         variables = self._database(connection) if reading.query is not None else self._bucket(connection)
         uri = variables.get(SQL_URI, "")
         quoted = urlsplit(uri).password or ""
-        secrets = [uri, variables.get("AWS_SECRET_ACCESS_KEY"), variables.get("AWS_SESSION_TOKEN"), quoted]
-        for secret in filter(None, (*secrets, unquote(quoted))):
+        keys = [variables.get(f"{BUCKET}{name}") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
+        for secret in filter(None, (uri, *keys, quoted, unquote(quoted))):
             mask_secret(secret)
         return Access(variables)
 
@@ -73,12 +74,10 @@ class SourceConnectionHook(BaseHook):
             "AWS_ACCESS_KEY_ID": connection.login,
             "AWS_SECRET_ACCESS_KEY": connection.password,
             "AWS_DEFAULT_REGION": extra.get("region_name"),
+            "AWS_SESSION_TOKEN": extra.get("session_token"),
             "AWS_ENDPOINT_URL_S3": (services.get("s3") or {}).get("endpoint_url") or extra.get("endpoint_url"),
         }
-        found = {name: value for name, value in variables.items() if value}
-        if connection.login:
-            found["AWS_SESSION_TOKEN"] = extra.get("session_token") or ""  # one of the worker's fits its keys alone
-        return found
+        return {f"{BUCKET}{name}": value for name, value in variables.items() if value}
 
     def _database(self, connection: Connection) -> dict[str, str]:
         if connection.conn_type == "aws":

@@ -26,18 +26,20 @@ def test_without_a_connection_the_stage_has_what_its_environment_has():
     assert access_to_source(None, BUCKET).environment == {}
 
 
-def test_a_token_of_the_worker_is_not_mixed_with_the_connections_keys(access):
+def test_the_keys_are_the_sources_alone_and_leave_those_of_the_store_as_they_are(access):
     keys = {"login": "AKIDEXAMPLE", "password": "secret"}
-    assert access(BUCKET, conn_type="aws", **keys).environment["AWS_SESSION_TOKEN"] == ""
-    own = access(BUCKET, conn_type="aws", **keys, extra={"session_token": "t0ken"})
-    assert own.environment["AWS_SESSION_TOKEN"] == "t0ken"
+    assert access(BUCKET, conn_type="aws", **keys, extra={"session_token": "t0ken"}).environment == {
+        "RATCHET_SOURCE_AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "RATCHET_SOURCE_AWS_SECRET_ACCESS_KEY": "secret",
+        "RATCHET_SOURCE_AWS_SESSION_TOKEN": "t0ken",
+    }
 
 
 def test_a_connection_without_keys_leaves_them_to_the_machine(access):
     extra = {"region_name": "eu-north-1", "service_config": {"s3": {"endpoint_url": "http://s3.example"}}}
     assert access(BUCKET, conn_type="aws", extra=extra).environment == {
-        "AWS_DEFAULT_REGION": "eu-north-1",
-        "AWS_ENDPOINT_URL_S3": "http://s3.example",
+        "RATCHET_SOURCE_AWS_DEFAULT_REGION": "eu-north-1",
+        "RATCHET_SOURCE_AWS_ENDPOINT_URL_S3": "http://s3.example",
     }
 
 

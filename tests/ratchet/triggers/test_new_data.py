@@ -407,8 +407,9 @@ def test_no_secret_of_the_connection_is_told_to_anybody(world, monkeypatch, caps
     monkeypatch.setenv("AIRFLOW_CONN_BUCKET", json.dumps(connection))
     monkeypatch.setattr(new_data, "StageProcess", Quoting)
     world.watch(world.trigger(source_conn_id="bucket"), timedelta(hours=1))
-    assert Quoting.given["AWS_SECRET_ACCESS_KEY"] == SECRET
-    assert (Quoting.given["AWS_ACCESS_KEY_ID"], Quoting.given["AWS_DEFAULT_REGION"]) == ("AKIDEXAMPLE", "eu-north-1")
+    given = {name.removeprefix("RATCHET_SOURCE_AWS_"): value for name, value in Quoting.given.items()}
+    assert given["SECRET_ACCESS_KEY"] == SECRET
+    assert (given["ACCESS_KEY_ID"], given["DEFAULT_REGION"]) == ("AKIDEXAMPLE", "eu-north-1")
     told = [path.read_text() for path in (tmp_path / "store").rglob("*") if path.is_file()]
     told += [capsys.readouterr().out, str(world.trigger(source_conn_id="bucket").serialize())]
     assert any("403" in text for text in told)
