@@ -86,7 +86,7 @@ class NewDataTrigger(BaseEventTrigger):
             "queue",
             "store",
         )
-        return f"{NewDataTrigger.__module__}.{NewDataTrigger.__qualname__}", {n: getattr(self, n) for n in names}
+        return f"{type(self).__module__}.{type(self).__qualname__}", {n: getattr(self, n) for n in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         poll = after_failure = timedelta(seconds=self.poll_seconds)
