@@ -171,6 +171,7 @@ class IngestResult(Made):
     objects: dict[str, int]  # new, changed, removed, unchanged, quarantined
     quarantined: str | None = None  # why the new rows were refused as a whole; the snapshot is the last good one
     warnings: list[str] = field(default_factory=list)  # what checks found that left no row out
+    report: str | None = None  # URI of the directory data-reports/KEY; of an unchanged run, the snapshot's
 
 
 @dataclass(frozen=True, kw_only=True)

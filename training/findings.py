@@ -40,4 +40,4 @@ def enforce(checks: Checks, findings: Sequence[Finding]) -> None:
             )
     for one in findings:
         if policy_of(checks, one.check) == "quarantine":
-            raise BatchRefused(one.sentence)
+            raise BatchRefused(one.sentence, findings)

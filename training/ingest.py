@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from training.assemble import COMPARED_ROWS, assemble, objects_of, selection_of
 from training.batch import batch_key, listed, read_batch
 from training.contract import SPLITS, BadInput, IngestRequest, IngestResult
+from training.data_report import describe, put_report, report_key
 from training.findings import Finding
 from training.keys import Records, explain, key_of
 from training.layout import BATCHES
@@ -48,6 +49,7 @@ class Ingested:
     rows: pyarrow.Table | None = None  # h0, h1, split and label of all of them, unless there are many
     quarantined: str | None = None
     findings: Sequence[Finding] = ()
+    last: str | None = None  # digest of the snapshot that was in force before
 
 
 def ingest(request: IngestRequest) -> IngestResult:
@@ -71,6 +73,7 @@ def ingest(request: IngestRequest) -> IngestResult:
             store.put_directory(
                 scratch / "watermark", watermark.key, watermark.to_json(), overwrite=request.force, move=True
             )
+        report = _report(request, store, found, hit=hit)
         if not hit:
             log.info("writing %s", uri)
             described = {
@@ -78,6 +81,7 @@ def ingest(request: IngestRequest) -> IngestResult:
                 "examples": found.examples,
                 "source": found.waiting.source,
                 "watermark": store.uri(watermark.key),
+                "report": report,
             }
             snapshot.put(store, described)
     result = IngestResult(
@@ -94,6 +98,7 @@ def ingest(request: IngestRequest) -> IngestResult:
         objects=dict(found.waiting.counts),
         quarantined=found.quarantined,
         warnings=[one.sentence for one in found.findings],
+        report=report,
     )
     records = Records(store, "ingest")
     if hit and records.find(key) is not None:
@@ -101,6 +106,17 @@ def ingest(request: IngestRequest) -> IngestResult:
     else:
         records.write(key, parts, {"snapshot": uri, "digest": snapshot.digest}, request.pipeline)
     return result
+
+
+def _report(request: IngestRequest, store: Store, found: Ingested, *, hit: bool) -> str | None:
+    """:return: URI of the report on what is new; where nothing is, of the one that came with the snapshot."""
+    same = found.batch is None and not found.waiting.gone and found.snapshot.digest == found.last
+    if hit and same:
+        return read_manifest(store, found.snapshot.key).get("report")
+    key = report_key(request, found)
+    if store.is_complete(key) and not request.force:
+        return store.uri(key)
+    return put_report(store, key, describe(request, store, found))
 
 
 def judge(request: IngestRequest, store: Store, found: Ingested) -> tuple[bool, str, str, dict[str, Any]]:
@@ -199,7 +215,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
         ) from error
     except BatchRefused as refused:
         assert batch is not None
-        return _last_good(request, store, before, waiting, batch, str(refused))
+        return _last_good(request, store, before, waiting, batch, refused)
     _tell(found.snapshot, found.dropped)
     _check_usable(found.snapshot, found.dropped, request)
     return Ingested(
@@ -211,6 +227,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
         batch,
         found.rows,
         findings=found.findings,
+        last=before.snapshot,
     )
 
 
@@ -219,7 +236,9 @@ def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | 
     if before.snapshot is None or not store.is_complete(f"snapshots/{before.snapshot}"):
         return None
     manifest = read_manifest(store, f"snapshots/{before.snapshot}")
-    return Ingested(Snapshot.load(manifest), before, manifest["dropped"], manifest["examples"], waiting, None)
+    return Ingested(
+        Snapshot.load(manifest), before, manifest["dropped"], manifest["examples"], waiting, None, last=before.snapshot
+    )
 
 
 def _take_in(request: IngestRequest, store: Store, waiting: Waiting, scratch: Path) -> dict[str, Any]:
@@ -240,7 +259,7 @@ def _last_good(
     before: Watermark,
     waiting: Waiting,
     batch: Mapping[str, Any],
-    reason: str,
+    refused: BatchRefused,
 ) -> Ingested:
     """
     Set the batch aside and stay with the snapshot there is.
@@ -250,14 +269,16 @@ def _last_good(
     kept = store.uri(f"{BATCHES}/{batch['key']}")
     if before.snapshot is None or not store.is_complete(f"snapshots/{before.snapshot}"):
         raise BadInput(
-            f"{request.reading.source}: {reason}. There is no earlier snapshot to stay with; nothing was written. "
+            f"{request.reading.source}: {refused}. There is no earlier snapshot to stay with; nothing was written. "
             "Check format, encoding and columns."
         )
     manifest = read_manifest(store, f"snapshots/{before.snapshot}")
     aside = objects_of(batch, "quarantined")
     # what an object had before it changed stays in force, and is known to go once the object is taken in
     watermark = replace(before, objects=[*before.in_force(), *aside])
-    told = f"{len(aside)} new objects were set aside: {reason}. Their rows are in {kept}; a mended object is read again"
+    told = (
+        f"{len(aside)} new objects were set aside: {refused}. Their rows are in {kept}; a mended object is read again"
+    )
     log.warning("%s", told)
     counts = {**waiting.counts, "quarantined": len(aside)}
     return Ingested(
@@ -268,6 +289,8 @@ def _last_good(
         replace(waiting, counts=counts),
         batch,
         quarantined=told,
+        findings=refused.findings,
+        last=before.snapshot,
     )
 
 

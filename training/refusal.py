@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from training.batch import listed
@@ -13,9 +13,15 @@ from training.rows import ORDINARY, check_of, policy
 if TYPE_CHECKING:
     import duckdb
 
+    from training.findings import Finding
+
 
 class BatchRefused(Exception):
     """The new rows are refused as a whole; the message says why."""
+
+    def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
+        super().__init__(reason)
+        self.findings = findings
 
 
 def why_refused(checks: Checks, batch: Mapping[str, Any]) -> str | None:
