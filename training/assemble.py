@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.contract import SPLITS, IngestRequest, Split
+from training.contract import SPLITS, BadInput, IngestRequest, Split
 from training.findings import Finding, enforce
+from training.label_checks import check_labels
 from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
 from training.refusal import BatchRefused, why_refused_beside_others
-from training.rows import EXAMPLES_PER_REASON, UNTRAINED_LABEL
+from training.rows import EXAMPLES_PER_REASON, policy_of
 from training.settle import settle
-from training.snapshot import Cell, Snapshot
+from training.snapshot import Cell, Snapshot, read_manifest
 from training.store import Store
 from training.waiting import Waiting
 from training.watermark import ObjectRead, State, Watermark, reads_of
@@ -84,18 +85,22 @@ def assemble(
             watermark = replace(watermark, deletions=DELETIONS)
         if reason := why_refused_beside_others(request.checks, db, batch):
             raise BatchRefused(reason)
-        layout = _select(db, request, layout, watermark, waiting.own, settled="settled" if left_out else None)
-        cells = _cells(db)
+        settled = "settled" if left_out else None
+        layout = _select(db, request, layout, watermark, waiting.own, settled)
+        cells, arrived = _cells(db, new)
         findings: list[Finding] = []
+        last = _last_snapshot(store, before, force=request.force)
+        labels = check_labels(request.checks, Snapshot(cells, waiting.settings, layout), last, arrived)
+        findings += labels.findings
         enforce(request.checks, findings)
-        untrained = sorted({label for split in SPLITS for label in cells[split]} - cells["train"].keys())
-        shown = _shown(db, watermark, untrained)
+        shown = _shown(db, watermark, labels.left_out)
+        layout = replace(layout, untrained=sorted(labels.left_out))
+        create_kept(db, layout, settled)
         few = sum(cell.rows for split in SPLITS for cell in cells[split].values()) <= COMPARED_ROWS
         rows = db.sql("SELECT h0, h1, split, label FROM kept").to_arrow_table() if few else None
-    dropped = _dropped(watermark, left_out, cells, untrained)
+    dropped = _dropped(watermark, left_out, cells, labels.left_out)
     for split in SPLITS:
-        cells[split] = {label: cell for label, cell in cells[split].items() if label not in untrained}
-    layout = replace(layout, untrained=untrained)
+        cells[split] = {label: cell for label, cell in cells[split].items() if label not in labels.left_out}
     snapshot = Snapshot(cells, waiting.settings, layout)
     watermark = replace(watermark, snapshot=snapshot.digest)
     if watermark.deletions:
@@ -125,6 +130,22 @@ def _touched(
     return f"({' UNION ALL '.join(parts)})"
 
 
+def _last_snapshot(store: Store, before: Watermark, *, force: bool) -> Snapshot | None:
+    """
+    :return: the one that is in force; None: there is none.
+    :raises BadInput: it is damaged, and the run does not recompute.
+    """
+    key = f"snapshots/{before.snapshot}"
+    if before.snapshot is None or not store.is_complete(key):
+        return None
+    try:
+        return Snapshot.load(read_manifest(store, key))
+    except BadInput:
+        if not force:
+            raise
+        return None
+
+
 def objects_of(batch: Mapping[str, Any], state: State) -> list[ObjectRead]:
     """What the watermark remembers of a batch."""
     fields = ("name", "version", "split", "bytes", "modified", "rows", "refused", "examples", "lengths")
@@ -137,11 +158,14 @@ def objects_of(batch: Mapping[str, Any], state: State) -> list[ObjectRead]:
 def selection_of(request: IngestRequest) -> dict[str, Any]:
     """:return: which of the rows that are in force a snapshot takes."""
     days = request.checks.window_days
+    drops_rare = policy_of(request.checks, "rare_label") == "drop"
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return {
         "window_start": (today - timedelta(days=days)).isoformat() if days else None,
         "max_rows_per_label": request.checks.max_rows_per_label,
         "max_rows": request.max_rows,
+        "new_labels": policy_of(request.checks, "new_label") != "drop",
+        "min_rows_per_label": request.checks.min_rows_per_label if drops_rare else None,
     }
 
 
@@ -205,32 +229,40 @@ def quotas(counts: Mapping[str, int], size: int) -> dict[str, int]:
     return taken
 
 
-def _cells(db: duckdb.DuckDBPyConnection) -> dict[Split, dict[str, Cell]]:
+def _cells(
+    db: duckdb.DuckDBPyConnection, new: Batch | None
+) -> tuple[dict[Split, dict[str, Cell]], dict[Split, dict[str, int]]]:
+    """:return: what is kept, by split and label, and how many rows of it are of the new batch."""
     cells: dict[Split, dict[str, Cell]] = {split: {} for split in SPLITS}
-    for split, label, rows, digest in db.sql(
-        "SELECT split, label, count(*), sum(digest) FROM kept GROUP BY split, label"
+    arrived: dict[Split, dict[str, int]] = {split: {} for split in SPLITS}
+    for split, label, rows, digest, fresh in db.execute(
+        "SELECT split, label, count(*), sum(digest), count(*) FILTER (batch = ?) FROM kept GROUP BY split, label",
+        [new["number"] if new else None],
     ).fetchall():
         cells[split][label] = Cell(rows, int(digest) % 2**64)
-    return cells
+        arrived[split][label] = fresh
+    return cells, arrived
 
 
 def _dropped(
     watermark: Watermark,
     left_out: Mapping[str, int],
     cells: Mapping[Split, Mapping[str, Cell]],
-    untrained: Sequence[str],
+    untrained: Mapping[str, str],
 ) -> dict[str, int]:
-    """:return: by reason, how many of the rows in force are not in the snapshot."""
+    """
+    :param untrained: labels that are left out, each with its reason.
+    :return: by reason, how many of the rows in force are not in the snapshot.
+    """
     counts: Counter[str] = Counter(left_out)
     for one in watermark.in_force():
         counts.update(one.refused)
-    counts[UNTRAINED_LABEL] += sum(
-        cells[split][label].rows for split in SPLITS for label in untrained if label in cells[split]
-    )
+    for label, reason in untrained.items():
+        counts[reason] += sum(cells[split][label].rows for split in SPLITS if label in cells[split])
     return {reason: count for reason, count in sorted(counts.items()) if count}
 
 
-def _shown(db: duckdb.DuckDBPyConnection, watermark: Watermark, untrained: Sequence[str]) -> list[dict[str, Any]]:
+def _shown(db: duckdb.DuckDBPyConnection, watermark: Watermark, untrained: Mapping[str, str]) -> list[dict[str, Any]]:
     """:return: the first rows of each reason for which rows are left out: file, row, reason."""
     names = {(one.batch, one.index): one.name for one in watermark.in_force()}
     found: list[dict[str, Any]] = [
@@ -239,10 +271,10 @@ def _shown(db: duckdb.DuckDBPyConnection, watermark: Watermark, untrained: Seque
         for reason, rows in sorted(one.examples.items())
         for row in rows
     ]
-    labels = ", ".join(map(quoted, untrained)) or "NULL"
+    create_table(db, "untrained", {"label": "VARCHAR", "reason": "VARCHAR"}, list(untrained.items()))
     rows = db.sql(
         f"FROM (SELECT reason, batch, object, row FROM settled UNION ALL "
-        f"SELECT {quoted(UNTRAINED_LABEL)}, batch, object, row FROM kept WHERE label IN ({labels})) "
+        "SELECT reason, batch, object, row FROM kept JOIN untrained USING (label)) "
         f"QUALIFY row_number() OVER (PARTITION BY reason ORDER BY batch, object, row) <= {EXAMPLES_PER_REASON} "
         "ORDER BY reason, batch, object, row"
     ).fetchall()

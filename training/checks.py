@@ -36,4 +36,24 @@ CHECKS: dict[str, Check] = {
     "in_test": Check(
         "a row whose text is in a version of the test split, after normalisation: Ratchet never trains on its exam"
     ),
+    "new_label": Check(
+        "a label that the last snapshot had not and `labels` does not list; `drop` leaves it out until it is listed or "
+        "the policy is another",
+        "report",
+        ("report", "drop", "quarantine", "fail"),
+    ),
+    "vanished_label": Check(
+        "a label that the last snapshot had training rows of and the new one has not",
+        "report",
+        ("report", "quarantine", "fail"),
+    ),
+    "rare_label": Check(
+        "a label with fewer training rows than `min_rows_per_label`", "report", ("report", "drop", "quarantine", "fail")
+    ),
+    "moved_share": Check(
+        "a label whose share among the new rows differs from that in the last snapshot by more than "
+        "`moved_share_percent`, and by more than chance",
+        "report",
+        ("report", "quarantine", "fail"),
+    ),
 }

@@ -143,6 +143,8 @@ class Checks(Message):
     labels: list[str] | None = None  # None: whatever labels there are
     window_days: int | None = None  # training and validation rows that are older leave the snapshot
     max_rows_per_label: int | None = None  # of the training split
+    min_rows_per_label: int = 10  # likewise; assumed: a label with fewer is rare
+    moved_share_percent: float = 10.0  # percentage points that a label's share may move; assumed
     removed: Literal["drop", "keep"] = "drop"  # rows of objects that are gone
     bad_rows_percent: float = 10.0  # a batch with more rows that cannot be used is quarantined whole
     policies: dict[str, Policy] = field(default_factory=dict)  # by check; the others as in training.checks
@@ -170,7 +172,7 @@ class IngestResult(Made):
     watermark: str  # URI of watermarks/KEY, for the next request
     objects: dict[str, int]  # new, changed, removed, unchanged, quarantined
     quarantined: str | None = None  # why the new rows were refused as a whole; the snapshot is the last good one
-    warnings: list[str] = field(default_factory=list)  # what checks found that left no row out
+    warnings: list[str] = field(default_factory=list)  # what checks found
     report: str | None = None  # URI of the directory data-reports/KEY; of an unchanged run, the snapshot's
 
 

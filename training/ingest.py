@@ -214,7 +214,6 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
             "recomputes: it reads every object again."
         ) from error
     except BatchRefused as refused:
-        assert batch is not None
         return _last_good(request, store, before, waiting, batch, refused)
     _tell(found.snapshot, found.dropped)
     _check_usable(found.snapshot, found.dropped, request)
@@ -258,27 +257,32 @@ def _last_good(
     store: Store,
     before: Watermark,
     waiting: Waiting,
-    batch: Mapping[str, Any],
+    batch: Mapping[str, Any] | None,
     refused: BatchRefused,
 ) -> Ingested:
     """
-    Set the batch aside and stay with the snapshot there is.
+    Set what is new aside, also that objects are gone, and stay with the snapshot there is.
 
     :raises BadInput: there is none.
     """
-    kept = store.uri(f"{BATCHES}/{batch['key']}")
+    reason = str(refused).rstrip(".")
     if before.snapshot is None or not store.is_complete(f"snapshots/{before.snapshot}"):
         raise BadInput(
-            f"{request.reading.source}: {refused}. There is no earlier snapshot to stay with; nothing was written. "
+            f"{request.reading.source}: {reason}. There is no earlier snapshot to stay with; nothing was written. "
             "Check format, encoding and columns."
         )
     manifest = read_manifest(store, f"snapshots/{before.snapshot}")
-    aside = objects_of(batch, "quarantined")
-    # what an object had before it changed stays in force, and is known to go once the object is taken in
-    watermark = replace(before, objects=[*before.in_force(), *aside])
-    told = (
-        f"{len(aside)} new objects were set aside: {refused}. Their rows are in {kept}; a mended object is read again"
-    )
+    aside = objects_of(batch, "quarantined") if batch else []
+    # What an object had before it changed stays in force, and is known to go once the object is taken in
+    missed = {(one.name, one.split) for one in waiting.gone} - {(one.name, one.split) for one in aside}
+    objects = [replace(one, state="missed") if (one.name, one.split) in missed else one for one in before.in_force()]
+    watermark = replace(before, objects=[*objects, *aside])
+    if batch:
+        kept = store.uri(f"{BATCHES}/{batch['key']}")
+        count = _counted(len(aside), "new object")
+        told = f"{count} set aside: {reason}. The rows are in {kept}; a mended object is read again"
+    else:
+        told = f"no new snapshot was made: {reason}. It is tried again in each run"
     log.warning("%s", told)
     counts = {**waiting.counts, "quarantined": len(aside)}
     return Ingested(

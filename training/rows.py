@@ -29,6 +29,8 @@ CONFLICT = "same text with another label"
 IN_TEST = "text is in the test split"
 IN_VALIDATION = "text is in the validation split"
 UNTRAINED_LABEL = "label without a training row"
+NEW_LABEL = "new label"
+RARE_LABEL = "label with too few training rows"
 
 
 class Unusable(Exception):
@@ -114,6 +116,8 @@ CHECK_OF = {  # what the spec calls them; any other reason is a row that its for
     CONFLICT: "conflicting_label",
     IN_TEST: "in_test",
     IN_VALIDATION: "duplicate",
+    NEW_LABEL: "new_label",
+    RARE_LABEL: "rare_label",
 }
 
 

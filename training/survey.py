@@ -35,13 +35,13 @@ def survey(request: SurveyRequest) -> SurveyResult:
     """
     before = Watermark.load(Store(request.store), request.watermark)
     found = compare(request.reading, before, request.removed, fresh=False)
-    # A batch that was refused as a whole waits for a mended object, not for being refused again
+    # What was refused as a whole waits for a mended object, not for being refused again
     refused = {(one.name, one.split, one.version) for one in before.objects if one.state == "quarantined"}
     unread = [one for one in found.unread if (one.part.name, one.split, one.part.version) not in refused]
     known = {(one.name, one.split) for one in before.in_force()}
     changed = {(one.part.name, one.split) for one in unread} & known
     listed = {(one.part.name, one.split) for one in found.unread}
-    removed = [one for one in found.gone if (one.name, one.split) not in listed]
+    removed = [one for one in found.gone if (one.name, one.split) not in listed and one.state != "missed"]
 
     columns = Columns(request.reading.text, request.reading.label, request.reading.time)
     counted = {_identity(one.part): _count(one.part, columns, request.counted) for one in unread}

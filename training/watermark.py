@@ -15,7 +15,8 @@ from training.contract import BadInput, Reading, Split
 from training.keys import key_of
 from training.store import MANIFEST, Store
 
-State = Literal["read", "kept", "quarantined"]  # kept: the object is gone, its rows stay by the spec's wish
+# kept: the object is gone, its rows stay by the spec's wish. missed: it is gone, and a check refused that its rows go
+State = Literal["read", "kept", "missed", "quarantined"]
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,11 @@ class Data(Section):
     """Age at which a row leaves training and validation, days; never the test split. Unset: rows stay."""
     max_rows_per_label: int | None = Field(default=Checks.max_rows_per_label, ge=1)
     """Most rows of one label to train on. Unset: all."""
+    min_rows_per_label: int = Field(default=Checks.min_rows_per_label, ge=0)
+    """Fewest training rows of a label that `checks` does not call a `rare_label`."""
+    moved_share_percent: float = Field(default=Checks.moved_share_percent, ge=0, le=100)
+    """How far a label's share among the new rows may be from that in the last snapshot before `checks` calls it a
+    `moved_share`, percentage points."""
     removed: Literal["drop", "keep"] = Checks.removed
     """What becomes of the rows of an object that is gone from the source."""
     labels: list[Name] | None = Checks.labels

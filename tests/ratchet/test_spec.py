@@ -57,6 +57,7 @@ def test_every_key_arrives_in_the_request_of_its_step(tmp_path):
 data:
   {source: s3://b/k.csv, connection: bucket, text: t, label: l, time: at, validation: /v.csv, test: /t.csv,
    format: csv, test_percent: 20, validation_percent: 5, window_days: 30, max_rows_per_label: 100, removed: keep,
+   min_rows_per_label: 4, moved_share_percent: 2.5,
    labels: [a, b], checks: {not_utf8: fail, unknown_label: quarantine}, bad_rows_percent: 2.5}
 train:
   {base_model: org/model@main, arguments: {learning_rate: 1e-4}, class_weights: balanced,
@@ -84,6 +85,8 @@ trigger: {schedule: "0 3 * * 1", timezone: Europe/Berlin, new_data: {min_rows: 5
             labels=["a", "b"],
             window_days=30,
             max_rows_per_label=100,
+            min_rows_per_label=4,
+            moved_share_percent=2.5,
             removed="keep",
             bad_rows_percent=2.5,
             policies={"not_utf8": "fail", "unknown_label": "quarantine"},

@@ -157,10 +157,12 @@ def test_reading_piece_by_piece_gives_what_reading_everything_at_once_gives(tmp_
     source = Source(place, **own)
     base = [(f"row {i}", "ab"[i % 2]) for i in range(120)]
     source.put("base", base)
+    rare = data.draw(st.sampled_from(["report", "drop"]))
+    checks = {"bad_rows_percent": 100.0, "policies": {"rare_label": rare}, "min_rows_per_label": 20}
     names = []
     for step in range(data.draw(st.integers(1, 4))):
         action = data.draw(st.sampled_from(["add", "add", "change", "remove"] if names else ["add"]))
-        rows = [(draw.choice([text(draw.randint(0, 400)), "", None, 7]), draw.choice("ab")) for _ in range(60)]
+        rows = [(draw.choice([text(draw.randint(0, 400)), "", None, 7]), draw.choice("aaabbbc")) for _ in range(60)]
         if action == "add":
             names.append(f"more{step}")
         if action == "remove":
@@ -168,9 +170,9 @@ def test_reading_piece_by_piece_gives_what_reading_everything_at_once_gives(tmp_
         else:
             source.put(draw.choice(names) if action == "change" else names[-1], rows)
         with suppress(BadInput):  # the first batch may be refused, and then there is nothing to stay with
-            source.ingest(bad_rows_percent=data.draw(st.sampled_from([100.0, 10.0])))
-    result = source.ingest(bad_rows_percent=100.0)
-    cold = source.ingest(cold=True, bad_rows_percent=100.0)
+            source.ingest(**checks | {"bad_rows_percent": data.draw(st.sampled_from([100.0, 10.0]))})
+    result = source.ingest(**checks)
+    cold = source.ingest(cold=True, **checks)
     if not own:
         assert rows_of(result) == rows_of(cold)
         assert (result.digest, result.dropped) == (cold.digest, cold.dropped)

@@ -51,8 +51,12 @@ class IngestOperator(StageOperator):
     :param labels: the labels there are; without it those in the data.
     :param window_days: age at which a row leaves training and validation.
     :param max_rows_per_label: most rows of one label to train on.
+    :param min_rows_per_label: fewest training rows of a label that is not rare.
+    :param moved_share_percent: how far a label's share among the new rows may be from the last snapshot's, in
+        percentage points.
     :param removed: ``drop`` or ``keep`` the rows of an object that is gone.
-    :param policies: what becomes of a row that fails a check: check to ``drop``, ``quarantine`` or ``fail``.
+    :param policies: what becomes of data that fails a check: check to ``report``, ``drop``, ``quarantine`` or
+        ``fail``, as docs/spec.md lists them.
     :param bad_rows_percent: share of the new rows that may be unusable, in per cent.
     :param date: take no snapshot; use the newest one from this day (UTC) or time, or before (templated). A backfill's
         run does so with its logical date.
@@ -88,6 +92,8 @@ class IngestOperator(StageOperator):
         labels: list[str] | None = Checks.labels,
         window_days: int | None = Checks.window_days,
         max_rows_per_label: int | None = Checks.max_rows_per_label,
+        min_rows_per_label: int = Checks.min_rows_per_label,
+        moved_share_percent: float = Checks.moved_share_percent,
         removed: Literal["drop", "keep"] = Checks.removed,
         policies: dict[str, Policy] | None = None,
         bad_rows_percent: float = Checks.bad_rows_percent,
@@ -114,6 +120,8 @@ class IngestOperator(StageOperator):
         self.labels = labels
         self.window_days = window_days
         self.max_rows_per_label = max_rows_per_label
+        self.min_rows_per_label = min_rows_per_label
+        self.moved_share_percent = moved_share_percent
         self.removed = removed
         self.policies = policies
         self.bad_rows_percent = bad_rows_percent
@@ -162,6 +170,8 @@ class IngestOperator(StageOperator):
                 labels=self.labels,
                 window_days=self.window_days,
                 max_rows_per_label=self.max_rows_per_label,
+                min_rows_per_label=self.min_rows_per_label,
+                moved_share_percent=self.moved_share_percent,
                 removed=self.removed,
                 policies=self.policies or {},
                 bad_rows_percent=self.bad_rows_percent,
