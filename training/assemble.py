@@ -13,6 +13,7 @@ from training.contract import SPLITS, BadInput, IngestRequest, Split
 from training.findings import Finding, enforce
 from training.label_checks import check_labels
 from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
+from training.personal_finding import find_personal_data
 from training.refusal import BatchRefused, why_refused_beside_others
 from training.rows import EXAMPLES_PER_REASON, policy_of
 from training.settle import settle
@@ -64,7 +65,7 @@ def assemble(
         new = {"key": batch["key"], "number": batch["number"], "objects": len(batch["objects"]), "rows": kept}
         ever[batch["key"]] = new
     watermark = Watermark(
-        reads_of(request.reading, request.checks.labels),
+        reads_of(request.reading, request.checks),
         objects=sorted(objects, key=lambda one: (one.name, one.split or "")),
         batches=sorted(ever.values(), key=lambda one: one["key"]),
         selection=selection_of(request),
@@ -88,7 +89,7 @@ def assemble(
         settled = "settled" if left_out else None
         layout = _select(db, request, layout, watermark, waiting.own, settled)
         cells, arrived = _cells(db, new)
-        findings: list[Finding] = []
+        findings: list[Finding] = find_personal_data(request.checks, batch)
         last = _last_snapshot(store, before, force=request.force)
         labels = check_labels(request.checks, Snapshot(cells, waiting.settings, layout), last, arrived)
         findings += labels.findings

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.columns import Judge, Judged
-from training.contract import Reading, Split
+from training.contract import Checks, Reading, Split
 from training.cores import cores
 from training.keys import key_of
 from training.layout import ROWS
+from training.personal import Tally, scan_of
 from training.rows import EXAMPLES_PER_REASON
 from training.sources.part import Block, Columns, Part
 
@@ -60,10 +61,12 @@ class ReadObject:
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[int]] = field(default_factory=dict)  # reason to row numbers
     lengths: Counter[str] = field(default_factory=Counter)  # of usable rows, as training.columns has them
+    personal: Tally = field(default_factory=Tally)
 
     def count(self, judged: Judged) -> None:
         self.rows += judged.total
         self.lengths.update(judged.lengths)
+        self.personal.count(judged.personal)
         for one in judged.refused:
             self.refused[one.reason] += 1
             shown = self.examples.setdefault(one.reason, [])
@@ -71,16 +74,16 @@ class ReadObject:
                 shown.append(one.row)
 
 
-def batch_key(
-    unread: Sequence[Unread], reading: Reading, percents: tuple[int, int], labels: Sequence[str] | None
-) -> str:
+def batch_key(unread: Sequence[Unread], reading: Reading, percents: tuple[int, int], checks: Checks) -> str:
+    scan = scan_of(checks)
     return key_of(
         {
             "format": FORMAT,
             "objects": sorted([one.part.name, one.part.version, one.split or ""] for one in unread),
             "columns": [reading.text, reading.label, reading.time],
             "percents": percents,
-            "labels": None if labels is None else sorted(labels),
+            "labels": None if checks.labels is None else sorted(checks.labels),
+            "personal": scan.identity if scan else None,  # also where rows stay as they are: the manifest has counts
         }
     )
 
@@ -95,18 +98,17 @@ def read_batch(
     unread: Sequence[Unread],
     reading: Reading,
     percents: tuple[int, int],
-    labels: Sequence[str] | None,
+    checks: Checks,
 ) -> dict[str, Any]:
     """
     Read the objects into Parquet files below ``directory``.
 
     :param percents: of the hash buckets, for test and validation.
-    :param labels: those that may be; None: any.
     :return: the batch's manifest.
     :raises BadInput: an object cannot be read at all.
     """
     columns = Columns(reading.text, reading.label, reading.time)
-    judge = Judge(percents, labels)
+    judge = Judge(percents, checks.labels, scan_of(checks))
     objects = [_object(one) for one in unread]
     with _Writer(directory, batch_number(key)) as writer:
         progress = _Progress(len(unread))
@@ -121,7 +123,10 @@ def read_batch(
     return {
         "key": key,
         "number": batch_number(key),
-        "objects": [{**vars(one), "refused": dict(one.refused), "lengths": dict(one.lengths)} for one in objects],
+        "objects": [
+            {**vars(one), "refused": dict(one.refused), "lengths": dict(one.lengths), "personal": vars(one.personal)}
+            for one in objects
+        ],
     }
 
 

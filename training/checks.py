@@ -18,9 +18,9 @@ class Check:
     policies: tuple[Policy, ...] = ("drop", "quarantine", "fail")  # those that a spec may choose
 
 
-# ignore: not looked for. report: counted and told. drop: the row is left out and counted. quarantine: the new rows are
-# refused as a whole, the last good snapshot stays in force. fail: the run ends. Unless a spec says otherwise, one bad
-# row among many never stops a pipeline.
+# ignore: not looked for. report: counted and told. redact: taken out of the text, which stays. drop: the row is left
+# out and counted. quarantine: the new rows are refused as a whole, the last good snapshot stays in force. fail: the run
+# ends. Unless a spec says otherwise, one bad row among many never stops a pipeline.
 CHECKS: dict[str, Check] = {
     "empty_text": Check("a row whose text is missing, or white space alone"),
     "missing_label": Check("a row whose label is missing"),
@@ -29,6 +29,12 @@ CHECKS: dict[str, Check] = {
     "wrong_type": Check("a row whose text is no string, or whose label is a list or a mapping"),
     "broken_row": Check("a row that its object's format cannot parse"),
     "unknown_label": Check("a row whose label is not one of `labels`"),
+    "personal_data": Check(
+        "a row whose text holds an e-mail address, or the number of a phone, a payment card or a bank account (IBAN); "
+        "`redact` puts `<EMAIL>`, `<PHONE>`, `<CARD>` or `<ACCOUNT>` in its place before the text is stored",
+        default="ignore",
+        policies=("ignore", "report", "redact", "drop", "quarantine", "fail"),
+    ),
     "duplicate": Check("a row whose text and label were there before, after normalisation"),
     "conflicting_label": Check(
         "a row whose text is there with another label, after normalisation, which as many rows have or more"

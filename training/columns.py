@@ -8,13 +8,14 @@ most data, the bytes are enough.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from training.contract import SPLITS, Split
-from training.rows import NOT_UTF8, UNKNOWN_LABEL, Unusable, label_of, text_of
+from training.personal import Found, Scan
+from training.rows import NOT_UTF8, PERSONAL_DATA, UNKNOWN_LABEL, Unusable, label_of, text_of
 from training.sources.part import BadRow, Batch, Row
 from training.text import normalised
 
@@ -41,11 +42,13 @@ class Judged:
     """
     :param rows: row, label, text, time, split; as uint64 h0 and h1, the text's identity, and digest, its own.
     :param lengths: how many of their texts have as many characters as one of ``LENGTHS``, but fewer than the next.
+    :param personal: the rows, refused ones among them, in which personal data was found.
     """
 
     rows: pyarrow.Table
     refused: Sequence[Refused]
     lengths: Mapping[str, int]
+    personal: Sequence[Found] = ()
 
     @property
     def total(self) -> int:
@@ -56,10 +59,14 @@ class Judge:
     """
     :param percents: of the hash buckets, for test and validation.
     :param labels: those that may be; None: any.
+    :param scan: for personal data; None: it is not looked for.
     """
 
-    def __init__(self, percents: tuple[int, int], labels: Iterable[str] | None) -> None:
+    def __init__(
+        self, percents: tuple[int, int], labels: Iterable[str] | None = None, scan: Scan | None = None
+    ) -> None:
         self.percents = percents
+        self.scan = scan
         self.labels = None if labels is None else frozenset(labels)
         self._label: dict[str, str | Unusable] = {}  # what each spelling of a label means
 
@@ -67,11 +74,16 @@ class Judge:
         """:param split: the split that the rows were named for; None: by the hash of the text."""
         import pyarrow
 
+        personal: Sequence[Found] = ()
+        if self.scan is not None:  # before anything else sees the texts, so that nothing of them is kept
+            batch, personal = self.scan.look(batch)
         rows, refused = self._with_labels(_with_time(batch.rows))
+        if self.scan is not None and self.scan.leaves_out:
+            refused += [Refused(one.row, PERSONAL_DATA, _storable(one.text), one.label) for one in personal]
         tables = [rows]
         if batch.others:
             tables.append(self._readable(batch.others, refused))
-        return self._identify(pyarrow.concat_tables(tables), split, refused)
+        return replace(self._identify(pyarrow.concat_tables(tables), split, refused), personal=personal)
 
     def _with_labels(self, rows: pyarrow.Table) -> tuple[pyarrow.Table, list[Refused]]:
         """:return: the rows with their labels' names, without those whose label cannot be used."""

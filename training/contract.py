@@ -117,7 +117,7 @@ class Made(Message):
 
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
-Policy = Literal["ignore", "report", "drop", "quarantine", "fail"]
+Policy = Literal["ignore", "report", "redact", "drop", "quarantine", "fail"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,7 @@ class Checks(Message):
     moved_share_percent: float = 10.0  # percentage points that a label's share may move; assumed
     removed: Literal["drop", "keep"] = "drop"  # rows of objects that are gone
     bad_rows_percent: float = 10.0  # a batch with more rows that cannot be used is quarantined whole
+    phone_region: str | None = None  # country whose phone numbers are found without + as well
     policies: dict[str, Policy] = field(default_factory=dict)  # by check; the others as in training.checks
 
 

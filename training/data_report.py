@@ -20,6 +20,8 @@ from training.contract import SPLITS, Checks, IngestRequest
 from training.data_page import data_page
 from training.keys import key_of
 from training.layout import BATCHES, ROWS, database, quoted
+from training.personal import scan_of
+from training.redact import redacted
 from training.rows import UNTRAINED_LABEL, check_of, policy_of
 from training.snapshot import read_manifest
 from training.store import MANIFEST, Store
@@ -121,16 +123,19 @@ def _finding(checks: Checks, one: Finding) -> dict[str, Any]:
         "policy": policy_of(checks, one.check),
         "count": one.count,
         "sentence": one.sentence,
-        "examples": [identified(example, COMPARED_LENGTH) for example in one.examples[:EXAMPLES_OF_FINDING]],
+        "examples": [identified(checks, example, COMPARED_LENGTH) for example in one.examples[:EXAMPLES_OF_FINDING]],
     }
 
 
-def identified(example: Mapping[str, Any], length: int) -> dict[str, Any]:
+def identified(checks: Checks, example: Mapping[str, Any], length: int) -> dict[str, Any]:
     """:return: the example with its texts cut, and beside each what identifies the whole of it."""
     shown: dict[str, Any] = {}
+    scan = scan_of(checks)
     for name, value in example.items():
         if isinstance(value, str) and (name == "text" or name.endswith("_text")):
             shown[f"{name}_sha256"] = example.get(f"{name}_sha256") or text_hash(value)
+            if scan:  # who wants to know of personal data does not want to read it here
+                value, _kinds = redacted(value, scan.region)
             value = value if len(value) <= length else value[:length] + "…"
         shown[name] = value
     return shown
@@ -165,7 +170,7 @@ def _dropped(checks: Checks, store: Store, found: Ingested) -> dict[str, Any]:
         new = _of_new_rows(db, found.batch)
         places = _places(db, found)
         try:
-            examples = list(_with_texts(db, store, places))
+            examples = list(_with_texts(checks, db, store, places))
         except duckdb.Error as error:
             log.warning("The data report shows no texts of rows that were left out: %s", str(error).splitlines()[0])
             examples = [{"file": one.name, "row": one.row, "reason": one.reason, "new": one.is_new} for one in places]
@@ -224,7 +229,9 @@ def _places(db: duckdb.DuckDBPyConnection, found: Ingested) -> list[_Place]:
     return chosen
 
 
-def _with_texts(db: duckdb.DuckDBPyConnection, store: Store, places: Sequence[_Place]) -> Iterator[dict[str, Any]]:
+def _with_texts(
+    checks: Checks, db: duckdb.DuckDBPyConnection, store: Store, places: Sequence[_Place]
+) -> Iterator[dict[str, Any]]:
     wanted: dict[str, list[_Place]] = defaultdict(list)
     for one in places:
         wanted[f"{BATCHES}/{one.batch}/{REFUSED if one.refused else ROWS}"].append(one)
@@ -233,7 +240,7 @@ def _with_texts(db: duckdb.DuckDBPyConnection, store: Store, places: Sequence[_P
         for one in chosen:
             example = {"file": one.name, "row": one.row, "reason": one.reason, "new": one.is_new}
             text, label = rows.get((one.object, one.row), (None, None))
-            yield identified({**example, "text": text, "label": label}, TEXT_LENGTH)
+            yield identified(checks, {**example, "text": text, "label": label}, TEXT_LENGTH)
 
 
 def _read_rows(

@@ -22,6 +22,7 @@ from training.data_report import describe, put_report, report_key
 from training.findings import Finding
 from training.keys import Records, explain, key_of
 from training.layout import BATCHES
+from training.personal import check_region
 from training.refusal import BatchRefused, why_refused
 from training.snapshot import Snapshot, read_manifest, read_table
 from training.store import MANIFEST, Store
@@ -193,7 +194,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
     _check(request)
     store, checks = Store(request.store), request.checks
     before = Watermark.load(store, request.watermark)
-    fresh = request.force or before.reads != reads_of(request.reading, checks.labels)
+    fresh = request.force or before.reads != reads_of(request.reading, checks)
     waiting = compare(request.reading, before, checks.removed, fresh=fresh)
     nothing_new = not (fresh or waiting.unread or waiting.gone) and before.selection == selection_of(request)
     if nothing_new and (same := _as_before(store, before, waiting)):
@@ -242,14 +243,13 @@ def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | 
 
 def _take_in(request: IngestRequest, store: Store, waiting: Waiting, scratch: Path) -> dict[str, Any]:
     """:return: the manifest of the batch, which is in the store already or in ``scratch`` now."""
-    labels = request.checks.labels
     percents = (waiting.settings["test_percent"] or 0, waiting.settings["validation_percent"] or 0)
-    key = batch_key(waiting.unread, request.reading, percents, labels)
+    key = batch_key(waiting.unread, request.reading, percents, request.checks)
     if not request.force and store.is_complete(f"{BATCHES}/{key}"):
         log.info("%d objects were read before, into batch %s", len(waiting.unread), key[:8])
         return store.read_json(f"{BATCHES}/{key}/{MANIFEST}")
     (scratch / "batch").mkdir()
-    return read_batch(scratch / "batch", key, waiting.unread, request.reading, percents, labels)
+    return read_batch(scratch / "batch", key, waiting.unread, request.reading, percents, request.checks)
 
 
 def _last_good(
@@ -308,6 +308,7 @@ def _check(request: IngestRequest) -> None:
         raise BadInput(
             "test_percent and validation_percent leave nothing to train on; together they must be below 100."
         )
+    check_region(request.checks.phone_region)
     if request.max_rows is not None and request.max_rows < 1:
         raise BadInput(f"max_rows is {request.max_rows}; it must be at least 1, or left out.")
 

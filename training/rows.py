@@ -21,7 +21,8 @@ TEXT_TYPE = "text is not a string"
 LABEL_TYPE = "label is not a string, number or boolean"
 LABEL_CONTROL = "control character in the label"
 UNKNOWN_LABEL = "unknown label"
-ORDINARY = {EMPTY_TEXT, MISSING_LABEL, UNKNOWN_LABEL, "empty file"}
+PERSONAL_DATA = "personal data"
+ORDINARY = {EMPTY_TEXT, MISSING_LABEL, UNKNOWN_LABEL, PERSONAL_DATA, "empty file"}
 
 # what can be wrong with a row beside others
 DUPLICATE = "duplicate"
@@ -112,6 +113,7 @@ CHECK_OF = {  # what the spec calls them; any other reason is a row that its for
     TEXT_TYPE: "wrong_type",
     LABEL_TYPE: "wrong_type",
     UNKNOWN_LABEL: "unknown_label",
+    PERSONAL_DATA: "personal_data",
     DUPLICATE: "duplicate",
     CONFLICT: "conflicting_label",
     IN_TEST: "in_test",

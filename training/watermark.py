@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from training.contract import BadInput, Reading, Split
+from training.contract import BadInput, Checks, Reading, Split
 from training.keys import key_of
+from training.personal import scan_of
 from training.store import MANIFEST, Store
 
 # kept: the object is gone, its rows stay by the spec's wish. missed: it is gone, and a check refused that its rows go
@@ -89,6 +90,11 @@ class Watermark:
         }
 
 
-def reads_of(reading: Reading, labels: Sequence[str] | None) -> dict[str, Any]:
+def reads_of(reading: Reading, checks: Checks) -> dict[str, Any]:
     """:return: what two runs must agree on for one to go on from what the other has read."""
-    return {**asdict(reading), "labels": None if labels is None else sorted(labels)}
+    scan = scan_of(checks)
+    return {
+        **asdict(reading),
+        "labels": None if checks.labels is None else sorted(checks.labels),
+        "personal": scan.identity if scan and scan.changes_rows else None,
+    }

@@ -116,10 +116,13 @@ class Data(Section):
     labels: list[Name] | None = Checks.labels
     """The labels there are; a row with another one is what `checks` calls `unknown_label`. Unset: those in the
     data."""
+    phone_region: str | None = Field(default=Checks.phone_region, pattern=r"^[A-Z]{2}$")
+    """Country whose phone numbers `checks.personal_data` finds as they are written there, by its two capital letters
+    (ISO 3166): `DE` adds 030 901820 to +49 30 901820. Unset: only numbers that begin with `+`."""
     checks: dict[Check, Policy] = Field(default={})
-    """What becomes of data that fails a check: `report` counts it and says so, `drop` leaves the row out and counts it,
-    `quarantine` refuses the new rows as a whole and keeps the last good snapshot in force, `fail` ends the run,
-    `ignore` does not look. Each check with its default is listed below."""
+    """What becomes of data that fails a check: `report` counts it and says so, `redact` takes it out of the text,
+    `drop` leaves the row out and counts it, `quarantine` refuses the new rows as a whole and keeps the last good
+    snapshot in force, `fail` ends the run, `ignore` does not look. Each check with its default is listed below."""
     bad_rows_percent: float = Field(default=Checks.bad_rows_percent, ge=0, le=100)
     """Share of the new rows that may be dropped as unusable, per cent; beyond it all of them are quarantined."""
 
@@ -421,6 +424,8 @@ def _problems_between_keys(checked: Sections, document: Document) -> Iterator[Pr
     locations = [location or "" for location in (data.source, data.validation, data.test)]
     if data.connection and data.query is None and not any(location.startswith("s3://") for location in locations):
         yield problem(("data", "connection"), "nothing here uses it; expected s3:// or a query beside it.")
+    if data.phone_region is not None and data.checks.get("personal_data", "ignore") == "ignore":
+        yield problem(("data", "phone_region"), "nothing here uses it; expected checks.personal_data beside it.")
     if data.query is not None and data.window_days is not None and data.time is None:
         message = "needs data.time, since the answer to a query has no date of its own."
         yield problem(("data", "window_days"), message)
@@ -474,6 +479,7 @@ def _quoted(expected: str) -> list[str]:
 
 PATTERNS: dict[KeyPath, str] = {
     ("data", "connection"): "the id of an Airflow connection: letters, digits, _, - and .",
+    ("data", "phone_region"): "a country's two capital letters, such as DE",
     ("trigger", "new_data", "queue"): "the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
     ("train", "trainer"): "module:Class",
     ("deploy", "endpoint"): ENDPOINT_NAME_RULE,

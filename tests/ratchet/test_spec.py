@@ -58,7 +58,7 @@ data:
   {source: s3://b/k.csv, connection: bucket, text: t, label: l, time: at, validation: /v.csv, test: /t.csv,
    format: csv, test_percent: 20, validation_percent: 5, window_days: 30, max_rows_per_label: 100, removed: keep,
    min_rows_per_label: 4, moved_share_percent: 2.5,
-   labels: [a, b], checks: {not_utf8: fail, unknown_label: quarantine}, bad_rows_percent: 2.5}
+   labels: [a, b], checks: {not_utf8: fail, personal_data: redact}, phone_region: DE, bad_rows_percent: 2.5}
 train:
   {base_model: org/model@main, arguments: {learning_rate: 1e-4}, class_weights: balanced,
    trainer: acme.focal:FocalTrainer, max_length: 64, early_stopping_epochs: null, timeout_minutes: 5}
@@ -89,7 +89,8 @@ trigger: {schedule: "0 3 * * 1", timezone: Europe/Berlin, new_data: {min_rows: 5
             moved_share_percent=2.5,
             removed="keep",
             bad_rows_percent=2.5,
-            policies={"not_utf8": "fail", "unknown_label": "quarantine"},
+            phone_region="DE",
+            policies={"not_utf8": "fail", "personal_data": "redact"},
         ),
         watermark="file:///w",
         max_rows=7,
@@ -207,6 +208,8 @@ BAD = [
     (QUERY + "  window_days: 7", 6, "data.window_days", "needs data.time"),
     (QUERY + "trigger:\n  new_data: {}", 7, "trigger.new_data", "a query is not watched"),
     (SHORTEST + "  connection: aws", 5, "data.connection", "nothing here uses it"),
+    (SHORTEST + "  phone_region: DE", 5, "data.phone_region", "expected checks.personal_data beside it"),
+    (SHORTEST + "  checks: {personal_data: drop}\n  phone_region: de", 6, "data.phone_region", "such as DE, found"),
     (SHORTEST + "  connection: postgres://me@x", 5, "data.connection", "the id of an Airflow connection"),
     (SHORTEST + "  labels: [a]", 5, "data.labels", "at least two different labels"),
     (SHORTEST + "  labels: [a, b, a]", 5, "data.labels", "given twice: a"),

@@ -138,6 +138,7 @@ def test_other_columns_or_splits_mean_that_everything_is_read_again(source, monk
 
 def text(seed):
     spellings = ["Hello  world", "hello world", "HELLO", "a b", "Ünïcode ß", "x\ty", "tab\n", "ﬁne"]
+    spellings += ["mail A@example.org", "mail b@example.org"]  # the same text once they are redacted
     return f"{random.Random(seed).choice(spellings)} {seed % 40}"
 
 
@@ -158,7 +159,9 @@ def test_reading_piece_by_piece_gives_what_reading_everything_at_once_gives(tmp_
     base = [(f"row {i}", "ab"[i % 2]) for i in range(120)]
     source.put("base", base)
     rare = data.draw(st.sampled_from(["report", "drop"]))
-    checks = {"bad_rows_percent": 100.0, "policies": {"rare_label": rare}, "min_rows_per_label": 20}
+    personal = data.draw(st.sampled_from(["ignore", "report", "redact", "drop"]))
+    policies = {"rare_label": rare, "personal_data": personal}
+    checks = {"bad_rows_percent": 100.0, "policies": policies, "min_rows_per_label": 20}
     names = []
     for step in range(data.draw(st.integers(1, 4))):
         action = data.draw(st.sampled_from(["add", "add", "change", "remove"] if names else ["add"]))

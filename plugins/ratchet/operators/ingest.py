@@ -55,8 +55,9 @@ class IngestOperator(StageOperator):
     :param moved_share_percent: how far a label's share among the new rows may be from the last snapshot's, in
         percentage points.
     :param removed: ``drop`` or ``keep`` the rows of an object that is gone.
-    :param policies: what becomes of data that fails a check: check to ``report``, ``drop``, ``quarantine`` or
-        ``fail``, as docs/spec.md lists them.
+    :param phone_region: country, such as ``DE``, whose phone numbers are personal data as they are written there.
+    :param policies: what becomes of data that fails a check: check to ``report``, ``redact``, ``drop``,
+        ``quarantine`` or ``fail``, as docs/spec.md lists them.
     :param bad_rows_percent: share of the new rows that may be unusable, in per cent.
     :param date: take no snapshot; use the newest one from this day (UTC) or time, or before (templated). A backfill's
         run does so with its logical date.
@@ -95,6 +96,7 @@ class IngestOperator(StageOperator):
         min_rows_per_label: int = Checks.min_rows_per_label,
         moved_share_percent: float = Checks.moved_share_percent,
         removed: Literal["drop", "keep"] = Checks.removed,
+        phone_region: str | None = Checks.phone_region,
         policies: dict[str, Policy] | None = None,
         bad_rows_percent: float = Checks.bad_rows_percent,
         date: str | None = None,
@@ -123,6 +125,7 @@ class IngestOperator(StageOperator):
         self.min_rows_per_label = min_rows_per_label
         self.moved_share_percent = moved_share_percent
         self.removed = removed
+        self.phone_region = phone_region
         self.policies = policies
         self.bad_rows_percent = bad_rows_percent
         self.date = date
@@ -173,6 +176,7 @@ class IngestOperator(StageOperator):
                 min_rows_per_label=self.min_rows_per_label,
                 moved_share_percent=self.moved_share_percent,
                 removed=self.removed,
+                phone_region=self.phone_region,
                 policies=self.policies or {},
                 bad_rows_percent=self.bad_rows_percent,
             ),

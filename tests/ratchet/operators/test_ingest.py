@@ -170,6 +170,7 @@ def test_what_the_operator_is_told_reaches_the_stage(stage):
         min_rows_per_label=4,
         moved_share_percent=2.5,
         removed="keep",
+        phone_region="DE",
         policies={"not_utf8": "fail"},
         bad_rows_percent=1.5,
         force=True,
@@ -194,6 +195,7 @@ def test_what_the_operator_is_told_reaches_the_stage(stage):
         moved_share_percent=2.5,
         removed="keep",
         bad_rows_percent=1.5,
+        phone_region="DE",
         policies={"not_utf8": "fail"},
     )
     assert request.force
