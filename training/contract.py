@@ -295,6 +295,7 @@ class PlanRequest(Message):
 class PlanResult(Message):
     steps: list[dict[str, str]]  # step, state (hit | miss | unknown), why
     dropped: dict[str, int]  # rows, by reason
+    warnings: list[str] = field(default_factory=list)  # what checks found that left no row out
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,11 @@ def plan(request: PlanRequest) -> PlanResult:
     trained, model = _train(request.train, store, store.uri(snapshot.key))
     evaluated, golden = _evaluate(request, store, model, store.uri(snapshot.key), ingested["state"])
     packaged = _package(request, store, model, golden)
-    return PlanResult(steps=[ingested, trained, evaluated, packaged], dropped=dict(found.dropped))
+    return PlanResult(
+        steps=[ingested, trained, evaluated, packaged],
+        dropped=dict(found.dropped),
+        warnings=[one.sentence for one in found.findings],
+    )
 
 
 def _step(name: str, why: str) -> Step:

@@ -14,7 +14,7 @@ ATTEMPTS = 100  # writers that beat us to a number, one after the other
 Record = dict[str, Any]
 
 # The events that more than their writer looks for
-INGESTED = "ingested"  # snapshot, digest, watermark, run_id, rows, objects, quarantined: new data was taken in
+INGESTED = "ingested"  # snapshot, digest, watermark, run_id, rows, objects, quarantined, report: data was taken in
 HELD_OFF = "held-off"  # run_id, reason, until: a run came too early and took nothing in
 
 

@@ -43,9 +43,14 @@ class VerdictLink(StepLink):
     key = "verdict"
 
 
+class DataReportLink(StepLink):
+    name = "Data report"
+    key = "data_report"
+
+
 class EndpointLink(StepLink):
     name = "Endpoint"
     key = "endpoint"
 
 
-ALL = (RunLink(), VersionLink(), VerdictLink(), EndpointLink())
+ALL = (DataReportLink(), RunLink(), VersionLink(), VerdictLink(), EndpointLink())

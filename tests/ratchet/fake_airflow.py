@@ -28,6 +28,7 @@ class FakeAirflow:
         self.states = dict.fromkeys(PROMOTED, "success")
         self.attempts, self.logs = dict.fromkeys(PROMOTED, 1), {}
         self.started, self.unpaused, self.held_off = [], [], None
+        self.links = {}  # step to what it pushed for its buttons
         self.tokens, self.token, self.outages = 0, None, 0
         self.schedule = "0 3 * * 1"
         self.paused, self.active, self.refuses_every_token, self.drops_starts = True, [], False, False
@@ -88,6 +89,8 @@ class FakeAirflow:
             step, key = rest.split("/")[4], rest.split("/")[6]
             if (step, key) == ("ingest", "held-off") and self.held_off:
                 return 200, {"value": self.held_off}
+            if key == "links" and step in self.links:
+                return 200, {"value": self.links[step]}
             if key != "return_value" or step not in self.results:
                 return 404, {"detail": "not found"}
             return 200, {"value": self.results[step]}

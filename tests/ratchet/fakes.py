@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointState
 from ratchet.hooks.model_registry import ModelVersion
+from training.contract import Unreachable
 
 
 class FakeRegistry:
@@ -19,6 +20,7 @@ class FakeRegistry:
         self.versions = {v: ModelVersion(name, v, f"run{v}") for v in versions}
         self.aliases = {alias: v for alias, v in (("champion", champion), ("challenger", challenger)) if v}
         self.tags, self.files, self.moves = {}, {}, []
+        self.kept, self.away = {}, False
         self.after_set = lambda: None
 
     def find_version(self, reference):
@@ -41,6 +43,13 @@ class FakeRegistry:
 
     def log_text(self, run_id, text, file_name):
         self.files[run_id, file_name] = text
+
+    def keep_files(self, experiment, name, files, tags, found_by):
+        if self.away:
+            raise Unreachable(f"MLflow at {self.tracking_uri} did not take it: connection refused")
+        run = f"{experiment}/{tags[found_by]}"
+        self.kept.setdefault(run, (dict(files), dict(tags)))
+        return run, "8"
 
     def experiment_of(self, run_id):
         return "7"

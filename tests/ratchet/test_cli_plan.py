@@ -30,6 +30,7 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
                 {"step": "evaluate", "state": "unknown", "why": "unknown: runs after train"},
             ],
             "dropped": {"empty text": 1, "missing label": 1200},
+            "warnings": ["the label angry is new"],
         }
 
     monkeypatch.setattr(plan, "run_stage", run_stage)
@@ -40,23 +41,26 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
         "train     miss     arguments.seed 0 -> 1",
         "evaluate  unknown  runs after train",
         "Of the rows, ingest dropped 1,201: missing label 1,200, empty text 1",
+        "Warning: the label angry is new",
     ]
     [(stage, request)] = asked
     assert (stage, request.ingest.reading.source, request.ingest.watermark) == ("plan", "/a.csv", None)
     assert (request.train["arguments"], request.train["store"]) == ({"seed": 1}, (tmp_path / "store").as_uri())
 
 
-def test_a_plan_goes_on_from_where_the_next_run_would(tmp_path, monkeypatch):
+def test_a_plan_goes_on_from_where_the_next_run_would(tmp_path, monkeypatch, capsys):
     spec, asked = spec_in(tmp_path, monkeypatch), []
-    Ledger(Store(str(tmp_path / "store")), "mail").append(INGESTED, watermark="file:///store/watermarks/1")
+    last = {"watermark": "file:///store/watermarks/1", "report": "s3://store/data-reports/1"}
+    Ledger(Store(str(tmp_path / "store")), "mail").append(INGESTED, **last)
 
     def run_stage(stage, request, log, reads):
         asked.append(request.ingest.watermark)
-        return {"steps": [], "dropped": {}}
+        return {"steps": [], "dropped": {}, "warnings": []}
 
     monkeypatch.setattr(plan, "run_stage", run_stage)
     assert main(["plan", spec]) == 0
     assert asked == ["file:///store/watermarks/1"]
+    assert "s3://store/data-reports/1/report.html" in capsys.readouterr().out
 
 
 def test_a_plan_opens_the_source_with_its_connection(tmp_path, monkeypatch, capsys):
@@ -67,7 +71,7 @@ def test_a_plan_opens_the_source_with_its_connection(tmp_path, monkeypatch, caps
 
     def run_stage(stage, request, *, env, **options):
         given.append(env)
-        return {"steps": [], "dropped": {}}
+        return {"steps": [], "dropped": {}, "warnings": []}
 
     monkeypatch.setattr(hook, "run_stage", run_stage)
     monkeypatch.setenv("AIRFLOW_CONN_BUCKET", '{"conn_type": "aws", "login": "a", "password": "pl4nted"}')

@@ -53,18 +53,23 @@ def test_a_run_that_had_nothing_to_do_says_why_for_each_step(fake, command, caps
     ]
 
 
-def test_rows_that_were_dropped_are_counted_and_it_is_said_where_they_are_listed(fake, command, capsys):
+def test_what_was_found_in_the_data_is_told_and_where_all_of_it_is(fake, command, capsys):
     fake.results["ingest"] = {
         "why": "miss: first run",
-        "snapshot": "file:///my%20store/snapshots/1a2b",
+        "warnings": ["the label angry is new"],
         "dropped": {"empty text": 3, "missing label": 2},
+        "report": "file:///my%20store/data-reports/1a2b",
     }
+    fake.links["ingest"] = {"data_report": "http://mlflow.example/report.html"}
     assert command() == 0
-    first, second, *_ = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("ingest", "   "))]
-    assert first == "ingest    done       0:12  miss: first run"
-    assert second.split("; ") == [
+    told = capsys.readouterr().out
+    assert "Data       http://mlflow.example/report.html" in told
+    lines = [line for line in told.splitlines() if line.startswith(("ingest", "   "))]
+    assert lines[:4] == [
+        "ingest    done       0:12  miss: first run",
+        "          warning: the label angry is new",
         "          dropped 5: empty text 3, missing label 2",
-        "examples of each: /my store/snapshots/1a2b/manifest.json",
+        "          data report: /my store/data-reports/1a2b/report.html",
     ]
 
 

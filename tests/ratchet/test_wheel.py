@@ -147,7 +147,7 @@ print(json.dumps([str(plugin["source"]), len(plugin["operator_extra_links"]), pl
 """
     source, links, errors = installed.evaluate(code)
     assert "ratchet-airflow" in source
-    assert links == 4
+    assert links == 5
     assert errors == {}
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from ratchet import settings
 from ratchet.cli.specs import load
 from ratchet.cli.stage import run_stage
-from ratchet.cli.table import dropped_rows, table
+from ratchet.cli.table import dropped_rows, page_of, table
 from ratchet.hooks.stage import StageFailed
 from ratchet.ledger import INGESTED, Ledger
 from training.contract import PlanRequest
@@ -27,8 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def plan(options: argparse.Namespace) -> int:
     spec = load(options.spec)
     store = settings.store_uri()
+    last = _last(store, spec.name)
     request = PlanRequest(
-        ingest=spec.ingest_request(store, watermark=_watermark(store, spec.name)),
+        ingest=spec.ingest_request(store, watermark=last.get("watermark")),
         train=spec.train_request(store, str(settings.work_directory())),
     )
     lines: list[str] = []
@@ -41,15 +43,18 @@ def plan(options: argparse.Namespace) -> int:
     print(table([("STEP", "STATE", "WHY"), *((s["step"], s["state"], _reason(s)) for s in result["steps"])]))
     if result["dropped"]:
         print(f"Of the rows, ingest {dropped_rows(result['dropped'])}")
+    for warning in result["warnings"]:
+        print(f"Warning: {warning}")
+    if report := last.get("report"):
+        print(f"The data that was read last: {page_of(report)}")
     return 0
 
 
-def _watermark(store: str, pipeline: str) -> str | None:
-    """:return: what the next run goes on from."""
+def _last(store: str, pipeline: str) -> dict[str, Any]:
+    """:return: what the ledger says of the data that was read last; empty: none was."""
     from training.store import Store
 
-    last = Ledger(Store(store), pipeline).last(INGESTED)
-    return last["watermark"] if last is not None else None
+    return Ledger(Store(store), pipeline).last(INGESTED) or {}
 
 
 def _reason(step: dict[str, str]) -> str:

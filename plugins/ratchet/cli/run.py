@@ -29,7 +29,7 @@ from ratchet.cli.retrain import (
     start,
 )
 from ratchet.cli.specs import load, spec_path
-from ratchet.cli.table import dropped_rows
+from ratchet.cli.table import dropped_rows, page_of
 from ratchet.location import checked_source
 from ratchet.spec import PipelineSpec
 from ratchet.stub import write_stub
@@ -172,7 +172,7 @@ def _told(followed: Run, task: Task) -> str | None:
     seconds = _clock(task.seconds or 0)
     if task.state == "success":
         result = followed.result(task.name)
-        return f"{head} done     {seconds:>6}  {result.get('why', '')}".rstrip() + _dropped(result)
+        return f"{head} done     {seconds:>6}  {result.get('why', '')}".rstrip() + _data(result)
     if task.state == "up_for_retry":
         return f"{head} failed   {seconds:>6}  attempt {task.attempt}; it is tried again"
     if task.state == "failed":
@@ -184,17 +184,14 @@ def _told(followed: Run, task: Task) -> str | None:
     return None
 
 
-def _dropped(result: dict[str, Any]) -> str:
-    """:return: a line about the rows that ingest could not use, and where they are listed; empty for other steps."""
-    if not result.get("dropped"):
-        return ""
-    listed = f"{result['snapshot']}/manifest.json"
-    return f"\n{'':<10}{dropped_rows(result['dropped'])}; examples of each: {_shown_path(listed)}"
-
-
-def _shown_path(uri: str) -> str:
-    """:return: the path of a file on this machine, or the URI."""
-    return unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
+def _data(result: dict[str, Any]) -> str:
+    """:return: lines about what ingest found in the data, and where all of it is told; empty for other steps."""
+    lines = [f"warning: {warning}" for warning in result.get("warnings") or []]
+    if result.get("dropped"):
+        lines.append(dropped_rows(result["dropped"]))
+    if result.get("report"):
+        lines.append(f"data report: {page_of(result['report'])}")
+    return "".join(f"\n{'':<10}{line}" for line in lines)
 
 
 def _progress(followed: Run, task: Task, seconds: float) -> str:
@@ -227,9 +224,9 @@ def summary(ended_run: Run, ended: Outcome, spec: PipelineSpec | None) -> str:
         lines += _prediction(endpoint, evaluated.get("golden"))
         lines.append(f"{'Endpoint':<11}{endpoint}")
     lines.append(f"{'Airflow':<11}{ended_run.url}")
-    mlflow = ended_run.result("train", "links").get("run") if "train" in ended.results else None
-    if mlflow:
-        lines.append(f"{'MLflow':<11}{mlflow}")
+    for title, step, link in (("Data", "ingest", "data_report"), ("MLflow", "train", "run")):
+        if step in ended.results and (address := ended_run.result(step, "links").get(link)):
+            lines.append(f"{title:<11}{address}")
     if spec is not None:
         lines.append(_sign_in())
     return "\n".join(lines)

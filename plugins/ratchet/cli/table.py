@@ -1,8 +1,9 @@
-"""Lay out rows and counts for a terminal."""
+"""Lay out rows, counts and addresses for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import unquote, urlsplit
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
@@ -13,6 +14,12 @@ def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
         indent + "  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     )
+
+
+def page_of(report: str) -> str:
+    """:param report: URI of a data report. :return: path or URI of its page."""
+    page = f"{report}/report.html"
+    return unquote(urlsplit(page).path) if page.startswith("file://") else page
 
 
 def dropped_rows(by_reason: Mapping[str, int]) -> str:

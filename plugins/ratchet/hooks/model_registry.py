@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from ratchet.hooks.address import base_url
+from training.contract import Unreachable
+from training.patience import send_once
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -122,6 +125,37 @@ class ModelRegistryHook(BaseHook):
 
     def log_text(self, run_id: str, text: str, file_name: str) -> None:
         self.client.log_text(run_id, text, file_name)
+
+    def keep_files(
+        self, experiment: str, name: str, files: Mapping[str, str], tags: Mapping[str, str], found_by: str
+    ) -> tuple[str, str]:
+        """
+        Keep texts with a run of their own. Safe to repeat: a run that was finished is left as it is.
+
+        :param name: of the run.
+        :param files: file name to text.
+        :param found_by: the one of ``tags`` that the run is found again by: a URI.
+        :return: run and experiment id.
+        :raises Unreachable: MLflow did not take them; it is asked once and not for long.
+        """
+        from requests import RequestException
+
+        send_once()
+        client = self.client
+        from mlflow.exceptions import MlflowException
+
+        try:
+            known = client.get_experiment_by_name(experiment)
+            experiment_id = known.experiment_id if known else client.create_experiment(experiment)
+            found = client.search_runs([experiment_id], f'tags.`{found_by}` = "{tags[found_by]}"', max_results=1)
+            run = found[0] if found else client.create_run(experiment_id, tags=dict(tags), run_name=name)
+            if run.info.status != "FINISHED":
+                for file_name, text in files.items():
+                    client.log_text(run.info.run_id, text, file_name)
+                client.set_terminated(run.info.run_id, "FINISHED")
+        except (MlflowException, RequestException, OSError) as error:
+            raise Unreachable(f"MLflow at {self.tracking_uri} did not take it: {error}") from error
+        return run.info.run_id, str(experiment_id)
 
     def experiment_of(self, run_id: str) -> str:
         return str(self.client.get_run(run_id).info.experiment_id)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
 from ratchet import settings
+from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.hooks.source_connection import access_to_source
 from ratchet.ledger import HELD_OFF, INGESTED, Ledger
+from ratchet.links import DataReportLink, push_links
 from ratchet.location import checked_source, sql_source
 from ratchet.note import write_note
 from ratchet.operators.stage import StageOperator, as_bool
-from training.contract import BadInput, Checks, IngestRequest, Policy, Reading
+from training.contract import BadInput, Checks, IngestRequest, Policy, Reading, Unreachable
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from ratchet.hooks.source_connection import Access
     from ratchet.ledger import Record
     from training.contract import Format
+
+
+DATA_REPORT_TAG = "ratchet.data_report"
+NOTED = 300  # characters of a warning in the run's note
 
 
 class IngestOperator(StageOperator):
@@ -65,14 +72,18 @@ class IngestOperator(StageOperator):
         is forced.
     :param pipeline: name under which the ledger remembers (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
+    :param mlflow_conn_id: connection of the MLflow server that keeps each data report with a run of its own; None: it
+        is in the store alone, as while the server is away.
     :param force: read every object again, and do so at once (templated).
     :return: ``snapshot`` (URI), ``digest``, ``rows`` by split, ``labels``, ``dropped`` by reason, ``objects``,
-        ``quarantined``, ``hit`` and ``why``; for a past date the first three and the last two.
+        ``quarantined``, ``warnings``, ``report`` (URI of the data report), ``hit`` and ``why``; for a past date
+        ``snapshot``, ``digest``, ``rows``, ``report``, ``hit`` and ``why``.
     :raises AirflowFailException: the data cannot be used; the message names file and row. Nothing was written.
     """
 
     stage = "ingest"
     template_fields = ("source", "source_override", "validation", "test", "date", "pipeline", "store", "force")
+    operator_extra_links = (DataReportLink(),)
     ui_color = "#e8f1fb"
 
     def __init__(
@@ -103,6 +114,7 @@ class IngestOperator(StageOperator):
         cooldown: timedelta | None = None,
         pipeline: str | None = None,
         store: str | None = None,
+        mlflow_conn_id: str | None = ModelRegistryHook.default_conn_name,
         force: bool | str = False,
         **kwargs: Any,
     ) -> None:
@@ -132,7 +144,12 @@ class IngestOperator(StageOperator):
         self.cooldown = cooldown
         self.pipeline = pipeline
         self.store = store
+        self.mlflow_conn_id = mlflow_conn_id
         self.force = force
+
+    @cached_property
+    def registry(self) -> ModelRegistryHook | None:
+        return ModelRegistryHook(self.mlflow_conn_id) if self.mlflow_conn_id else None
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -144,7 +161,9 @@ class IngestOperator(StageOperator):
         if not as_bool(self.force):
             self._respect_cooldown(context)
         if (end := self._date_of(context)) is not None:
-            return self._snapshot_at(end)
+            found = self._snapshot_at(end)
+            self._keep_report(context, found)
+            return found
         other_data = bool(self.source_override)
         if other_data:
             self.log.info("This run reads %s instead of %s", self.source_override, self.source or "the query")
@@ -159,8 +178,12 @@ class IngestOperator(StageOperator):
             if other_data or self._remember(context, result, last):
                 break
             self.log.info("Another run took in data meanwhile: looking again at what is new since then")
+        self._keep_report(context, result)
         if result.get("quarantined"):
             write_note(context, f"new data refused: {result['quarantined']}", self.log)
+        elif warnings := result.get("warnings"):
+            others = f" and {len(warnings) - 1} more" if len(warnings) > 1 else ""
+            write_note(context, f"data: {shorten(warnings[0], NOTED)}{others}", self.log)
         return result
 
     def _ingest(self, reading: Reading, access: Access, last: Record | None) -> dict[str, Any]:
@@ -184,6 +207,34 @@ class IngestOperator(StageOperator):
             force=as_bool(self.force),
         )
         return self.run_stage(request, env=access.environment)
+
+    def _keep_report(self, context: Context, result: dict[str, Any]) -> None:
+        """Keep the data report with MLflow as well; when that cannot be, the snapshot counts all the same."""
+        if self.registry is None or not result.get("report"):
+            return
+        directory = self.ledger.store.key(result["report"])
+        files = {}
+        for name in ("report.json", "report.html"):
+            with self.ledger.store.open(f"{directory}/{name}") as file:
+                files[name] = file.read().decode()
+        tags = {
+            DATA_REPORT_TAG: result["report"],
+            "ratchet.pipeline": self.ledger_name,
+            "ratchet.snapshot": result["digest"],
+            "airflow.dag_id": self.dag_id,
+            "airflow.run_id": context["run_id"],
+        }
+        name = f"{self.ledger_name}-{directory.rpartition('/')[2][:8]}"
+        try:
+            run, experiment = self.registry.keep_files(
+                f"ratchet/{self.ledger_name}/data", name, files, tags, DATA_REPORT_TAG
+            )
+        except AirflowNotFoundException:
+            self.log.info("No data report in MLflow: the connection %r does not exist.", self.mlflow_conn_id)
+        except Unreachable as error:
+            self.log.warning("%s; the data report is in %s, and the next run tries again.", error, result["report"])
+        else:
+            push_links(context, data_report=self.registry.artifact_url(run, experiment, "report.html"))
 
     @property
     def ledger_name(self) -> str:
@@ -236,7 +287,7 @@ class IngestOperator(StageOperator):
         :param last: the record that the run went on from.
         :return: False: another run took in other data since ``last``. What this one read is not what is read now.
         """
-        names = ("snapshot", "digest", "watermark", "rows", "objects", "quarantined")
+        names = ("snapshot", "digest", "watermark", "rows", "objects", "quarantined", "report")
         values = {name: result.get(name) for name in names}
         while True:
             history = self.ledger.since(INGESTED)
@@ -286,7 +337,8 @@ class IngestOperator(StageOperator):
             )
         why = f"hit: the newest snapshot not after {end:%Y-%m-%d %H:%M} UTC, of {_minute(found['time'])}"
         self.log.info("%s: %s", self.stage, why)
-        return {**{name: found[name] for name in ("snapshot", "digest", "rows")}, "hit": True, "why": why}
+        values = {name: found.get(name) for name in ("snapshot", "digest", "rows", "report")}
+        return {**values, "hit": True, "why": why}
 
 
 def _minute(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from ratchet.hooks.address import base_url
 from ratchet.hooks.model_registry import ModelRegistryHook
 from tests.servers import mlflow_server
+from training.contract import Unreachable
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +56,45 @@ def test_a_version_is_found_by_number_and_by_alias_until_the_alias_goes(mlflow):
     assert hook.find_version("models:/intents@challenger") == version
     hook.end_challenge(version)
     assert hook.find_version("models:/intents@challenger") is None
+
+
+def keep(hook, text="<p>1", report="file:///it%27s/data-reports/1"):
+    tags = {"ratchet.data_report": report, "airflow.run_id": "run_1"}
+    return hook.keep_files("ratchet/intents/data", "intents-1", {"report.html": text}, tags, "ratchet.data_report")
+
+
+def artifact(hook, run_id):
+    return Path(hook.client.download_artifacts(run_id, "report.html")).read_text()
+
+
+def test_files_are_kept_with_one_run_that_is_found_again_by_its_tag(mlflow):
+    hook = registry(mlflow)
+    run_id, experiment = keep(hook)
+    assert keep(hook, "<p>another") == (run_id, experiment)
+    assert artifact(hook, run_id) == "<p>1"
+    found = hook.client.get_run(run_id)
+    assert (found.info.status, found.info.run_name, found.info.experiment_id) == ("FINISHED", "intents-1", experiment)
+    assert found.data.tags["airflow.run_id"] == "run_1"
+    other, _experiment = keep(hook, report="it's another")
+    assert other != run_id
+    assert keep(hook, report="it's another")[0] == other
+
+
+def test_a_run_that_was_left_half_way_is_finished(mlflow, monkeypatch):
+    hook = registry(mlflow)
+    with monkeypatch.context() as patch:
+        patch.setattr(hook.client, "set_terminated", lambda *args: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(Unreachable, match="did not take it: killed"):
+            keep(hook, report="half")
+    run_id, experiment = keep(hook, "<p>whole", report="half")
+    assert hook.client.get_run(run_id).info.status == "FINISHED"
+    assert artifact(hook, run_id) == "<p>whole"
+    assert len(hook.client.search_runs([experiment], "tags.`ratchet.data_report` = 'half'")) == 1
+
+
+def test_files_for_a_server_that_is_away_are_not_waited_for():
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
+        keep(registry("http://127.0.0.1:9"))
 
 
 @pytest.fixture

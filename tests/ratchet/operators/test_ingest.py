@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from ratchet.ledger import HELD_OFF, INGESTED, Ledger
 from ratchet.operators import stage as stage_operator
 from ratchet.operators.ingest import IngestOperator
-from tests.ratchet.fakes import context
+from tests.ratchet.fakes import FakeRegistry, context
 from training.contract import Checks, IngestRequest, Reading
 from training.store import Store
 
@@ -208,6 +208,75 @@ def test_data_that_was_refused_is_named_on_the_run_and_the_watermark_moves(stage
     assert returned["snapshot"] == made("1")["snapshot"]
     assert notes == ["new data refused: 40 of 100 new rows cannot be used"]
     assert ledger.last(INGESTED)["watermark"] == made("2")["watermark"]
+
+
+# the data report
+
+
+@pytest.fixture
+def reported(stage, ledger, monkeypatch):
+    """A stage that writes a report, and the registry that takes it."""
+    store = ledger.store
+    for number in ("1", "2"):
+        store.write_json(f"data-reports/{number}/report.json", {"number": number})
+        store.write_bytes(f"data-reports/{number}/report.html", f"<p>{number}".encode())
+    stage.result = made("1", report=store.uri("data-reports/1"))
+    registry = FakeRegistry()
+    monkeypatch.setattr(IngestOperator, "registry", registry)
+    return registry
+
+
+def test_each_report_is_kept_in_mlflow_once_and_linked_every_time(stage, ledger, reported):
+    for _attempt in range(2):
+        task = run()
+        ingest().execute(task)
+        assert task["ti"].xcoms["links"]["data_report"].endswith("/report.html")
+    stage.result = made("2", report=ledger.store.uri("data-reports/2"))
+    ingest().execute(run("run_2"))
+    first, second = reported.kept.values()
+    assert first[0]["report.html"] == "<p>1"
+    assert json.loads(second[0]["report.json"]) == {"number": "2"}
+    assert second[1]["ratchet.data_report"] == ledger.last(INGESTED)["report"] == ledger.store.uri("data-reports/2")
+    assert second[1]["ratchet.snapshot"] == "2"
+    assert all(name.startswith("ratchet/intents/data/") for name in reported.kept)
+
+
+def test_a_report_that_mlflow_did_not_take_is_kept_by_the_next_run(stage, ledger, reported, capsys):
+    reported.away, task = True, run("run_1")
+    assert ingest().execute(task)["report"]
+    assert "links" not in task["ti"].xcoms
+    assert "the next run tries again" in capsys.readouterr().out
+    assert ledger.last(INGESTED)["run_id"] == "run_1"
+    reported.away = False
+    ingest().execute(run("run_2"))
+    assert len(reported.kept) == 1
+
+
+def test_without_a_connection_to_mlflow_the_report_is_in_the_store_alone(stage, ledger, capsys):
+    ledger.store.write_json("data-reports/1/report.json", {})
+    ledger.store.write_bytes("data-reports/1/report.html", b"")
+    stage.result = made("1", report=ledger.store.uri("data-reports/1"))
+    for conn_id in ("nowhere", None):
+        task = run()
+        ingest(mlflow_conn_id=conn_id).execute(task)
+        assert "links" not in task["ti"].xcoms
+    assert "'nowhere' does not exist" in capsys.readouterr().out
+
+
+def test_what_the_checks_found_is_on_the_run_in_brief(stage, notes):
+    stage.result = made("1", warnings=["the label angry is new " * 40, "pos moved"])
+    ingest().execute(run())
+    assert notes[0].startswith("data: the label angry is new")
+    assert notes[0].endswith("[...] and 1 more")
+    assert len(notes[0]) < 330
+
+
+def test_a_run_for_a_past_date_links_the_report_of_then(stage, ledger, reported):
+    ledger.store.write_json("snapshots/1/manifest.json", {})
+    report = ledger.store.uri("data-reports/1")
+    taken(ledger, ago(days=9), snapshot=ledger.store.uri("snapshots/1"), report=report)
+    assert ingest(date="2999-01-01").execute(run())["report"] == report
+    assert len(reported.kept) == 1
 
 
 # cooldown
