@@ -77,7 +77,7 @@ def test_a_plan_opens_the_source_with_its_connection(tmp_path, monkeypatch, caps
     monkeypatch.setenv("AIRFLOW_CONN_BUCKET", '{"conn_type": "aws", "login": "a", "password": "pl4nted"}')
     assert main(["plan", spec]) == 0
     [env] = given
-    assert env["AWS_SECRET_ACCESS_KEY"] == "pl4nted"
+    assert env["RATCHET_SOURCE_AWS_SECRET_ACCESS_KEY"] == "pl4nted"
 
 
 def test_a_plan_that_fails_shows_what_the_stage_said(tmp_path, monkeypatch, capsys):
