@@ -62,7 +62,8 @@ def assemble(
     new: Batch | None = None
     if batch is not None:
         kept = sum(one["rows"] - sum(one["refused"].values()) for one in batch["objects"])
-        new = {"key": batch["key"], "number": batch["number"], "objects": len(batch["objects"]), "rows": kept}
+        named = {name: batch[name] for name in ("key", "number", "files")}
+        new = {**named, "objects": len(batch["objects"]), "rows": kept}
         ever[batch["key"]] = new
     watermark = Watermark(
         reads_of(request.reading, request.checks),

@@ -1,7 +1,7 @@
 """
 Take in the objects that were not read before: one batch of judged rows, immutable, the same for the same objects.
 
-A batch is a directory ``batches/KEY`` with a Parquet file of the rows: text, label, split, where the row
+A batch is a directory ``batches/KEY`` with Parquet files of the rows: text, label, split, where the row
 came from (``object``, an index into the manifest's list, and ``row``) and what identifies it (``h0``, ``h1``: the first
 128 bits of the SHA-256 of the normalised text; ``digest``: XXH3-64 of the text as it is). ``batch`` is the
 same number in all rows of a batch, so that batch, object and row name a row among all that were ever read.
@@ -13,30 +13,27 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.columns import Judge, Judged
+from training.columns import Judge, Refused
 from training.contract import Checks, Reading, Split
-from training.cores import cores
 from training.keys import key_of
-from training.layout import ROWS
 from training.personal import Tally, scan_of
+from training.readers import Readers, Taken
 from training.rows import EXAMPLES_PER_REASON
-from training.sources.part import Block, Columns, Part
+from training.sources.part import Columns, Part, ReadFailed, check_keys
 
 if TYPE_CHECKING:
-    import pyarrow
     from pyarrow import parquet
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of the files and of what counts as a usable row; another number and everything is read again
+FORMAT = 3  # of the files and of what counts as a usable row; another number and everything is read again
 PROGRESS_SECONDS = 5.0
-ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
-BUFFER_BYTES = 64 << 20  # of rows that wait to be written
 REFUSED = "refused.parquet"  # the rows that cannot be used, each with its reason
 
 
@@ -63,11 +60,11 @@ class ReadObject:
     lengths: Counter[str] = field(default_factory=Counter)  # of usable rows, as training.columns has them
     personal: Tally = field(default_factory=Tally)
 
-    def count(self, judged: Judged) -> None:
-        self.rows += judged.total
-        self.lengths.update(judged.lengths)
-        self.personal.count(judged.personal)
-        for one in judged.refused:
+    def count(self, taken: Taken) -> None:
+        self.rows += taken.rows
+        self.lengths.update(taken.lengths)
+        self.personal.count(taken.personal)
+        for one in taken.refused:
             self.refused[one.reason] += 1
             shown = self.examples.setdefault(one.reason, [])
             if len(shown) < EXAMPLES_PER_REASON:
@@ -110,12 +107,25 @@ def read_batch(
     columns = Columns(reading.text, reading.label, reading.time)
     judge = Judge(percents, checks.labels, scan_of(checks))
     objects = [_object(one) for one in unread]
-    with _Writer(directory, batch_number(key)) as writer:
-        progress = _Progress(len(unread))
-        for index, judged in _judged(unread, columns, judge):
-            objects[index].count(judged)
-            writer.add(index, judged)
-            progress.tell(objects[index], index)
+    keys: list[dict[str, None]] = [{} for _ in unread]
+    progress = _Progress(len(unread))
+    with (
+        Readers(directory, batch_number(key), judge) as readers,
+        _Refusals(directory / REFUSED) as refusals,
+    ):
+        try:
+            for index, taken in _taken(unread, columns, readers):
+                objects[index].count(taken)
+                keys[index].update(dict.fromkeys(taken.keys))
+                refusals.add(index, taken.refused)
+                progress.tell(objects[index], index)
+            files = readers.close()
+        except BrokenProcessPool as error:
+            raise ReadFailed(
+                "A process that reads rows was killed, perhaps for want of memory. No snapshot was made. Try again."
+            ) from error
+    for read, seen in zip(objects, keys, strict=True):
+        check_keys(read.name, seen, columns)
     for one in objects:
         refused = f"; {one.refused.total():,} refused: {listed(one.refused)}" if one.refused else ""
         level = logging.WARNING if one.refused else logging.INFO
@@ -123,6 +133,7 @@ def read_batch(
     return {
         "key": key,
         "number": batch_number(key),
+        "files": files,
         "objects": [
             {**vars(one), "refused": dict(one.refused), "lengths": dict(one.lengths), "personal": vars(one.personal)}
             for one in objects
@@ -140,94 +151,51 @@ def _object(unread: Unread) -> ReadObject:
     return ReadObject(part.name, part.version, part.bytes, modified, unread.split)
 
 
-def _judged(unread: Sequence[Unread], columns: Columns, judge: Judge) -> Iterator[tuple[int, Judged]]:
-    """Read in this thread, parse and judge in others, and give the results in their order."""
-    workers = cores()
-
-    def work(block: Block, split: Split | None) -> Judged:
-        return judge.judge(block.parse(), split)
-
-    waiting: deque[tuple[int, Future[Judged]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for index, one in enumerate(unread):
-                for block in one.part.read(columns):
-                    waiting.append((index, pool.submit(work, block, one.split)))
-                    if len(waiting) > workers + 1:  # what is in memory at a time
-                        at, future = waiting.popleft()
-                        yield at, future.result()
-            for at, future in waiting:
+def _taken(unread: Sequence[Unread], columns: Columns, readers: Readers) -> Iterator[tuple[int, Taken]]:
+    """:return: the index of the object, and what came of a block of it, in the blocks' order."""
+    waiting: deque[tuple[int, Future[Taken]]] = deque()
+    for index, one in enumerate(unread):
+        for block in one.part.read(columns):
+            waiting.append((index, readers.take(index, block, one.split)))
+            while len(waiting) > readers.blocks_at_once:
+                at, future = waiting.popleft()
                 yield at, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for at, future in waiting:
+        yield at, future.result()
 
 
-class _Writer:
-    """Writes usable and unusable rows, each to a file of its own, opened when its first row comes."""
+class _Refusals:
+    """Writes the rows that cannot be used to a file of their own, opened when the first one comes."""
 
-    def __init__(self, directory: Path, number: int) -> None:
-        self.directory, self.number = directory, number
-        self._waiting: list[pyarrow.Table] = []
-        self._waiting_rows = 0
-        self._writers: dict[str, parquet.ParquetWriter] = {}
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: parquet.ParquetWriter | None = None
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> _Refusals:
         return self
 
-    def add(self, index: int, judged: Judged) -> None:
+    def add(self, index: int, refused: Sequence[Refused]) -> None:
         import pyarrow
-
-        if judged.rows.num_rows:
-            rows = judged.rows
-            for name, value, kind in (("object", index, pyarrow.int32()), ("batch", self.number, pyarrow.int64())):
-                rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
-            self._waiting.append(rows)
-            self._waiting_rows += rows.num_rows
-            if self._waiting_rows >= ROW_GROUP_ROWS or sum(t.nbytes for t in self._waiting) > BUFFER_BYTES:
-                self._flush()
-        if refused := judged.refused:
-            table = pyarrow.table(
-                {
-                    "object": pyarrow.array([index] * len(refused), pyarrow.int32()),
-                    "row": pyarrow.array([one.row for one in refused], pyarrow.int64()),
-                    "reason": pyarrow.array([one.reason for one in refused], pyarrow.large_string()),
-                    "text": pyarrow.array([one.text for one in refused], pyarrow.large_string()),
-                    "label": pyarrow.array([one.label for one in refused], pyarrow.large_string()),
-                }
-            )
-            self._write(REFUSED, table)
-
-    def _flush(self) -> None:
-        import pyarrow
-
-        tables, self._waiting, self._waiting_rows = self._waiting, [], 0
-        if tables:
-            self._write(ROWS, pyarrow.concat_tables(tables))
-
-    def _write(self, name: str, table: pyarrow.Table) -> None:
         from pyarrow import parquet
 
-        if name not in self._writers:
-            self._writers[name] = parquet.ParquetWriter(
-                self.directory / name,
-                table.schema,
-                compression={column: _compression(column) for column in table.column_names},
-                compression_level={"text": 1, "row": 1},
-                use_dictionary=["label", "split", "object", "batch", "reason"],
-                write_statistics=["object", "row", "time"],
-                store_schema=False,
-            )
-        self._writers[name].write_table(table, row_group_size=ROW_GROUP_ROWS)
+        if not refused:
+            return
+        table = pyarrow.table(
+            {
+                "object": pyarrow.array([index] * len(refused), pyarrow.int32()),
+                "row": pyarrow.array([one.row for one in refused], pyarrow.int64()),
+                "reason": pyarrow.array([one.reason for one in refused], pyarrow.large_string()),
+                "text": pyarrow.array([one.text for one in refused], pyarrow.large_string()),
+                "label": pyarrow.array([one.label for one in refused], pyarrow.large_string()),
+            }
+        )
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self._path, table.schema, compression="zstd", store_schema=False)
+        self._writer.write_table(table)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._flush()
-        for writer in self._writers.values():
-            writer.close()
-
-
-def _compression(column: str) -> str:
-    return "none" if column in ("h0", "h1", "digest") else "zstd"  # hashes do not get any smaller
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 class _Progress:

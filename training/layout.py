@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from training.store import Store
 
 BATCHES = "batches"
-ROWS = "rows.parquet"
-Batch = Mapping[str, Any]  # key, number, rows and objects (how many), dead: objects not in force
+Batch = Mapping[str, Any]  # key, number, files, rows and objects (how many), dead: objects not in force
 NOWHERE: Mapping[str, Path] = {}
 MEMORY_LIMIT = "800MB"  # of DuckDB; what does not fit is spilled to disk
 
@@ -92,12 +91,17 @@ def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | 
     db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every e WHERE {' AND '.join(conditions)}")
 
 
+def rows_file(place: int) -> str:
+    """:return: name of a file with rows of a batch."""
+    return f"rows-{place}.parquet"
+
+
 def parquet_files(store: Store, batches: Sequence[Batch], places: Mapping[str, Path] = NOWHERE) -> str | None:
     """:return: a call of ``read_parquet`` on the batches' rows; None: there is no batch."""
     files = [
-        str(places[one["key"]] / ROWS) if one["key"] in places else store.duckdb_path(f"{BATCHES}/{one['key']}/{ROWS}")
+        str(places[one["key"]] / file) if one["key"] in places else store.duckdb_path(f"{BATCHES}/{one['key']}/{file}")
         for one in batches
-        if one["rows"]
+        for file in one["files"]
     ]
     return f"read_parquet([{', '.join(map(quoted, files))}])" if files else None
 

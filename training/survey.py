@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from training.contract import BadInput, SurveyRequest, SurveyResult
 from training.sources import Columns
+from training.sources.part import check_keys
 from training.store import Store
 from training.waiting import compare
 from training.watermark import Watermark
 
 if TYPE_CHECKING:
-    from training.sources.part import Block, Part
+    from training.sources.part import Part
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +78,20 @@ def _count(part: Part, columns: Columns, counted: dict[str, int]) -> int:
     if known is not None:
         return known
     try:
-        return sum(map(_rows_in, part.read(columns)))
+        return _rows_in(part, columns)
     except BadInput as error:
         log.warning("%s", error)
         return BROKEN
 
 
-def _rows_in(block: Block) -> int:
-    batch = block.parse()
-    return batch.rows.num_rows + sum(row.number > 0 for row in batch.others)  # number 0 says the object is empty
+def _rows_in(part: Part, columns: Columns) -> int:
+    rows, keys = 0, set[str]()
+    for block in part.read(columns):
+        batch = block.parse()
+        rows += batch.rows.num_rows + sum(row.number > 0 for row in batch.others)  # number 0 says it is empty
+        keys.update(batch.keys)
+    check_keys(part.name, keys, columns)
+    return rows
 
 
 def _digest(objects: Iterable[tuple[str, str, str]]) -> str:

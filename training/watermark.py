@@ -42,7 +42,7 @@ class ObjectRead:
 class Watermark:
     reads: Mapping[str, Any] = field(default_factory=dict)  # what the rows depend on beside the objects
     objects: Sequence[ObjectRead] = ()
-    batches: Sequence[Mapping[str, Any]] = ()  # all that ever were: key, number, objects and rows (how many)
+    batches: Sequence[Mapping[str, Any]] = ()  # all that ever were: key, number, files, objects and rows (how many)
     deletions: str | None = None  # key of a Parquet file (training.layout)
     selection: Mapping[str, Any] = field(default_factory=dict)  # which of the rows the snapshot takes
     snapshot: str | None = None  # digest of the one that was made of it

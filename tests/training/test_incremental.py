@@ -81,13 +81,13 @@ def watch_reading(monkeypatch):
     from training import batch
 
     read: list[str] = []
-    opened = batch._judged
+    opened = batch._taken
 
     def watched(unread, *args):
         read.extend(Path(one.part.name).stem for one in unread)
         return opened(unread, *args)
 
-    monkeypatch.setattr(batch, "_judged", watched)
+    monkeypatch.setattr(batch, "_taken", watched)
     return read
 
 
@@ -328,7 +328,7 @@ def test_nothing_is_left_of_an_attempt_that_breaks_off(source):
 def test_a_batch_holds_where_each_row_came_from(source):
     source.put("second", [("one more", "pos"), ("two more", "pos")])
     source.ingest()
-    [file] = (source.store / "batches").rglob("rows.parquet")
+    [file] = (source.store / "batches").rglob("rows-*.parquet")
     manifest = json.loads((file.parent / "manifest.json").read_text())
     row = parquet.read_table(file).filter(pyarrow.compute.field("text") == "two more").to_pylist()[0]
     assert manifest["objects"][row["object"]]["name"] == str(source.folder / "second.jsonl")

@@ -195,7 +195,7 @@ def test_data_that_goes_back_to_what_it_was_is_a_hit_and_becomes_the_last(data):
 
 def test_force_writes_the_snapshot_again_and_mends_a_damaged_one(data):
     first = ingest(request(put(data)))
-    [damaged] = (data.parent / "store" / "batches").rglob("rows.parquet")
+    [damaged] = (data.parent / "store" / "batches").rglob("rows-*.parquet")
     damaged.write_bytes(b"not parquet")
     with pytest.raises(BadInput, match=r"rows\.parquet.* a run that recomputes"):
         ingest(request(data))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import pickle
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +16,8 @@ from training.contract import BadInput
 from training.sources import part
 from training.sources.delimited import read_delimited
 from training.sources.delimited_rows import Content, Rows
-from training.sources.jsonl import END, _Keys, _read_line, read_jsonl
-from training.sources.part import BadRow, Columns, Row
+from training.sources.jsonl import keys_of, read_jsonl, read_line
+from training.sources.part import BadRow, Columns, Row, check_keys
 from training.sources.times import time_of, times_of
 
 COLUMNS = [Columns("text", "label"), Columns("text", "label", "time"), Columns('a."b', "", "text")]
@@ -30,7 +31,8 @@ def rows_of(read, content, columns, block_bytes, **options):
         try:
             blocks = list(read(io.BufferedReader(io.BytesIO(content)), "rows", columns, **options))
             random.Random(block_bytes).shuffle(blocks)
-            batches = [block.parse() for block in blocks]
+            batches = [pickle.loads(pickle.dumps(block)).parse() for block in blocks]  # as it gets to another process
+            check_keys("rows", [key for batch in batches for key in batch.keys], columns)
         except BadInput as refused:
             return what(refused)
     rows = []
@@ -68,12 +70,12 @@ def named(rows):
 
 
 def jsonl_row_by_row(content, columns):
-    keys = _Keys("rows", columns)
-    rows = [_read_line(number, line, columns, keys) for number, line in enumerate(io.BytesIO(content), start=1)]
+    lines = list(io.BytesIO(content))
     try:
-        keys.judge(END)
+        check_keys("rows", keys_of(lines), columns)
     except BadInput as refused:
         return what(refused)
+    rows = [read_line(number, line, columns) for number, line in enumerate(lines, start=1)]
     return named(row for row in rows if row is not None)
 
 

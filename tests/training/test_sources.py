@@ -14,6 +14,7 @@ from training.contract import BadInput
 from training.sources import BadRow, Columns, Row, open_source
 from training.sources import part as boundary
 from training.sources.columnar import blocks_of
+from training.sources.part import check_keys
 
 COLUMNS = Columns("text", "label")
 ROWS = [("good film", "pos"), ('he said "no", twice', "neg"), ("two\nlines", "neg"), ("ÄÖÜ 💳", "pos")]
@@ -25,15 +26,17 @@ def rows_of(uri, columns=COLUMNS, **options):
 
 
 def rows_of_part(part, columns=COLUMNS):
-    rows = []
+    rows, keys = [], []
     for block in part.read(columns):
         batch = block.parse()
+        keys += batch.keys
         assert batch.rows.column_names == ["row", "text", "label", *(["time"] if columns.time else [])]
         assert batch.rows.schema.types[:3] == [pyarrow.int64(), pyarrow.large_string(), pyarrow.large_string()]
         batch.rows.validate(full=True)
         assert not any(column.null_count for column in batch.rows.columns[:3])
         rows += [Row(*row.values()) for row in batch.rows.to_pylist()]
         rows += batch.others
+    check_keys(part.name, keys, columns)
     return sorted(rows, key=lambda row: row.number)
 
 
@@ -375,10 +378,11 @@ def test_a_key_that_no_json_line_has_is_refused_however_the_blocks_are_parsed(tm
     monkeypatch.setattr(boundary, "BLOCK_BYTES", 100)
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a", "label": "x"}\n' * 20)
-    last, *blocks = open_source(str(path)).parts[0].read(Columns("text", "label", "when"))
-    assert sum(block.parse().rows.num_rows + len(block.parse().others) for block in blocks) > 3
+    columns = Columns("text", "label", "when")
+    batches = [block.parse() for block in open_source(str(path)).parts[0].read(columns)]
+    assert sum(batch.rows.num_rows for batch in batches) == 20
     with pytest.raises(BadInput, match=r"no column 'when' \(time\)\. Columns found: 'text', 'label'"):
-        last.parse()
+        check_keys(str(path), dict.fromkeys(key for batch in batches for key in batch.keys), columns)
 
 
 def held(path, columns=COLUMNS):

@@ -58,6 +58,10 @@ class _Block:
     columns: Columns
     label_names: Sequence[str] | None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A slice of a table would take all of the table with it."""
+        return _unpacked, (_packed(self.table), self.first, self.columns, self.label_names)
+
     def parse(self) -> Batch:
         import numpy as np
         import pyarrow.compute as pc
@@ -82,6 +86,21 @@ class _Block:
             None if times is None else times.filter(others),
         )
         return batch_of(rows, self.columns, table.filter(held))
+
+
+def _packed(table: pyarrow.Table) -> pyarrow.Buffer:
+    import pyarrow
+
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _unpacked(content: pyarrow.Buffer, first: int, columns: Columns, label_names: Sequence[str] | None) -> _Block:
+    import pyarrow
+
+    return _Block(pyarrow.ipc.open_stream(content).read_all(), first, columns, label_names)
 
 
 def _strings(values: pyarrow.Array) -> pyarrow.Array | None:

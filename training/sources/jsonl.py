@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import json
 import sys
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,15 +23,14 @@ from training.contract import BadInput
 from training.rows import Unusable, label_of
 from training.sources import part
 from training.sources.blocks import batch_of, table_of
-from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, Row, missing_column
+from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, Row
 from training.sources.times import time_of, times_of
 from training.sources.unicode import skip_mark
 
 if TYPE_CHECKING:
     import pyarrow
 
-SHOWN_OBJECTS = 1000  # whose keys are told when one is missing
-END = 0  # of the file, where blocks have the number of their first line
+SHOWN_LINES = 1000  # of a block, whose keys are told when one is missing
 
 
 class Line(msgspec.Struct, gc=False):
@@ -45,10 +45,8 @@ UNREAD = Line()  # for Python to read
 
 
 def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterator[Block]:
-    """:raises BadInput: no object of the file has one of the columns, which is known when all blocks are parsed."""
+    """:raises BadInput: this is no JSONL. A column that no row has is for ``check_keys`` to find."""
     skip_mark(stream, name)
-    keys = _Keys(name, columns)
-    decode = _decoder(columns)
     number = 1
     while content := stream.read(part.BLOCK_BYTES):
         if not content.endswith(b"\n"):
@@ -56,12 +54,11 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
             if len(rest) == LONGEST_LINE:
                 raise BadInput(f"{name}: a line of more than {LONGEST_LINE:,} bytes. Nothing was kept. Is this JSONL?")
             content += rest
-        keys.expect(number)
-        yield _Block(content, number, columns, keys, decode)
+        yield _Block(content, number, columns)
         number += content.count(b"\n")
-    keys.judge(END)
 
 
+@lru_cache
 def _decoder(columns: Columns) -> Callable[[bytes], Any] | None:
     """:return: None: the columns' names are too odd for msgspec, or one column is asked for twice."""
     names = {field: name for field, name in columns._asdict().items() if name is not None}
@@ -80,32 +77,26 @@ class _Block:
     content: bytes  # whole lines
     first: int  # the number of the first line
     columns: Columns
-    keys: _Keys
-    decode: Callable[[bytes], Any] | None
 
     def parse(self) -> Batch:
         lines = self.content.split(b"\n")
         if not lines[-1]:
             lines.pop()
         rows = self._decoded(lines)
-        # is a time that no row has not there, or misspelt? With Python the keys that are there come to light
-        is_timed = self.columns.time is None or self.keys.has(self.columns.time)
-        if not is_timed and all(row.time is UNSET for row in rows):
-            rows = [UNREAD] * len(lines)
         names = _names([row.label for row in rows])
         held = [at for at, row in enumerate(rows) if type(row.text) is str and names[at] is not None]
-        tables = []
-        if held:
-            self.keys.see(self.columns.names)
-            tables.append(self._table(rows, names, held))
+        tables = [self._table(rows, names, held)] if held else []
         left = sorted(set(range(len(rows))).difference(held)) if len(held) < len(rows) else ()
-        others = (_read_line(self.first + at, lines[at], self.columns, self.keys) for at in left)
+        others = (read_line(self.first + at, lines[at], self.columns) for at in left)
         batch = batch_of((row for row in others if row is not None), self.columns, *tables)
-        self.keys.judge(self.first)
-        return batch
+        keys = self.columns.names
+        if not held or (self.columns.time is not None and all(row.time is UNSET for row in rows)):
+            keys = keys_of([*lines[:SHOWN_LINES], *(lines[at] for at in left)], keys[:2] if held else ())
+        return replace(batch, keys=keys)
 
     def _decoded(self, lines: Sequence[bytes]) -> Sequence[Line]:
-        if self.decode is None:
+        decode = _decoder(self.columns)
+        if decode is None:
             return [UNREAD] * len(lines)
         longest = sys.get_int_max_str_digits()  # Python refuses more, lest a number keep it busy for ever
         if longest and max(map(len, lines), default=0) > longest:
@@ -114,7 +105,7 @@ class _Block:
         rest = iter(lines)
         while len(rows) < len(lines):
             try:
-                rows.extend(map(self.decode, rest))  # what was read before an error stays
+                rows.extend(map(decode, rest))  # what was read before an error stays
             except (ValueError, RecursionError):  # msgspec's own errors are the former
                 rows.append(UNREAD)
         return rows
@@ -157,56 +148,30 @@ def _times(values: Sequence[Any]) -> pyarrow.Array:
     return pyarrow.array([time_of(value) for value in values], pyarrow.timestamp("us", "UTC"))
 
 
-def _read_line(number: int, line: bytes, columns: Columns, keys: _Keys) -> Row | BadRow | None:
+def read_line(number: int, line: bytes, columns: Columns) -> Row | BadRow | None:
     """:return: None: the line is blank."""
     if not line.strip():
         return None
     try:
-        # undecodable bytes survive as surrogates: they matter only in the columns that are used
-        value = json.loads(line.decode("utf-8", "surrogateescape"))
+        value = _read(line)
     except (ValueError, RecursionError):
         return BadRow(number, "broken JSON")
     if not isinstance(value, dict):
         return BadRow(number, "not a JSON object")
-    keys.see(value)
     time = None if columns.time is None else time_of(value.get(columns.time))
     return Row(number, value.get(columns.text), value.get(columns.label), time)
 
 
-class _Keys:
-    """The keys of a file's objects, gathered from its blocks in whatever order they are parsed."""
+def keys_of(lines: Iterable[bytes], known: Iterable[str] = ()) -> list[str]:
+    """:return: the keys of the objects in their order, after those that are known."""
+    keys = dict.fromkeys(known)
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            value = _read(line)
+            keys.update(dict.fromkeys(value if isinstance(value, dict) else ()))
+    return list(keys)
 
-    def __init__(self, name: str, columns: Columns) -> None:
-        self.name = name
-        self.columns = columns
-        self._seen: dict[str, None] = {}  # in their order; a set has none
-        self._objects = 0
-        self._has_all = False
-        self._expected = {END}  # the blocks that are not parsed yet, by their first lines
-        self._lock = threading.Lock()
 
-    def expect(self, block: int) -> None:
-        with self._lock:
-            self._expected.add(block)
-
-    def see(self, keys: Collection[str]) -> None:
-        if self._objects >= SHOWN_OBJECTS and self._has_all:
-            return
-        with self._lock:
-            self._objects += 1
-            shown = keys if self._objects <= SHOWN_OBJECTS else [key for key in self.columns.names if key in keys]
-            self._seen.update(dict.fromkeys(shown))
-            self._has_all = self._seen.keys() >= set(self.columns.names)
-
-    def has(self, column: str) -> bool:
-        return column in self._seen
-
-    def judge(self, block: int) -> None:
-        """:raises BadInput: with this block the whole file is known, and no object has one of the columns."""
-        with self._lock:
-            self._expected.discard(block)
-            if self._expected or not self._objects:
-                return
-        for key, wanted in self.columns._asdict().items():
-            if wanted is not None and wanted not in self._seen:
-                raise missing_column(self.name, key, wanted, self._seen)
+def _read(line: bytes) -> Any:
+    # undecodable bytes survive as surrogates: they matter only in the columns that are used
+    return json.loads(line.decode("utf-8", "surrogateescape"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -14,7 +14,7 @@ from training.contract import BadInput, Split
 if TYPE_CHECKING:
     import pyarrow
 
-BLOCK_BYTES = 16 << 20  # assumed: what is parsed at once; a few of them are in memory at a time
+BLOCK_BYTES = 4 << 20  # measured: what is parsed at once; larger ones are slower, as more memory is asked for anew
 LONGEST_LINE = 256 << 20  # assumed, in bytes: a file with longer ones is no text, and must not fill the memory
 SHOWN_CHARACTERS = 60  # of a column's name in an error
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # but tabs and line ends, which are in real headers
@@ -63,10 +63,13 @@ class Batch:
     rows: pyarrow.Table  # row: int64, text: large_string, label: large_string; none null, all valid UTF-8
     #                      time: timestamp[us, UTC], may be null; only when a time column was asked for
     others: Sequence[Row | BadRow] = ()
+    keys: Sequence[
+        str
+    ] = ()  # where each row names its own columns: those that were seen, a few if all wanted are there
 
 
 class Block(Protocol):
-    """A stretch of an object that has been read and not parsed yet; any thread may parse it."""
+    """A stretch of an object that has been read and not parsed yet; any process may parse it."""
 
     def parse(self) -> Batch: ...
 
@@ -102,6 +105,16 @@ def check_columns(name: str, found: Sequence[str], columns: Columns) -> None:
             raise BadInput(f"{name}: the column {wanted!r} ({key}) is there {found.count(wanted)} times. Rename one.")
         if wanted not in found:
             raise missing_column(name, key, wanted, found)
+
+
+def check_keys(name: str, seen: Collection[str], columns: Columns) -> None:
+    """
+    :param seen: all keys of an object whose rows name their own columns; none: it is another one, or has no row.
+    :raises BadInput: no row has a wanted column.
+    """
+    for key, wanted in columns._asdict().items():
+        if seen and wanted is not None and wanted not in seen:
+            raise missing_column(name, key, wanted, seen)
 
 
 def missing_column(name: str, key: str, wanted: str, found: Iterable[str]) -> BadInput:

@@ -1,0 +1,198 @@
+"""
+Parse, judge and write the rows of a batch: in this process while they are few, in processes of their own when many.
+
+Python runs one thread at a time, and half of the work on a row is Python's; so the work is shared among processes. What
+they write stays where they write it, a file each; only counts and the rows that cannot be used come back.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.columns import Judge, Refused
+from training.contract import Split
+from training.cores import cores
+from training.layout import rows_file
+from training.personal import Found
+from training.sources.part import Block
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import pyarrow
+    from pyarrow import parquet
+
+FEW_ROWS = 50_000  # assumed: they take as long as starting the processes does
+ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
+BUFFER_BYTES = 64 << 20  # of rows that wait to be written
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a block."""
+
+    rows: int  # usable or not
+    refused: Sequence[Refused]
+    lengths: Mapping[str, int]  # of the usable ones' texts (training.columns)
+    personal: Sequence[Found]  # rows with personal data
+    keys: Sequence[str]  # as training.sources.part.Batch has them
+
+
+class Reader:
+    """Takes in blocks and writes the rows that can be used to one file, opened when the first row comes."""
+
+    def __init__(self, directory: Path, number: int, place: int, judge: Judge) -> None:
+        """:param number: of the batch. :param place: of this reader among all of the batch."""
+        self.path, self.number, self.judge = directory / rows_file(place), number, judge
+        self._waiting: list[pyarrow.Table] = []
+        self._writer: parquet.ParquetWriter | None = None
+
+    def take(self, index: int, block: Block, split: Split | None) -> Taken:
+        """:param index: of the object. :param split: the one that it was named for; None: by the hash of the text."""
+        import pyarrow
+
+        batch = block.parse()
+        judged = self.judge.judge(batch, split)
+        rows = judged.rows
+        if rows.num_rows:
+            for name, value, kind in (("object", index, pyarrow.int32()), ("batch", self.number, pyarrow.int64())):
+                rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
+            self._waiting.append(rows)
+            if (
+                sum(table.num_rows for table in self._waiting) >= ROW_GROUP_ROWS
+                or sum(table.nbytes for table in self._waiting) > BUFFER_BYTES
+            ):
+                self._write()
+        return Taken(judged.total, judged.refused, judged.lengths, judged.personal, batch.keys)
+
+    def close(self) -> str | None:
+        """Finish the file. :return: its name; None: there was no row to write."""
+        if self._waiting:
+            self._write()
+        if self._writer is None:
+            return None
+        self._writer.close()
+        return self.path.name
+
+    def _write(self) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        table = pyarrow.concat_tables(self._waiting)
+        self._waiting.clear()
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(
+                self.path,
+                table.schema,
+                compression={column: _compression(column) for column in table.column_names},
+                compression_level={"text": 1, "row": 1},
+                use_dictionary=["label", "split", "object", "batch"],
+                write_statistics=["object", "row", "time"],
+                store_schema=False,
+            )
+        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+
+def _compression(column: str) -> str:
+    return "none" if column in ("h0", "h1", "digest") else "zstd"  # hashes do not get any smaller
+
+
+class Readers:
+    """As many readers as there are processors, and one here for the first rows."""
+
+    def __init__(self, directory: Path, number: int, judge: Judge) -> None:
+        self._directory, self._number, self._judge = directory, number, judge
+        self._here = Reader(directory, number, 0, judge)
+        self._taken_here = 0
+        self._elsewhere: list[_Process] = []
+
+    @property
+    def blocks_at_once(self) -> int:
+        """What should be waiting at most, so that every reader has work and memory stays small."""
+        return 2 * len(self._elsewhere)
+
+    def take(self, index: int, block: Block, split: Split | None) -> Future[Taken]:
+        if not self._elsewhere and self._taken_here >= FEW_ROWS and (count := cores()) > 1:
+            self._elsewhere = [
+                _Process(self._directory, self._number, place, self._judge) for place in range(1, count + 1)
+            ]
+        if self._elsewhere:
+            return min(self._elsewhere, key=lambda process: process.waiting).take(index, block, split)
+        done: Future[Taken] = Future()
+        taken = self._here.take(index, block, split)
+        self._taken_here += taken.rows
+        done.set_result(taken)
+        return done
+
+    def close(self) -> list[str]:
+        """Finish all files. :return: their names."""
+        names = [self._here.close(), *(process.close() for process in self._elsewhere)]
+        return [name for name in names if name is not None]
+
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._elsewhere:
+            process.end()
+
+
+class _Process:
+    """A reader in a process of its own."""
+
+    def __init__(self, directory: Path, number: int, place: int, judge: Judge) -> None:
+        # not forked: threads of Arrow and of the stage run here
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, context, _open, (directory, number, place, judge))
+        self._lock = threading.Lock()
+        self.waiting = 0  # blocks
+
+    def take(self, index: int, block: Block, split: Split | None) -> Future[Taken]:
+        with self._lock:
+            self.waiting += 1
+        future = self._pool.submit(_take, index, block, split)
+        future.add_done_callback(self._is_done)
+        return future
+
+    def _is_done(self, _future: Future[Taken]) -> None:
+        with self._lock:
+            self.waiting -= 1
+
+    def close(self) -> str | None:
+        return self._pool.submit(_close).result()
+
+    def end(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+_reader: Reader  # of this process
+
+
+def _open(directory: Path, number: int, place: int, judge: Judge) -> None:
+    global _reader
+    _reader = Reader(directory, number, place, judge)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _take(index: int, block: Block, split: Split | None) -> Taken:
+    return _reader.take(index, block, split)
+
+
+def _close() -> str | None:
+    return _reader.close()
