@@ -19,7 +19,7 @@ from training.columns import LENGTHS
 from training.contract import SPLITS, Checks, IngestRequest
 from training.data_page import data_page
 from training.keys import key_of
-from training.layout import BATCHES, ROWS, database, quoted
+from training.layout import BATCHES, database, parquet_files, quoted
 from training.personal import scan_of
 from training.redact import redacted
 from training.rows import UNTRAINED_LABEL, check_of, policy_of
@@ -170,7 +170,7 @@ def _dropped(checks: Checks, store: Store, found: Ingested) -> dict[str, Any]:
         new = _of_new_rows(db, found.batch)
         places = _places(db, found)
         try:
-            examples = list(_with_texts(checks, db, store, places))
+            examples = list(_with_texts(checks, db, store, found, places))
         except duckdb.Error as error:
             log.warning("The data report shows no texts of rows that were left out: %s", str(error).splitlines()[0])
             examples = [{"file": one.name, "row": one.row, "reason": one.reason, "new": one.is_new} for one in places]
@@ -230,13 +230,18 @@ def _places(db: duckdb.DuckDBPyConnection, found: Ingested) -> list[_Place]:
 
 
 def _with_texts(
-    checks: Checks, db: duckdb.DuckDBPyConnection, store: Store, places: Sequence[_Place]
+    checks: Checks, db: duckdb.DuckDBPyConnection, store: Store, found: Ingested, places: Sequence[_Place]
 ) -> Iterator[dict[str, Any]]:
-    wanted: dict[str, list[_Place]] = defaultdict(list)
+    batches = {one["key"]: one for one in (*found.watermark.batches, *([found.batch] if found.batch else []))}
+    wanted: dict[tuple[str, bool], list[_Place]] = defaultdict(list)
     for one in places:
-        wanted[f"{BATCHES}/{one.batch}/{REFUSED if one.refused else ROWS}"].append(one)
-    for file, chosen in wanted.items():
-        rows = {(item, row): (text, label) for item, row, text, label in _read_rows(db, store, file, chosen)}
+        wanted[one.batch, one.refused].append(one)
+    for (key, refused), chosen in wanted.items():
+        if refused:
+            files: str | None = f"read_parquet({quoted(store.duckdb_path(f'{BATCHES}/{key}/{REFUSED}'))})"
+        else:
+            files = parquet_files(store, [batches[key]])
+        rows = _read_rows(db, files, chosen) if files else {}
         for one in chosen:
             example = {"file": one.name, "row": one.row, "reason": one.reason, "new": one.is_new}
             text, label = rows.get((one.object, one.row), (None, None))
@@ -244,10 +249,9 @@ def _with_texts(
 
 
 def _read_rows(
-    db: duckdb.DuckDBPyConnection, store: Store, file: str, places: Iterable[_Place]
-) -> list[tuple[int, int, str | None, str | None]]:
-    """The file knows the smallest and the largest of each few rows, so that little of it is read."""
+    db: duckdb.DuckDBPyConnection, files: str, places: Iterable[_Place]
+) -> dict[tuple[int, int], tuple[str | None, str | None]]:
+    """The files know the smallest and the largest of each few rows, so that little of them is read."""
     conditions = " OR ".join(f"(object = {int(one.object)} AND row = {int(one.row)})" for one in places)
-    return db.sql(
-        f"SELECT object, row, text, label FROM read_parquet({quoted(store.duckdb_path(file))}) WHERE {conditions}"
-    ).fetchall()
+    found = db.sql(f"SELECT object, row, text, label FROM {files} WHERE {conditions}").fetchall()
+    return {(item, row): (text, label) for item, row, text, label in found}
