@@ -14,7 +14,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ class Facts:
     parameters: Mapping[str, Any]
     tags: Mapping[str, str]
     datasets: Sequence[Dataset] = ()
+    files: Mapping[str, str] = field(default_factory=dict)  # path among the run's artifacts, to text
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,8 @@ class Recorder:
         ]
         if inputs:
             self.client.log_inputs(run_id, inputs)
+        for path, text in self.facts.files.items():
+            self.client.log_text(run_id, text, path)
 
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException

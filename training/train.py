@@ -16,10 +16,12 @@ from typing import Any
 from training import checkpoints
 from training.contract import BadInput, TrainRequest, TrainResult
 from training.keys import ABANDONED_SECONDS, Records, code_version, key_of, locked
+from training.lineage import objects_of_snapshot
 from training.model import model_cache, model_identity, put_model
 from training.patience import connect, patiently
 from training.progress import Progress
 from training.registration import find_version
+from training.snapshot import open_snapshot, read_manifest
 from training.stage import write_result
 from training.store import MANIFEST, PART, Store, sha256_file
 from training.tracking import Dataset, Facts, Journal, Point, Recorder
@@ -27,6 +29,7 @@ from training.tracking import Dataset, Facts, Journal, Point, Recorder
 log = logging.getLogger(__name__)
 
 STAGE = "train"
+OBJECTS = "data/objects.json"  # in the MLflow run: what the snapshot is made of
 TRAINED = "trained.json"  # in the work directory: the model is in the store, MLflow may not know it yet
 FORCED_BY = "forced-by.json"  # in the work directory: the run that all else there belongs to
 
@@ -173,7 +176,25 @@ def _facts(request: TrainRequest, told: Mapping[str, Any]) -> Facts:
     datasets = [
         Dataset(split, request.snapshot, _snapshot_digest(request), rows) for split, rows in told["rows"].items()
     ]
-    return Facts(told["parameters"], tags, datasets)
+    report, files = _origin(request.snapshot)
+    return Facts(told["parameters"], {**tags, **report}, datasets, files)
+
+
+def _origin(snapshot: str) -> tuple[dict[str, str], dict[str, str]]:
+    """
+    Say what the training rows came from, as far as the store still knows.
+
+    :return: the tag with the address of the data report, and the file with the objects.
+    """
+    try:
+        store, key = open_snapshot(snapshot)
+        report = read_manifest(store, key).get("report")
+        objects = [asdict(one) for one in objects_of_snapshot(store, key)]
+    except BadInput as error:
+        log.warning("MLflow is not told which objects the model was trained on: %s", error)
+        return {}, {}
+    listed = json.dumps({"snapshot": snapshot, "objects": objects}, indent=1)
+    return {"ratchet.data_report": report} if report else {}, {OBJECTS: listed}
 
 
 def _make_known(request: TrainRequest, store: Store, key: str, trained: Trained, work: Path) -> TrainResult:

@@ -2,6 +2,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,12 @@ def test_a_run_tells_what_was_trained_on_what_and_how(server, champion):
     for tags in (run.data.tags, version.tags):
         assert expected.items() <= tags.items()
         assert len(tags["ratchet.code"]) == 64
+        assert "/data-reports/" in tags["ratchet.data_report"]
+    told = json.loads(Path(client.download_artifacts(result.run_id, "data/objects.json")).read_text())
+    assert told["snapshot"] == request.snapshot
+    assert [Path(one["name"]).name for one in told["objects"]] == ["test.jsonl", "train.jsonl", "validation.jsonl"]
+    assert {one["rows"] for one in told["objects"]} == {10, 48, 20}
+    assert all(one["version"] and one["batch"] for one in told["objects"])
 
 
 def test_a_crashed_run_is_marked_then_continues_under_the_same_id_without_gaps(server, tmp_path, monkeypatch):
