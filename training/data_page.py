@@ -6,6 +6,7 @@ Standard library only, and nothing but the report goes in: a page can be made an
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +32,8 @@ WHAT_BECAME = {
     "ignore": "ignored",
 }
 SIDE_BY_SIDE = {  # checks whose examples are two texts
-    "near_test": ("Nearest leaks", "the row of the test split that it is like"),
-    "near_duplicate": ("Nearest duplicates", "the row that it is like"),
+    "near_test": ("Nearest leaks", "Left the text, right that of the test split which it is like"),
+    "near_duplicate": ("Nearest duplicates", "Left the text, right the one which it is like"),
 }
 
 
@@ -190,39 +191,48 @@ def _lengths(report: Mapping[str, Any]) -> str:
 def _tokens(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
-    told = "; ".join(
-        f"{text(name.replace('_', ' '))} {_value(value)}" for name, value in found.items() if name != "histogram"
+    limit = found["limit"]
+    told = (
+        f"As {text(found['base_model'])} counts them, in a sample of {found['sample_rows']:,} of {found['new_rows']:,} "
+        f"new texts: median {found['median']:,}, 99 per cent up to {found['percentile_99']:,}, longest "
+        f"{found['longest']:,}. Training cuts what is longer than {limit:,}: {found['percent_cut']:.3g} per cent."
     )
-    return f"<h2>Length in tokens</h2><p>{told}</p>{_histogram(found.get('histogram') or [])}"
+    return f"<h2>Length in tokens</h2><p>{told}</p>{_histogram(found['histogram'], limit)}"
 
 
-def _histogram(counts: Sequence[Sequence[int]]) -> str:
-    """:param counts: lower bound and rows of each group, in order."""
+def _histogram(counts: Sequence[Sequence[int]], limit: float = math.inf) -> str:
+    """
+    :param counts: lower bound and rows of each group, in order.
+    :param limit: groups from here on are too long.
+    """
     if not counts:
         return ""
     step, height, top = 46, 150, 18
+    bottom = top + height
     most = max(rows for _length, rows in counts) or 1
     total = sum(rows for _length, rows in counts) or 1
     bars = ""
     for i, (length, rows) in enumerate(counts):
         tall = max(height * rows / most, 1.0 if rows else 0.0)
-        left = i * step
+        kind, left = "bar" if length < limit else "cut", i * step
         bars += (
-            f'<rect class="bar" x="{left + 2}" y="{top + height - tall:.1f}" width="{step - 4}" height="{tall:.1f}">'
+            f'<rect class="{kind}" x="{left + 2}" y="{bottom - tall:.1f}" width="{step - 4}" height="{tall:.1f}">'
             f"<title>{rows:,} rows</title></rect>"
-            f'<text x="{left + step / 2}" y="{top + height - tall - 5:.1f}">{_percent(rows / total)}</text>'
-            f'<text class="edge" x="{left + 2}" y="{top + height + 16}">{length:,}</text>'
+            f'<text x="{left + step / 2}" y="{bottom - tall - 5:.1f}">{_percent(rows / total)}</text>'
+            f'<text class="edge" x="{left + 2}" y="{bottom + 16}">{length:,}</text>'
         )
     width = len(counts) * step + 10
     return (
-        f'<div class="wide"><svg class="histogram" viewBox="0 0 {width} {top + height + 24}" width="{width}" '
+        f'<div class="wide"><svg class="histogram" viewBox="0 0 {width} {bottom + 24}" width="{width}" '
         f'role="img"><title>Share of the rows by length</title>{bars}'
-        f'<line x1="0" x2="{width}" y1="{top + height}" y2="{top + height}"/></svg></div>'
+        f'<line x1="0" x2="{width}" y1="{bottom}" y2="{bottom}"/></svg></div>'
     )
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.0005 else "&lt;0.1%"
+    if share >= 0.095:
+        return f"{share:.0%}"
+    return f"{share:.1%}" if share >= 0.0005 else "&lt;0.1%" if share else ""
 
 
 def _dropped(report: Mapping[str, Any]) -> str:
@@ -277,7 +287,7 @@ def _pairs(report: Mapping[str, Any]) -> str:
         if finding["check"] in SIDE_BY_SIDE and pairs:
             pairs.sort(key=lambda one: -(one.get("similarity") or 0))
             title, beside = SIDE_BY_SIDE[finding["check"]]
-            told = f"Left a new row, right {beside}; the words that differ are marked."
+            told = f"{beside}; the words that differ are marked."
             shown += f"<h2>{title}</h2><p>{told}</p>{''.join(map(_pair, pairs[:PAIRS]))}"
             if finding["count"] > PAIRS:
                 shown += f"<p>and {finding['count'] - min(len(pairs), PAIRS):,} more</p>"
@@ -386,7 +396,7 @@ STYLE = """
 header.taken { --tone: var(--good) } header.refused { --tone: var(--bad) } header.warned { --tone: var(--ask) }
 header h1 { color: var(--ink) } header li { margin: .2rem 0 }
 .became { color: var(--soft); font-size: .85em; white-space: nowrap }
-.bar { fill: var(--bar) } .mark { fill: var(--ink) }
+.bar { fill: var(--bar) } .cut { fill: var(--bad) } .mark { fill: var(--ink) }
 .key { width: 24px; height: 12px; vertical-align: baseline; margin-left: .4rem }
 .shares table { width: 100% } .shares td:first-child { min-width: 11rem }
 .shares td:nth-child(2) { width: 40%; min-width: 8rem } .objects td { max-width: none }

@@ -106,6 +106,27 @@ def test_what_was_left_out_is_shown_with_reason_file_and_row():
     assert "no text /data/b, row 18" in text
 
 
+def test_texts_that_training_would_cut_are_told_and_shown():
+    tokens = {
+        "base_model": "acme/bert",
+        "new_rows": 1200,
+        "sample_rows": 1000,
+        "limit": 128,
+        "rows_cut": 4,
+        "percent_cut": 0.4,
+        "median": 12,
+        "percentile_90": 40,
+        "percentile_99": 90,
+        "longest": 300,
+        "histogram": [[8, 900], [64, 96], [128, 3], [192, 0], [256, 1]],
+    }
+    html = data_page(report(lengths={"characters": [], "tokens": tokens}))
+    text = Page(html).text
+    assert "As acme/bert counts them, in a sample of 1,000 of 1,200 new texts: median 12" in text
+    assert "Training cuts what is longer than 128: 0.4 per cent." in text
+    assert html.count('class="cut"') == 3
+
+
 def test_refused_rows_say_why_and_what_stays_in_force():
     text = text_of(
         quarantined="1 new object was set aside: 9 of 9 new rows: empty text",
