@@ -54,7 +54,7 @@ def create_every(
     create_table(db, "dead", {"batch": "BIGINT", "object": "INTEGER"}, dead)
     live = "TRUE"
     if dead:
-        live = "NOT EXISTS (FROM dead d WHERE d.batch = r.batch AND d.object = r.object)"
+        live = "(batch, object) NOT IN (SELECT (batch, object) FROM dead)"
     whole = [one for one in batches if len(one.get("dead", ())) < one["objects"]]
     examined = [one for one in batches if one not in whole]  # of these only what was once a test row counts
     branches = [
@@ -72,23 +72,22 @@ def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | 
 
     :param deletions: relation of ``db`` with batch, object and row of what is left out.
     """
+    rows = f"(FROM every ANTI JOIN {deletions} USING (batch, object, row))" if deletions else "every"
     conditions = ["live"]
-    if deletions:
-        conditions.append(f"NOT EXISTS (FROM {deletions} d WHERE {_SAME_ROW})")
     if layout.window:
         create_table(db, "old", {"batch": "BIGINT", "object": "INTEGER"}, layout.window["old"])
         start = f"TIMESTAMPTZ {quoted(layout.window['start'])}"
         conditions.append(
-            f"(split = 'test' OR time >= {start} OR (time IS NULL AND NOT EXISTS "
-            "(FROM old o WHERE o.batch = e.batch AND o.object = e.object)))"
+            f"(split = 'test' OR time >= {start} OR (time IS NULL AND (batch, object) NOT IN "
+            "(SELECT (batch, object) FROM old)))"
         )
     if layout.cutoffs:
-        rows = [(one["split"], one["label"], one["h0"]) for one in layout.cutoffs]
-        create_table(db, "cutoffs", {"split": "VARCHAR", "label": "VARCHAR", "h0": "UBIGINT"}, rows)
+        last = [(one["split"], one["label"], one["h0"]) for one in layout.cutoffs]
+        create_table(db, "cutoffs", {"split": "VARCHAR", "label": "VARCHAR", "h0": "UBIGINT"}, last)
         conditions.append("NOT EXISTS (FROM cutoffs c WHERE c.split = e.split AND c.label = e.label AND e.h0 > c.h0)")
     if layout.untrained:
         conditions.append(f"label NOT IN ({', '.join(map(quoted, layout.untrained))})")
-    db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every e WHERE {' AND '.join(conditions)}")
+    db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM {rows} e WHERE {' AND '.join(conditions)}")
 
 
 def rows_file(place: int) -> str:
@@ -106,7 +105,6 @@ def parquet_files(store: Store, batches: Sequence[Batch], places: Mapping[str, P
     return f"read_parquet([{', '.join(map(quoted, files))}])" if files else None
 
 
-_SAME_ROW = "d.batch = e.batch AND d.object = e.object AND d.row = e.row"
 _NO_ROWS = (  # what DuckDB needs to know when there is no file
     "SELECT '' AS split, 0 AS rank, TRUE AS live, 0::BIGINT AS row, '' AS label, '' AS text, "
     "NULL::TIMESTAMPTZ AS time, 0::UBIGINT AS h0, 0::UBIGINT AS h1, 0::UBIGINT AS digest, "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # A text that is in several splits stays in the test split, else in validation, and is gone from the others. A text that
 # was ever in a test split is never trained on, wherever it turns up later. Rows that disagree about the label are
 # settled by majority; where there is none the text teaches nothing. Of spellings that are equal after normalisation the
-# smallest of the majority's stays, whatever came first.
+# majority's with the smallest digest stays, whatever came first: texts are not looked at.
 _DROPPED = f"""
     CREATE TEMP TABLE dropped AS
     WITH
@@ -33,7 +33,7 @@ _DROPPED = f"""
     ),
     ranked AS (
         SELECT p.*, agreed, leaders, row_number() OVER (
-            PARTITION BY h0, h1 ORDER BY rank > home, label <> agreed, text, batch, object, row
+            PARTITION BY h0, h1 ORDER BY rank > home, label <> agreed, digest, batch, object, row
         ) AS place
         FROM placed p JOIN settled USING (h0, h1)
     )
@@ -60,7 +60,8 @@ def settle(db: duckdb.DuckDBPyConnection, touched: str | None, earlier: str | No
         db.execute(f"CREATE TEMP TABLE touched AS SELECT DISTINCT h0, h1 FROM {touched}")
         candidates = "(SELECT e.h0, e.h1 FROM every e SEMI JOIN touched USING (h0, h1))"
     db.execute(f"CREATE TEMP TABLE contested AS SELECT h0, h1 FROM {candidates} GROUP BY h0, h1 HAVING count(*) > 1")
-    db.execute("CREATE TEMP TABLE rivals AS SELECT e.* FROM every e SEMI JOIN contested USING (h0, h1)")
+    columns = "batch, object, row, h0, h1, label, digest, rank, live"
+    db.execute(f"CREATE TEMP TABLE rivals AS SELECT {columns} FROM every SEMI JOIN contested USING (h0, h1)")
     db.execute(_DROPPED)
     db.execute("DROP TABLE rivals")
     still = ""
