@@ -203,24 +203,27 @@ TRAIN, VALIDATION, TEST = (SPLITS.index(split) for split in ("train", "validatio
 def _uneven(texts: pyarrow.Array) -> list[int]:
     """:return: the places of texts that are compared as something else than their lower case."""
     import numpy as np
+    import pyarrow.compute as pc
 
     if not len(texts):
         return []
     _validity, offsets, content = texts.buffers()
-    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    data = np.frombuffer(content, np.uint8)[ends[0] : ends[-1]]
-    starts, lengths = ends[:-1] - ends[0], np.diff(ends)
-    uneven = lengths == 0
-    odd = data - SPACE > LAST_PRINTABLE - SPACE  # as unsigned bytes, what is below a space is far above as well
-    is_space = data == SPACE
-    odd[1:] |= is_space[1:] & is_space[:-1]
-    uneven[starts.searchsorted(np.flatnonzero(odd), "right") - 1] = True
-    some = ~uneven
-    uneven[some] = is_space[starts[some]] | is_space[starts[some] + lengths[some] - 1]
+    bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    starts, ends = bounds[:-1], bounds[1:]
+    uneven = ~pc.ascii_is_printable(texts).to_numpy(zero_copy_only=False) | (starts == ends)
+    data = np.frombuffer(content, np.uint8)
+    if len(data):
+        uneven |= (data[np.minimum(starts, len(data) - 1)] == SPACE) | (data[ends - 1] == SPACE)
+        for shift in (0, 1):
+            pairs = data[bounds[0] + shift : bounds[-1]]
+            twice = np.flatnonzero(pairs[: len(pairs) // 2 * 2].view(np.uint16) == TWO_SPACES) * 2 + shift
+            # if the second one belongs to the next text, both texts are uneven by their ends
+            uneven[starts.searchsorted(twice + bounds[0], "right") - 1] = True
     return np.flatnonzero(uneven).tolist()
 
 
-SPACE, LAST_PRINTABLE = ord(" "), ord("~")
+SPACE = ord(" ")
+TWO_SPACES = SPACE << 8 | SPACE
 
 
 def _read_schema() -> pyarrow.Schema:

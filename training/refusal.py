@@ -72,7 +72,10 @@ def why_refused_beside_others(
     if batch is None:
         return None
     # whichever row of a text stays: it is wrong because of the new one
-    new = "(SELECT h0, h1, min((object, row)) AS place FROM every WHERE batch = ? GROUP BY h0, h1) n"
+    new = (
+        "(SELECT h0, h1, min((object, row)) AS place FROM every SEMI JOIN dropped USING (h0, h1) WHERE batch = ? "
+        "GROUP BY h0, h1) n"
+    )
     found = db.execute(
         f"SELECT reason, count(*), min(place) FROM dropped JOIN {new} USING (h0, h1) GROUP BY reason", [batch["number"]]
     )

@@ -84,7 +84,10 @@ class _Block:
             lines.pop()
         rows = self._decoded(lines)
         names = _names([row.label for row in rows])
-        held = [at for at, row in enumerate(rows) if type(row.text) is str and names[at] is not None]
+        texts = [row.text for row in rows]
+        held: Sequence[int] = range(len(rows))
+        if set(map(type, texts)) != {str} or None in names:
+            held = [at for at in held if type(texts[at]) is str and names[at] is not None]
         tables = [self._table(rows, names, held)] if held else []
         left = sorted(set(range(len(rows))).difference(held)) if len(held) < len(rows) else ()
         others = (read_line(self.first + at, lines[at], self.columns) for at in left)
@@ -118,7 +121,7 @@ class _Block:
             rows, names = [rows[at] for at in held], [names[at] for at in held]
         texts = pyarrow.array([row.text for row in rows], pyarrow.large_string())
         times = None if self.columns.time is None else _times([row.time for row in rows])
-        return table_of(np.array(held) + self.first, texts, pyarrow.array(names, pyarrow.large_string()), times)
+        return table_of(np.asarray(held) + self.first, texts, pyarrow.array(names, pyarrow.large_string()), times)
 
 
 def _names(labels: Sequence[Any]) -> Sequence[str | None]:
