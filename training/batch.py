@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.columns import Judge, Refused
 from training.contract import Checks, Reading, Split
+from training.forgotten import Forgotten
 from training.keys import key_of
 from training.personal import Tally, scan_of
 from training.readers import Readers, Taken
@@ -96,16 +97,18 @@ def read_batch(
     reading: Reading,
     percents: tuple[int, int],
     checks: Checks,
+    forgotten: Forgotten,
 ) -> dict[str, Any]:
     """
     Read the objects into Parquet files below ``directory``.
 
     :param percents: of the hash buckets, for test and validation.
+    :param forgotten: texts that are not taken in.
     :return: the batch's manifest.
     :raises BadInput: an object cannot be read at all.
     """
     columns = Columns(reading.text, reading.label, reading.time)
-    judge = Judge(percents, checks.labels, scan_of(checks))
+    judge = Judge(percents, checks.labels, scan_of(checks), forgotten)
     objects = [_object(one) for one in unread]
     keys: list[dict[str, None]] = [{} for _ in unread]
     progress = _Progress(len(unread))

@@ -35,6 +35,7 @@ CHECKS: dict[str, Check] = {
         default="ignore",
         policies=("ignore", "report", "redact", "drop", "quarantine", "fail"),
     ),
+    "forgotten": Check("a row whose text `ratchet forget` took out", policies=("drop",)),
     "duplicate": Check("a row whose text and label were there before, after normalisation"),
     "conflicting_label": Check(
         "a row whose text is there with another label, after normalisation, which as many rows have or more"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow
 
+    from training.forgotten import Forgotten
+
 
 # Bounds of the groups that texts are counted in by their length, in characters: ever longer ones, as texts' lengths are
 LENGTHS = (1, 5, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960, 1280, 2560, 5120, 10240, 102400)
@@ -60,13 +62,19 @@ class Judge:
     :param percents: of the hash buckets, for test and validation.
     :param labels: those that may be; None: any.
     :param scan: for personal data; None: it is not looked for.
+    :param forgotten: texts that are left out; None: none.
     """
 
     def __init__(
-        self, percents: tuple[int, int], labels: Iterable[str] | None = None, scan: Scan | None = None
+        self,
+        percents: tuple[int, int],
+        labels: Iterable[str] | None = None,
+        scan: Scan | None = None,
+        forgotten: Forgotten | None = None,
     ) -> None:
         self.percents = percents
         self.scan = scan
+        self.forgotten = forgotten
         self.labels = None if labels is None else frozenset(labels)
         self._label: dict[str, str | Unusable] = {}  # what each spelling of a label means
 
@@ -83,7 +91,8 @@ class Judge:
         tables = [rows]
         if batch.others:
             tables.append(self._readable(batch.others, refused))
-        return replace(self._identify(pyarrow.concat_tables(tables), split, refused), personal=personal)
+        judged = replace(self._identify(pyarrow.concat_tables(tables), split, refused), personal=personal)
+        return judged if self.forgotten is None else self.forgotten.leave_out(judged)
 
     def _with_labels(self, rows: pyarrow.Table) -> tuple[pyarrow.Table, list[Refused]]:
         """:return: the rows with their labels' names, without those whose label cannot be used."""
@@ -171,7 +180,7 @@ class Judge:
             keep = np.ones(rows.num_rows, bool)
             keep[places] = False
             rows = rows.filter(pyarrow.array(keep))
-        return Judged(rows, refused, _lengths(rows["text"]))
+        return Judged(rows, refused, lengths_of(rows["text"]))
 
     def _placed(
         self, rows: pyarrow.Table, hashes: np.ndarray, digests: np.ndarray, split: Split | None
@@ -248,7 +257,7 @@ def _with_time(rows: pyarrow.Table) -> pyarrow.Table:
     return rows.select(_read_schema().names).cast(_read_schema())
 
 
-def _lengths(texts: pyarrow.ChunkedArray) -> dict[str, int]:
+def lengths_of(texts: pyarrow.ChunkedArray) -> dict[str, int]:
     import numpy as np
     import pyarrow.compute as pc
 

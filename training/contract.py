@@ -27,7 +27,11 @@ class BadInput(Exception):
 
 
 class Unreachable(Exception):
-    """A server that does not answer just now: worth a retry. The message says it all, so that no traceback is shown."""
+    """
+    A server that does not answer just now, or a store that somebody works on: worth a retry.
+
+    The message says it all, so that no traceback is shown.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

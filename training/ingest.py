@@ -20,6 +20,7 @@ from training.batch import batch_key, listed, read_batch
 from training.contract import SPLITS, BadInput, IngestRequest, IngestResult
 from training.data_report import describe, put_report, report_key
 from training.findings import Finding
+from training.forgotten import Forgotten
 from training.keys import Records, explain, key_of
 from training.layout import BATCHES
 from training.personal import check_region
@@ -60,8 +61,10 @@ def ingest(request: IngestRequest) -> IngestResult:
     :raises BadInput: the data cannot be used; no snapshot was made.
     """
     store = Store(request.store)
+    forgotten = Forgotten.in_force(store)
     with store.scratch("ingest-") as scratch:
         found = read(request, scratch)
+        forgotten.require_unchanged(store)
         snapshot = found.snapshot
         hit, why, key, parts = judge(request, store, found)
         log.info("%s", why)
@@ -127,7 +130,7 @@ def judge(request: IngestRequest, store: Store, found: Ingested) -> tuple[bool, 
     key = key_of(parts)
     records = Records(store, "ingest")
     last = records.last_parts(request.pipeline)
-    complete = store.is_complete(snapshot.key)
+    complete = store.is_complete(snapshot.key) and not read_manifest(store, snapshot.key).get("forgotten")
     size = f"{sum(snapshot.counts.values()):,} rows, digest {snapshot.digest[:8]}"
     if found.quarantined:
         return True, f"hit: the last good snapshot stays in force: {size}; {found.quarantined}", key, parts
@@ -194,15 +197,18 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
     _check(request)
     store, checks = Store(request.store), request.checks
     before = Watermark.load(store, request.watermark)
+    forgotten = Forgotten.in_force(store)
     fresh = request.force or before.reads != reads_of(request.reading, checks)
-    waiting = compare(request.reading, before, checks.removed, fresh=fresh)
-    nothing_new = not (fresh or waiting.unread or waiting.gone) and before.selection == selection_of(request)
+    waiting = compare(request.reading, before, checks.removed, fresh=fresh, forgotten=forgotten.objects)
+    nothing_new = not (
+        fresh or before.unsettled or waiting.unread or waiting.gone
+    ) and before.selection == selection_of(request)
     if nothing_new and (same := _as_before(store, before, waiting)):
         return same
     import duckdb
 
     (scratch / "watermark").mkdir()
-    batch = _take_in(request, store, waiting, scratch) if waiting.unread else None
+    batch = _take_in(request, store, waiting, scratch, forgotten) if waiting.unread else None
     try:
         if batch is not None and (reason := why_refused(checks, batch)):
             raise BatchRefused(reason)
@@ -241,7 +247,9 @@ def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | 
     )
 
 
-def _take_in(request: IngestRequest, store: Store, waiting: Waiting, scratch: Path) -> dict[str, Any]:
+def _take_in(
+    request: IngestRequest, store: Store, waiting: Waiting, scratch: Path, forgotten: Forgotten
+) -> dict[str, Any]:
     """:return: the manifest of the batch, which is in the store already or in ``scratch`` now."""
     percents = (waiting.settings["test_percent"] or 0, waiting.settings["validation_percent"] or 0)
     key = batch_key(waiting.unread, request.reading, percents, request.checks)
@@ -249,7 +257,7 @@ def _take_in(request: IngestRequest, store: Store, waiting: Waiting, scratch: Pa
         log.info("%d objects were read before, into batch %s", len(waiting.unread), key[:8])
         return store.read_json(f"{BATCHES}/{key}/{MANIFEST}")
     (scratch / "batch").mkdir()
-    return read_batch(scratch / "batch", key, waiting.unread, request.reading, percents, request.checks)
+    return read_batch(scratch / "batch", key, waiting.unread, request.reading, percents, request.checks, forgotten)
 
 
 def _last_good(

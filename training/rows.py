@@ -22,7 +22,8 @@ LABEL_TYPE = "label is not a string, number or boolean"
 LABEL_CONTROL = "control character in the label"
 UNKNOWN_LABEL = "unknown label"
 PERSONAL_DATA = "personal data"
-ORDINARY = {EMPTY_TEXT, MISSING_LABEL, UNKNOWN_LABEL, PERSONAL_DATA, "empty file"}
+FORGOTTEN = "forgotten"
+ORDINARY = {EMPTY_TEXT, MISSING_LABEL, UNKNOWN_LABEL, PERSONAL_DATA, FORGOTTEN, "empty file"}
 
 # what can be wrong with a row beside others
 DUPLICATE = "duplicate"
@@ -114,6 +115,7 @@ CHECK_OF = {  # what the spec calls them; any other reason is a row that its for
     LABEL_TYPE: "wrong_type",
     UNKNOWN_LABEL: "unknown_label",
     PERSONAL_DATA: "personal_data",
+    FORGOTTEN: "forgotten",
     DUPLICATE: "duplicate",
     CONFLICT: "conflicting_label",
     IN_TEST: "in_test",

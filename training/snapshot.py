@@ -33,11 +33,12 @@ class Snapshot:
     cells: Mapping[Split, Mapping[str, Cell]]
     settings: Settings
     layout: Layout
+    name: str | None = None  # the digest that it got when it was made; rows that are forgotten later do not rename it
 
     @classmethod
     def load(cls, manifest: Mapping[str, Any]) -> Snapshot:
         cells = {split: {label: Cell(*cell) for label, cell in manifest["cells"][split].items()} for split in SPLITS}
-        return cls(cells, manifest["settings"], Layout(**manifest["layout"]))
+        return cls(cells, manifest["settings"], Layout(**manifest["layout"]), manifest["digest"])
 
     @cached_property
     def labels(self) -> list[str]:
@@ -58,9 +59,10 @@ class Snapshot:
         The same rows in the same splits are the same snapshot, wherever they came from and however they are laid out:
         sums do not depend on an order, and no text is twice in a split.
         """
-        return hashlib.sha256(json.dumps([self._cells(), self.settings], sort_keys=True).encode()).hexdigest()
+        content = json.dumps([self.cells_json(), self.settings], sort_keys=True)
+        return self.name or hashlib.sha256(content.encode()).hexdigest()
 
-    def _cells(self) -> dict[str, dict[str, list[int]]]:
+    def cells_json(self) -> dict[str, dict[str, list[int]]]:
         return {
             split: {label: [cell.rows, cell.digest] for label, cell in sorted(self.cells[split].items())}
             for split in SPLITS
@@ -82,7 +84,7 @@ class Snapshot:
             "labels": self.labels,
             "rows": self.counts,
             "label_rows": self.label_counts,
-            "cells": self._cells(),
+            "cells": self.cells_json(),
             "settings": self.settings,
             "layout": self.layout.to_json(),
             **described,

@@ -13,6 +13,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from training.contract import BadInput, SurveyRequest, SurveyResult
+from training.forgotten import Forgotten
 from training.sources import Columns
 from training.sources.part import check_keys
 from training.store import Store
@@ -34,8 +35,9 @@ def survey(request: SurveyRequest) -> SurveyResult:
 
     :raises BadInput: the source cannot be listed.
     """
-    before = Watermark.load(Store(request.store), request.watermark)
-    found = compare(request.reading, before, request.removed, fresh=False)
+    store = Store(request.store)
+    before = Watermark.load(store, request.watermark)
+    found = compare(request.reading, before, request.removed, fresh=False, forgotten=Forgotten.read(store).objects)
     # What was refused as a whole waits for a mended object, not for being refused again
     refused = {(one.name, one.split, one.version) for one in before.objects if one.state == "quarantined"}
     unread = [one for one in found.unread if (one.part.name, one.split, one.part.version) not in refused]

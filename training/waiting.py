@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +27,15 @@ class Waiting:
     names: Mapping[str, Sequence[str]]  # of the new, the changed and the removed ones
 
 
-def compare(reading: Reading, before: Watermark, removed: str, *, fresh: bool) -> Waiting:
-    """List the sources and say what was not read yet. :param fresh: nothing that was read counts."""
+def compare(
+    reading: Reading, before: Watermark, removed: str, *, fresh: bool, forgotten: Collection[str] = ()
+) -> Waiting:
+    """
+    List the sources and say what was not read yet.
+
+    :param fresh: nothing that was read counts.
+    :param forgotten: names of objects that are not there for us.
+    """
     sources: dict[Split | None, Source] = {
         None: open_source(reading.source, file_format=reading.format, query=reading.query)
     }
@@ -45,7 +52,7 @@ def compare(reading: Reading, before: Watermark, removed: str, *, fresh: bool) -
         for role, source in sources.items()
         for part in source.parts
         # a split that has a source of its own is not taken from the main one as well
-        if role or not part.split or part.split not in sources
+        if (role or not part.split or part.split not in sources) and part.name not in forgotten
     ]
     known = {(one.name, one.split): one for one in before.objects}  # of two, the later: what was set aside
     unread, read_before = [], []

@@ -46,6 +46,7 @@ class Watermark:
     deletions: str | None = None  # key of a Parquet file (training.layout)
     selection: Mapping[str, Any] = field(default_factory=dict)  # which of the rows the snapshot takes
     snapshot: str | None = None  # digest of the one that was made of it
+    unsettled: bool = False  # rows were forgotten since: which of the others stay has to be decided anew
 
     @classmethod
     def load(cls, store: Store, uri: str | None) -> Watermark:
@@ -70,6 +71,7 @@ class Watermark:
             "deletions": self.deletions,
             "selection": dict(self.selection),
             "snapshot": self.snapshot,
+            **({"unsettled": True} if self.unsettled else {}),
         }
 
     @property
