@@ -18,6 +18,8 @@ STAGES = {
     "evaluate": ("training.evaluate", "evaluate", contract.EvaluateRequest),
     "package": ("training.package", "package", contract.PackageRequest),
     "survey": ("training.survey", "survey", contract.SurveyRequest),
+    "seen": ("training.seen", "seen", contract.SeenRequest),
+    "forget": ("training.forget", "forget", contract.ForgetRequest),
     "check": ("training.arguments", "check", contract.CheckRequest),
     "plan": ("training.plan", "plan", contract.PlanRequest),
     "try": ("training.rehearse", "rehearse", contract.TryRequest),

@@ -206,6 +206,49 @@ class SurveyResult(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeenRequest(Message):
+    """Ask which model versions were trained, or tested, on objects or texts."""
+
+    store: str
+    tracking: Tracking
+    objects: list[str] = field(default_factory=list)  # names or globs
+    texts: list[str] = field(default_factory=list)  # identities (training.forgotten): no request holds a text
+    snapshot: str | None = None  # digest of the one in force, which the next training takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenResult(Message):
+    versions: list[dict[str, Any]]  # training.seen.Sighting with version, aliases and trained (ISO 8601), oldest first
+    in_force: dict[str, Any] | None  # training.seen.Sighting in the snapshot that is in force; None: not in there
+    unknown: list[str]  # versions whose snapshot is gone, so that nobody can tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetRequest(Message):
+    """Take texts and objects out of a store for good, for all pipelines that keep their data there."""
+
+    store: str
+    work: str  # local directory of the stages: unfinished trainings go
+    tracking: Tracking | None = None  # experiment and model are those of any pipeline: all are looked through
+    watermark: str | None = None  # URI of the one in force: says what is still in the source
+    objects: list[str] = field(default_factory=list)  # names, as sources give them
+    texts: list[str] = field(default_factory=list)  # identities (training.forgotten): no request holds a text
+    endpoints: str | None = None  # state directory of a local endpoint host, for its copies of releases
+    resume: bool = False  # go on with what was begun before
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetResult(Message):
+    counts: dict[str, int]  # what was taken out or corrected, by kind
+    versions: list[str]  # models:/NAME/VERSION whose training, validation or test rows they were
+    unknown: list[str]  # versions whose snapshot is gone
+    in_source: int  # rows that the source still has
+    examples: list[str]  # object and row, of the first of these
+    left: list[str]  # what else could not be reached, a sentence each
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainRequest(Message):
     pipeline: str
     store: str

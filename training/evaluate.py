@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, EvaluateRequest, EvaluateResult, Tracking
+from training.forgotten import Forgotten
 from training.keys import Records, code_version, key_of
 from training.model import LocalModel, find_model
 from training.store import Store
@@ -38,7 +39,8 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     :raises BadInput: a model or the test set cannot be used; nothing was written.
     """
     store = Store(request.store)
-    inputs = _resolve(request)
+    forgotten = Forgotten.in_force(store)
+    inputs = _resolve(request, forgotten)
     parts = _parts(inputs, request)
     key = key_of(parts)
     records = Records(store, "evaluate")
@@ -49,6 +51,7 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     if found is not None:
         return EvaluateResult(**found, key=key, hit=True, why=why)
     candidate, champion, scored = _answer(store, inputs, request)
+    forgotten.require_unchanged(store)
     why = why if scored else SCORED_BEFORE
     log.info("%s", why)
     report = _report(inputs.test_set, candidate, champion)
@@ -73,7 +76,7 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
 
 def evaluate_parts(request: EvaluateRequest) -> dict[str, Any]:
     """:return: what the key of this evaluation is made of. Reads the models and the test set, writes nothing."""
-    return _parts(_resolve(request), request)
+    return _parts(_resolve(request, Forgotten.read(Store(request.store))), request)
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,11 @@ class _Inputs:
     test_set: TestSet
 
 
-def _resolve(request: EvaluateRequest) -> _Inputs:
+def _resolve(request: EvaluateRequest, forgotten: Forgotten) -> _Inputs:
     return _Inputs(
         find_model(request.candidate, request.work, request.tracking),
         find_model(request.champion, request.work, request.tracking) if request.champion else None,
-        read_test_set(request.test_set, request.text, request.label),
+        read_test_set(request.test_set, request.text, request.label, leave_out=forgotten.has),
     )
 
 
@@ -172,8 +175,11 @@ def _score(
     }
     place = f"predictions/{key_of(parts)}"
     if not request.force and store.is_complete(place):
-        log.info("%s %s was scored on this test set before", role, model.name)
-        return _read_predictions(store, place, model), False
+        kept = _read_predictions(store, place, model)
+        if len(kept.scores) == len(test_set.texts):
+            log.info("%s %s was scored on this test set before", role, model.name)
+            return kept, False
+        log.info("%s %s is scored again: rows of the kept answers were forgotten", role, model.name)
 
     from training.classifier import load_classifier
 
@@ -182,7 +188,7 @@ def _score(
     answers = _Answers(model, classifier.labels, scores, store.uri(f"{place}/{PREDICTIONS}"))
     with tempfile.TemporaryDirectory() as scratch:
         _write_predictions(Path(scratch) / PREDICTIONS, answers, test_set)
-        store.put_directory(Path(scratch), place, parts, overwrite=request.force)
+        store.put_directory(Path(scratch), place, parts, overwrite=True)
     return answers, True
 
 

@@ -63,7 +63,7 @@ def create_every(
         for drawn, condition in ((whole, ""), (examined, "WHERE split = 'test'"))
         if (files := parquet_files(store, drawn, places))
     ]
-    db.execute(f"CREATE TEMP VIEW every AS {' UNION ALL '.join(branches) or _NO_ROWS}")
+    db.execute(f"CREATE OR REPLACE TEMP VIEW every AS {' UNION ALL '.join(branches) or _NO_ROWS}")
 
 
 def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | None) -> None:

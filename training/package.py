@@ -23,6 +23,7 @@ from serving.release import (  # before OpenVINO: keeps its telemetry out
     read_release,
 )
 from training.contract import BadInput, PackageRequest, PackageResult
+from training.forgotten import Forgotten
 from training.keys import Records, code_version, key_of
 from training.model import LocalModel, find_model
 from training.store import Store, for_fsspec, hash_tree, local_path
@@ -47,6 +48,7 @@ def package(request: PackageRequest) -> PackageResult:
     :raises BadInput: the model cannot be packaged, or the converted one answers differently; nothing was written.
     """
     store = Store(request.store)
+    forgotten = Forgotten.in_force(store)
     model = find_model(request.model, request.work)
     golden = _read_golden(request.golden) if request.golden else None
     parts = _parts(model, golden)
@@ -65,6 +67,7 @@ def package(request: PackageRequest) -> PackageResult:
 
     with tempfile.TemporaryDirectory() as scratch:
         manifest = _build(model, golden, Path(scratch))
+        forgotten.require_unchanged(store)
         key_in_store = f"releases/{manifest['digest']}"  # overwritten, which mends one that was damaged
         uri = store.put_directory(Path(scratch), key_in_store, manifest, MANIFEST, overwrite=True)
     result = {"release": uri, "digest": manifest["digest"], "model_digest": model.digest}

@@ -83,21 +83,27 @@ class Reader:
 
     def _write(self) -> None:
         import pyarrow
-        from pyarrow import parquet
 
         table = pyarrow.concat_tables(self._waiting)
         self._waiting.clear()
         if self._writer is None:
-            self._writer = parquet.ParquetWriter(
-                self.path,
-                table.schema,
-                compression={column: _compression(column) for column in table.column_names},
-                compression_level={"text": 1, "row": 1},
-                use_dictionary=["label", "split", "object", "batch"],
-                write_statistics=["object", "row", "time"],
-                store_schema=False,
-            )
+            self._writer = open_writer(self.path, table.schema)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+
+def open_writer(path: Path, schema: pyarrow.Schema) -> parquet.ParquetWriter:
+    """Begin a file of a batch, of rows that can be used or of others."""
+    from pyarrow import parquet
+
+    return parquet.ParquetWriter(
+        path,
+        schema,
+        compression={column: _compression(column) for column in schema.names},
+        compression_level={"text": 1, "row": 1},
+        use_dictionary=["label", "split", "object", "batch"],
+        write_statistics=["object", "row", "time"],
+        store_schema=False,
+    )
 
 
 def _compression(column: str) -> str:

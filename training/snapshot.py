@@ -59,10 +59,10 @@ class Snapshot:
         The same rows in the same splits are the same snapshot, wherever they came from and however they are laid out:
         sums do not depend on an order, and no text is twice in a split.
         """
-        content = json.dumps([self.cells_json(), self.settings], sort_keys=True)
+        content = json.dumps([self._cells(), self.settings], sort_keys=True)
         return self.name or hashlib.sha256(content.encode()).hexdigest()
 
-    def cells_json(self) -> dict[str, dict[str, list[int]]]:
+    def _cells(self) -> dict[str, dict[str, list[int]]]:
         return {
             split: {label: [cell.rows, cell.digest] for label, cell in sorted(self.cells[split].items())}
             for split in SPLITS
@@ -79,18 +79,20 @@ class Snapshot:
         :param described: what the manifest tells beside digest, labels, rows, settings and layout.
         :return: its URI.
         """
-        manifest = {
+        store.write_json(f"{self.key}/{MANIFEST}", {**self.to_json(), **described})
+        return store.uri(self.key)
+
+    def to_json(self) -> dict[str, Any]:
+        """:return: what the manifest tells of the snapshot itself."""
+        return {
             "digest": self.digest,
             "labels": self.labels,
             "rows": self.counts,
             "label_rows": self.label_counts,
-            "cells": self.cells_json(),
+            "cells": self._cells(),
             "settings": self.settings,
             "layout": self.layout.to_json(),
-            **described,
         }
-        store.write_json(f"{self.key}/{MANIFEST}", manifest)
-        return store.uri(self.key)
 
 
 def open_snapshot(uri: str) -> tuple[Store, str]:

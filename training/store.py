@@ -264,6 +264,20 @@ class Store:
             _to_disk(part)
             Path(part.name).replace(target)
 
+    def put_file(self, local: Path, key: str) -> None:
+        """Replace one file; the local one may be moved there. A reader sees the old one or the new one."""
+        self._put_file(local, key, move=True)
+
+    def remove(self, key: str) -> None:
+        """Remove one file. Safe to repeat."""
+        with suppress(FileNotFoundError):
+            self.fs.rm_file(self._full(key))
+
+    def remove_abandoned_parts(self) -> None:
+        """Remove what killed processes left unfinished in a local store; an object store keeps no half file."""
+        if self.is_local:
+            _remove_abandoned_parts(Path(self._path))
+
     def _device(self) -> int:
         root = Path(self._path)
         root.mkdir(parents=True, exist_ok=True)

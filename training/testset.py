@@ -23,23 +23,27 @@ class TestSet:
     __test__ = False  # the name is not a pytest class
 
 
-def read_test_set(uri: str, text: str, label: str) -> TestSet:
+def read_test_set(
+    uri: str, text: str, label: str, *, leave_out: Callable[[str], bool] = lambda _text: False
+) -> TestSet:
     """
     :param uri: directory of a snapshot, or a Parquet file; a path, ``file://`` or ``s3://``.
     :param text: column of a Parquet file; a snapshot has its own names.
     :param label: likewise.
+    :param leave_out: whether a text is not to be looked at.
     :raises BadInput: there is nothing, a column is missing, or a row has no text or no label.
     """
     if uri.endswith(".parquet"):
         texts, labels = _read_parquet(uri, text, label)
     else:
         texts, labels = _read_snapshot(uri.rstrip("/"))
-    if not texts:
+    rows = [row for row in zip(texts, labels, strict=True) if not leave_out(row[0])]
+    if not rows:
         raise BadInput(f"{uri}: the test set is empty, so nothing can be judged by it.")
     digest = hashlib.sha256()
-    for row in zip(texts, labels, strict=True):
+    for row in rows:
         digest.update(json.dumps(row).encode())
-    return TestSet(uri, digest.hexdigest(), texts, labels)
+    return TestSet(uri, digest.hexdigest(), [text for text, _label in rows], [label for _text, label in rows])
 
 
 def _read_snapshot(uri: str) -> tuple[list[str], list[str]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from training import checkpoints
 from training.contract import BadInput, TrainRequest, TrainResult
+from training.forgotten import Forgotten
 from training.keys import ABANDONED_SECONDS, Records, code_version, key_of, locked
 from training.lineage import objects_of_snapshot
 from training.model import model_cache, model_identity, put_model
@@ -55,6 +56,7 @@ def train(request: TrainRequest) -> TrainResult:
     :raises BadInput: the snapshot, the base model or the configuration cannot be trained with.
     """
     store = Store(request.store)
+    Forgotten.in_force(store)
     records = Records(store, STAGE)
     parts = train_parts(request)
     key = key_of(parts)
@@ -81,7 +83,7 @@ def train(request: TrainRequest) -> TrainResult:
         result = replace(result, hit=hit, why=why)
         if not hit:
             records.write(key, parts, asdict(result), request.pipeline)
-        _clear(work)
+        clear(work)
     return result
 
 
@@ -119,7 +121,7 @@ def _trainer_identity(trainer: str | None) -> str | None:
 def _forget_other_runs(work: Path, run: str | None) -> None:
     """Leave a forced training nothing to continue but what the same run has begun: what others left is not new."""
     if run is None or _read_json(work / FORCED_BY) != run:
-        _clear(work)
+        clear(work)
         write_result(work / FORCED_BY, json.dumps(run))
 
 
@@ -131,7 +133,7 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _clear(work: Path) -> None:
+def clear(work: Path) -> None:
     """Remove checkpoints and journal; the lock stays, since others may be waiting for it."""
     for path in work.iterdir():
         if path.is_dir():
@@ -154,7 +156,7 @@ def _clear_abandoned(directory: str) -> None:
             if left.keys() - {"lock"} and max(left.values()) < since:
                 with locked(work, wait_seconds=0):
                     log.info("%s was left a week ago and is cleared.", work)
-                    _clear(work)
+                    clear(work)
 
 
 def _result(key: str, trained: Trained) -> TrainResult:

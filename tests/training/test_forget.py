@@ -1,0 +1,265 @@
+"""What is forgotten is gone from everything that a store keeps, and the rest is what it was."""
+
+import json
+import random
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from tests.training.test_incremental import ROWS, Source, rows_of, text, texts_of
+from training.contract import BadInput, ForgetRequest, Unreachable
+from training.forget import forget
+from training.forgotten import Forgotten, identity_of
+from training.snapshot import read_table
+from training.store import Store
+
+SECRET = "a secret that nobody may keep"
+
+
+@pytest.fixture
+def source(tmp_path):
+    source = Source(tmp_path)
+    source.put("first", ROWS)
+    return source
+
+
+def request_for(source, *texts, objects=(), **changes):
+    request = ForgetRequest(
+        store=str(source.store),
+        work=str(source.place / "work"),
+        watermark=source.watermark,
+        texts=[identity_of(text) for text in texts],
+        objects=[name_of(source, name) for name in objects],
+    )
+    return replace(request, **changes)
+
+
+def name_of(source, name):
+    return str(source.folder / f"{name}.jsonl")
+
+
+def table_of(result):
+    """:return: all rows of a snapshot, which checks that there are as many as its manifest says."""
+    root, _, digest = result.snapshot.rpartition("/snapshots/")
+    return read_table(Store(root), f"snapshots/{digest}", "train", "validation", "test")
+
+
+def manifest_of(result):
+    root, _, digest = result.snapshot.rpartition("/snapshots/")
+    return Store(root).read_json(f"snapshots/{digest}/manifest.json")
+
+
+def kept_anywhere(store, needle):
+    """:return: the files of a directory that hold the text, also those that hold it compressed."""
+    found = []
+    for path in filter(lambda path: path.is_file(), store.rglob("*")):
+        content = path.read_bytes()
+        if path.suffix == ".parquet":
+            content += json.dumps(parquet.read_table(path).to_pylist(), default=str, ensure_ascii=False).encode()
+        if needle.encode() in content:
+            found.append(path.relative_to(store).as_posix())
+    return found
+
+
+def same_as_anew(source, result, **checks):
+    """:return: whether reading everything anew, with the same things forgotten, gives the same."""
+    cold = source.ingest(force=True, **checks)
+    return (cold.digest, cold.dropped, rows_of(cold)) == (result.digest, result.dropped, rows_of(result))
+
+
+# texts
+
+
+def test_a_text_leaves_rows_refused_rows_and_snapshots(source):
+    source.put("second", [(SECRET, "pos"), (SECRET.upper(), "pos"), (SECRET, None), ("one more", "pos")])
+    before = source.ingest(bad_rows_percent=50.0)
+    assert kept_anywhere(source.store, SECRET)
+    result = forget(request_for(source, SECRET))
+    assert (result.counts["rows"], result.counts["refused rows"], result.counts["snapshots"]) == (2, 1, 1)
+    assert kept_anywhere(source.store, SECRET) == kept_anywhere(source.store, SECRET.upper()) == []
+    assert SECRET not in table_of(before)["text"].to_pylist()
+    assert manifest_of(before)["forgotten"] == 1
+    assert sum(manifest_of(before)["rows"].values()) == sum(before.rows.values()) - 1
+
+
+def test_the_other_rows_are_what_they_were(source):
+    source.put("second", [("one more", "pos"), (SECRET, "neg"), ("two more", "neg")])
+    before = source.ingest()
+    rows = rows_of(before)
+    forget(request_for(source, SECRET))
+    assert rows_of(before) == {row for row in rows if row[1] != SECRET}
+    [place] = [
+        t
+        for p in source.store.rglob("rows.parquet")
+        for t in parquet.read_table(p).to_pylist()
+        if t["text"] == "two more"
+    ]
+    assert place["row"] == 3
+
+
+def test_a_text_is_not_in_the_next_snapshot_and_never_comes_in_again(source):
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    before = source.ingest()
+    forget(request_for(source, SECRET))
+    result = source.ingest()
+    assert result.digest != before.digest
+    assert texts_of(result) == {text for text, _label in ROWS} | {"one more"}
+    assert result.dropped == {"forgotten": 1}
+    source.put("third", [(SECRET.title(), "neg"), ("two more", "pos")])
+    later = source.ingest()
+    assert texts_of(later) == texts_of(result) | {"two more"}
+    assert kept_anywhere(source.store, SECRET.title()) == []
+    assert same_as_anew(source, later)
+
+
+def test_it_says_what_the_source_still_has(source):
+    source.put("second", [("one more", "pos"), (SECRET, "neg")])
+    source.ingest()
+    result = forget(request_for(source, SECRET))
+    assert (result.in_source, result.examples) == (1, [f"{name_of(source, 'second')}, row 2"])
+
+
+def test_a_text_that_nobody_has_yet_is_kept_out(source):
+    source.ingest()
+    assert forget(request_for(source, SECRET)).counts == {}
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    assert SECRET not in texts_of(source.ingest())
+
+
+def test_a_quarantined_batch_is_emptied_as_well(source):
+    source.ingest()
+    source.put("second", [(SECRET, "pos"), *[(f"{SECRET}\0", "pos")] * 20])
+    assert source.ingest().quarantined
+    forget(request_for(source, SECRET, f"{SECRET}\0"))
+    assert kept_anywhere(source.store, SECRET) == []
+
+
+# objects
+
+
+def test_an_object_takes_its_rows_along_and_is_not_read_again(source):
+    source.put("second", [("one more", "pos"), ("Two  more", "neg"), ("", "pos")])
+    source.put("third", [("two more", "neg"), ("three more", "pos")])
+    before = source.ingest(bad_rows_percent=50.0)
+    result = forget(request_for(source, objects=["second"]))
+    assert result.counts["rows"] == 2
+    assert kept_anywhere(source.store, "one more") == []
+    assert not {"one more", "Two  more"} & set(table_of(before)["text"].to_pylist())
+    after = source.ingest(bad_rows_percent=50.0)
+    assert texts_of(after) == {text for text, _label in ROWS} | {"two more", "three more"}
+    assert after.objects["new"] == after.objects["removed"] == 0
+    assert same_as_anew(source, after, bad_rows_percent=50.0)
+
+
+def test_a_snapshot_that_is_the_same_without_the_object_is_whole_again(source):
+    source.put("second", [("one more", "pos")])
+    source.put("third", [("one more", "pos")])
+    before = source.ingest()
+    forget(request_for(source, objects=["second"]))
+    after = source.ingest()
+    assert after.digest == before.digest
+    assert "one more" in texts_of(after)
+    assert "forgotten" not in manifest_of(after)
+
+
+def test_an_object_that_was_never_read_is_refused_with_the_nearest_name(source):
+    source.ingest()
+    with pytest.raises(BadInput, match=r"no such|was ever read.*Did you mean .*first\.jsonl"):
+        forget(request_for(source, objects=["frist"]))
+    assert Forgotten.read(Store(str(source.store))) == Forgotten()
+
+
+# looking only, and going on
+
+
+def test_a_dry_run_tells_the_same_and_changes_nothing(source):
+    source.put("second", [(SECRET, "pos"), (SECRET, None), ("one more", "pos")])
+    source.ingest(bad_rows_percent=50.0)
+    files = {path: path.read_bytes() for path in source.store.rglob("*") if path.is_file()}
+    told = forget(request_for(source, SECRET, dry_run=True))
+    assert {path: path.read_bytes() for path in source.store.rglob("*") if path.is_file()} == files
+    assert forget(request_for(source, SECRET)) == told
+
+
+class Killed(BaseException):
+    pass
+
+
+@contextmanager
+def killed_after(writes):
+    """Break off whatever is done inside when it has written so many times."""
+    left = iter(range(writes))
+
+    def counted(write):
+        def counting(*args):
+            if next(left, None) is None:
+                raise Killed
+            return write(*args)
+
+        return counting
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        for name in ("write_json", "put_file", "remove"):
+            patch.setattr(Store, name, counted(getattr(Store, name)))
+        yield
+
+
+@pytest.mark.parametrize("writes", range(1, 12))
+def test_what_was_killed_is_finished_by_going_on(source, writes):
+    source.put("second", [("one more", "pos"), ("two more", "neg"), ROWS[0]])
+    source.put("third", [(SECRET, "pos"), ("two more", "neg"), (SECRET, None)])
+    before = source.ingest(bad_rows_percent=50.0)
+    with killed_after(writes):
+        forget(request_for(source, SECRET, objects=["second"]))
+    if Forgotten.read(Store(str(source.store))).unfinished:
+        with pytest.raises(Unreachable):
+            source.ingest()
+        forget(request_for(source, resume=True))
+    assert kept_anywhere(source.store, SECRET) == kept_anywhere(source.store, "one more") == []
+    table_of(before)
+    after = source.ingest(bad_rows_percent=50.0)
+    assert texts_of(after) == {text for text, _label in ROWS} | {"two more"}
+    assert same_as_anew(source, after, bad_rows_percent=50.0)
+
+
+def test_there_is_nothing_to_go_on_with_when_all_is_done(source):
+    source.ingest()
+    forget(request_for(source, SECRET))
+    with pytest.raises(BadInput, match="nothing to go on with"):
+        forget(request_for(source, resume=True))
+
+
+def test_forgetting_twice_changes_nothing_more(source):
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    source.ingest()
+    forget(request_for(source, SECRET))
+    assert forget(request_for(source, SECRET)).counts == {}
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**9))
+def test_forgetting_in_between_gives_what_reading_the_rest_anew_gives(tmp_path_factory, seed):
+    draw = random.Random(seed)
+    source = Source(tmp_path_factory.mktemp("source"))
+    source.put("base", ROWS)
+    names = ["base"]
+    for step in range(5):
+        action = draw.choice(["add", "add", "change", "remove", "text", "object"])
+        rows = [(text(draw.randint(0, 400)), draw.choice("ab")) for _ in range(40)]
+        if action == "add":
+            names.append(f"more{step}")
+        if action in ("add", "change"):
+            source.put(names[-1], rows)
+        elif action == "remove" and len(names) > 1:
+            source.remove(names.pop())
+        result = source.ingest()
+        if action == "text":
+            forget(request_for(source, *(draw.choice(sorted(texts_of(result))) for _ in range(3))))
+        elif action == "object" and len(names) > 1:
+            forget(request_for(source, objects=[names.pop()]))
+        table_of(result)
+    assert same_as_anew(source, source.ingest())

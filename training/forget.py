@@ -1,0 +1,208 @@
+"""
+Take texts and objects out of everything that a store keeps: the stage ``forget``.
+
+First they go on the list of what must not come in again (training.forgotten), then everything is looked through for
+what is on the list. So a forgetting that was killed is finished by looking through everything once more, and each file
+is the old one or the new one. What was made of rows comes before the rows, which tell what to look for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.contract import BadInput, ForgetRequest, ForgetResult
+from training.forget_copies import Copies, create_going
+from training.forget_rows import Rows
+from training.forgotten import Forgotten
+from training.keys import locked
+from training.layout import database
+from training.seen import Version, look, versions_of
+from training.store import MANIFEST, Store
+from training.traces import BatchRead, create_found, create_wanted, read_batches
+from training.watermark import Watermark
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = 20
+
+
+class _Untouched(Store):
+    """A store that is read alone: what would be written is not."""
+
+    def write_bytes(self, key: str, content: bytes) -> str:  # noqa: ARG002
+        return self.uri(key)
+
+    def put_file(self, local: Path, key: str) -> None:
+        pass
+
+    def remove(self, key: str) -> None:
+        pass
+
+    def remove_abandoned_parts(self) -> None:
+        pass
+
+
+def forget(request: ForgetRequest) -> ForgetResult:
+    """
+    Take what the request names, and all that was forgotten before, out of the store. Safe to repeat.
+
+    :raises BadInput: no object has such a name, or there is nothing to go on with; nothing was changed.
+    """
+    store = (_Untouched if request.dry_run else Store)(request.store)
+    with _alone(request), store.scratch("forget-") as scratch, database(store) as db:
+        before = Forgotten.read(store)
+        if request.resume and not before.unfinished:
+            raise BadInput(
+                "There is nothing to go on with: what was begun is finished, or it ended before it was noted. Nothing "
+                "was changed. If it was not noted, give the texts or objects again."
+            )
+        batches = read_batches(store)
+        _require_known(batches, request.objects, before)
+        forgotten = before.with_more(request.texts, request.objects)
+        create_wanted(db, batches, forgotten.texts, forgotten.objects)
+        create_found(db, store, batches)
+        create_going(db)
+        versions, unknown = _versions(request, db, store, batches, forgotten)
+        in_source, examples = _in_source(request, db, store)
+        copies = Copies(db, scratch, set(_places(db, batches)), forgotten.objects)
+        if not request.dry_run:
+            replace(forgotten, unfinished=True).write(store)
+        counts = _take_out(
+            request, store, Rows(db, store, scratch, forgotten, batches), copies, everything=before.unfinished
+        )
+        if not request.dry_run:
+            replace(forgotten, unfinished=False).write(store)
+    for what, count in counts.items():
+        log.info("%s: %d", what, count)
+    return ForgetResult(
+        counts=counts, versions=versions, unknown=unknown, in_source=in_source, examples=examples, left=copies.left
+    )
+
+
+@contextmanager
+def _alone(request: ForgetRequest) -> Iterator[None]:
+    if request.dry_run:
+        yield
+        return
+    with locked(Path(request.work) / "forget"):
+        yield
+
+
+def _require_known(batches: Sequence[BatchRead], objects: Sequence[str], before: Forgotten) -> None:
+    """:raises BadInput: a name is none that was ever read, and so perhaps a slip."""
+    known = {one["name"] for batch in batches for one in batch.objects} | before.objects
+    if unknown := sorted(set(objects) - known):
+        import difflib
+
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        raise BadInput(f"No object {', '.join(unknown)} was ever read. Nothing was changed.{meant}")
+
+
+def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, *, everything: bool) -> dict[str, int]:
+    """:param everything: an earlier look was broken off, so that nobody knows what was corrected."""
+    counts: Counter[str] = Counter()
+    for place in store.list("predictions"):
+        counts["kept answers of models"] += copies.take_out_of_predictions(store, place)
+    for kind in ("evaluations", "releases"):
+        for place in store.list(kind):
+            counts[f"golden examples of {kind}"] += copies.take_out_of_golden(store, place)
+    if request.endpoints is not None:
+        host = type(store)(request.endpoints)
+        for place in host.list("releases"):
+            counts["golden examples of endpoints"] += copies.take_out_of_golden(host, place)
+
+    numbers = rows.batches_with_rows()
+    touched = {one.number for one in rows.batches} if everything else numbers
+    rows = replace(rows, batches=[rows.count_in_batch(one) if one.number in touched else one for one in rows.batches])
+    lost: set[str] = set()
+    for place in filter(store.is_complete, store.list("snapshots")):
+        if rows.correct_snapshot(place, touched, copies.scrub):
+            counts["snapshots"] += 1
+            lost.add(place.rpartition("/")[2])
+        elif everything and store.read_json(f"{place}/{MANIFEST}").get("forgotten"):
+            lost.add(place.rpartition("/")[2])
+    for place in filter(store.is_complete, store.list("watermarks")):
+        counts["watermarks"] += rows.correct_watermark(place, lost, copies.scrub)
+    counts["records of trainings"] += _drop_records(store, lost)
+    if lost and not request.dry_run:
+        _drop_unfinished(Path(request.work))
+
+    for batch in rows.batches:
+        taken, emptied = rows.take_out_of_batch(batch, has_rows=batch.number in numbers)
+        counts["rows"] += taken
+        counts["refused rows"] += emptied
+    store.remove_abandoned_parts()
+    return {what: count for what, count in counts.items() if count}
+
+
+def _drop_records(store: Store, snapshots: set[str]) -> int:
+    """Have a training on a snapshot that lost rows train, instead of finding what was made with them."""
+    gone = 0
+    for key in store.list("keys/train"):
+        if key.endswith(".json") and store.read_json(key)["parts"]["snapshot"] in snapshots:
+            store.remove(key)
+            gone += 1
+    return gone
+
+
+def _drop_unfinished(work: Path) -> None:
+    """Remove what killed trainings left to go on with: it may know what is forgotten."""
+    from training.train import STAGE, clear
+
+    for directory in (work / STAGE).glob("*"):
+        with locked(directory):
+            clear(directory)
+
+
+def _versions(
+    request: ForgetRequest,
+    db: duckdb.DuckDBPyConnection,
+    store: Store,
+    batches: Sequence[BatchRead],
+    forgotten: Forgotten,
+) -> tuple[list[str], list[str]]:
+    """:return: the model versions that saw it, of all pipelines of the store, and those of which nobody can tell."""
+    if request.tracking is None:
+        return [], []
+    made = [
+        (pipeline, version)
+        for pipeline in (place.rpartition("/")[2] for place in store.list("ledger"))
+        for version in versions_of(replace(request.tracking, model_name=pipeline))
+    ]
+    sightings = look(db, store, [version.snapshot for _pipeline, version in made], batches, forgotten.objects)
+    seen = [_spoken(*one) for one in made if (found := sightings.get(one[1].snapshot)) and found.rows]
+    return seen, [_spoken(*one) for one in made if one[1].snapshot not in sightings]
+
+
+def _spoken(pipeline: str, version: Version) -> str:
+    return f"models:/{pipeline}/{version.version}" + "".join(f" @{alias}" for alias in version.aliases)
+
+
+def _places(db: duckdb.DuckDBPyConnection, batches: Sequence[BatchRead]) -> Iterator[tuple[str, int]]:
+    """:return: object and row of each row with a forgotten text."""
+    names = {(one.number, index): item["name"] for one in batches for index, item in enumerate(one.objects)}
+    for number, index, row in db.sql(
+        "SELECT batch, object, row FROM found SEMI JOIN wanted_texts USING (h0, h1) ORDER BY ALL"
+    ).fetchall():
+        yield names[number, index], row
+
+
+def _in_source(request: ForgetRequest, db: duckdb.DuckDBPyConnection, store: Store) -> tuple[int, list[str]]:
+    """:return: how many of the rows are in objects that the source had when it was last read, and the first of them."""
+    names = {(one.batch, one.index): one.name for one in Watermark.load(store, request.watermark).objects}
+    found = [
+        (names[number, index], row)
+        for number, index, row in db.sql("SELECT batch, object, row FROM found").fetchall()
+        if (number, index) in names
+    ]
+    return len(found), [f"{name}, row {row}" for name, row in sorted(found)[:EXAMPLES]]

@@ -1,0 +1,147 @@
+"""
+Take forgotten texts out of what was made of rows: kept answers, golden examples, and JSON that shows examples.
+
+Each is found by the identity of its texts, so that this may be repeated for as long as the rows themselves are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.release import GOLDEN, MANIFEST, digest_of_golden
+from training.evaluate import PREDICTIONS
+from training.forgotten import IDENTITY_DIGITS, identity_of
+from training.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+
+Place = tuple[str, int]  # object and row
+
+
+def create_going(db: duckdb.DuckDBPyConnection) -> None:
+    """
+    Make the texts known to ``db`` that nothing may show any more: ``going`` with h0 and h1. A text that an object
+    took along is among them unless another object has it as well.
+
+    :param db: knows what is wanted and found (training.traces).
+    """
+    db.execute(
+        "CREATE TEMP TABLE taken AS SELECT DISTINCT h0, h1 FROM found SEMI JOIN wanted_objects USING (batch, object)"
+    )
+    db.execute(
+        "CREATE TEMP TABLE going AS FROM wanted_texts UNION "
+        "FROM taken ANTI JOIN (FROM rows ANTI JOIN wanted_objects USING (batch, object)) USING (h0, h1)"
+    )
+
+
+@dataclass(frozen=True)
+class Copies:
+    """
+    :param db: knows ``going``.
+    :param places: where forgotten texts were read; an example from there goes even if it shows a part of its text.
+    :param objects: names of forgotten objects.
+    """
+
+    db: duckdb.DuckDBPyConnection
+    scratch: Path
+    places: Collection[Place]
+    objects: Collection[str]
+    left: list[str] = field(default_factory=list)  # what could not be reached, a sentence each
+
+    def going(self, identities: Iterable[str]) -> set[str]:
+        """:return: those of texts that go; more than an identity's digits may be given."""
+        import pyarrow
+
+        given = sorted({identity[:IDENTITY_DIGITS] for identity in identities})
+        words = [pyarrow.array([int(one[at : at + 16], 16) for one in given], pyarrow.uint64()) for at in (0, 16)]
+        asked = pyarrow.table({"h0": words[0], "h1": words[1], "place": range(len(given))})
+        self.db.register("asked", asked)
+        found = self.db.sql("SELECT place FROM asked SEMI JOIN going USING (h0, h1)").fetchall()
+        self.db.unregister("asked")
+        return {given[place] for (place,) in found}
+
+    def take_out_of_predictions(self, store: Store, place: str) -> int:
+        """:return: rows that are gone, from wherever in the test set's order they were."""
+        from pyarrow import array, parquet
+
+        key = f"{place}/{PREDICTIONS}"
+        if not store.exists(key):
+            return 0
+        with store.open(key) as file:
+            table = parquet.read_table(file)
+        identities = [text[:IDENTITY_DIGITS] for text in table["text_sha256"].to_pylist()]
+        going = self.going(identities)
+        if not going:
+            return 0
+        kept = table.filter(array([one not in going for one in identities]))
+        parquet.write_table(kept, self.scratch / PREDICTIONS, compression="zstd")
+        store.put_file(self.scratch / PREDICTIONS, key)
+        return table.num_rows - kept.num_rows
+
+    def take_out_of_golden(self, store: Store, place: str) -> int:
+        """:param place: of an evaluation or a release. :return: examples that are gone."""
+        key = f"{place}/{GOLDEN}"
+        if not store.exists(key):
+            return 0
+        golden = store.read_json(key)
+        identities = [identity_of(text) for text in golden["texts"]]
+        going = self.going(identities)
+        if not going:
+            return 0
+        listed = store.read_json(f"{place}/{MANIFEST}")["files"] if store.exists(f"{place}/{MANIFEST}") else {}
+        if GOLDEN in listed:
+            self.left.append(
+                f"{store.uri(place)} is from before golden examples could be taken out: deploy the model again, then "
+                f"remove it. It holds {len(going)} of them."
+            )
+            return 0
+        keep = [i for i, one in enumerate(identities) if one not in going]
+        rest = {**golden, **{name: [golden[name][i] for i in keep] for name in ("texts", "labels", "scores")}}
+        rest["forgotten"] = golden.get("forgotten", 0) + len(identities) - len(keep)
+        if rest.pop("digest", None):
+            rest["digest"] = digest_of_golden(rest)
+        store.write_json(key, rest)
+        return len(identities) - len(keep)
+
+    def scrub(self, document: Any) -> Any:
+        """:return: the JSON document without the examples, in whatever list they are, that show a text that goes."""
+        going = self.going(identity for entry in _entries(document) for identity in _identities(entry))
+        return _without(document, lambda entry: self._shows(entry, going))
+
+    def _shows(self, entry: Mapping[str, Any], going: Collection[str]) -> bool:
+        if any(identity[:IDENTITY_DIGITS] in going for identity in _identities(entry)):
+            return True
+        for side in ("", "near_"):
+            place = (entry.get(f"{side}file"), entry.get(f"{side}row"))
+            if f"{side}text" in entry and (place[0] in self.objects or place in self.places):
+                return True
+        return False
+
+
+def _entries(value: Any) -> Iterator[Mapping[str, Any]]:
+    """:return: all mappings in a JSON document."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _entries(part)
+
+
+def _identities(entry: Mapping[str, Any]) -> list[str]:
+    """:return: of the texts that an example shows, whole or in part."""
+    found = [value for name, value in entry.items() if name.endswith("text_sha256") and isinstance(value, str)]
+    if isinstance(entry.get("h0"), str) and isinstance(entry.get("h1"), str):
+        found.append(entry["h0"].zfill(16) + entry["h1"].zfill(16))
+    found += [identity_of(entry[name]) for name in ("text", "near_text") if isinstance(entry.get(name), str)]
+    return found
+
+
+def _without(value: Any, shows: Callable[[Mapping[str, Any]], bool]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(part, shows) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without(part, shows) for part in value if not (isinstance(part, dict) and shows(part))]
+    return value

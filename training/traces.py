@@ -1,0 +1,118 @@
+"""Find where texts and objects are among all rows that a store has ever taken in."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from training.batch import REFUSED, batch_number
+from training.layout import BATCHES, Layout, create_kept, create_table, quoted
+from training.store import MANIFEST
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from training.store import Store
+
+NOT_CHOSEN = "outside of window, cap or labels"  # what leaves a row out of a snapshot and is no reason of a row
+
+
+@dataclass(frozen=True)
+class BatchRead:
+    """A batch of the store."""
+
+    key: str
+    number: int
+    objects: Sequence[Mapping[str, Any]]  # as the batch's manifest has them
+    files: Sequence[str]  # keys of those with rows
+
+    @property
+    def place(self) -> str:
+        return f"{BATCHES}/{self.key}"
+
+    def named(self, names: Collection[str]) -> list[int]:
+        """:return: the objects with one of these names, as indices."""
+        return [index for index, one in enumerate(self.objects) if one["name"] in names]
+
+
+def read_batches(store: Store) -> list[BatchRead]:
+    """:return: all that are whole, also those that no snapshot draws on: quarantined, replaced, gone."""
+    found = []
+    for place in store.list(BATCHES):
+        key = place.rpartition("/")[2]
+        if store.is_complete(place):
+            objects = store.read_json(f"{place}/{MANIFEST}")["objects"]
+            # as they lie there: batches of an earlier form, which no run reads any more, are not silent about it
+            files = [file for file in store.list(place) if file.endswith(".parquet") and not file.endswith(REFUSED)]
+            found.append(BatchRead(key, batch_number(key), objects, files))
+    return found
+
+
+def names_like(batches: Iterable[BatchRead], patterns: Iterable[str]) -> set[str]:
+    """:return: the objects' names that are one of the patterns, or that one of them matches as a glob."""
+    names = {one["name"] for batch in batches for one in batch.objects}
+    return {name for pattern in patterns for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
+
+
+def create_wanted(
+    db: duckdb.DuckDBPyConnection, batches: Sequence[BatchRead], texts: Iterable[str], names: Collection[str]
+) -> None:
+    """
+    Make what is looked for known to ``db``: ``wanted_texts`` (h0, h1) and ``wanted_objects`` (batch, object).
+
+    :param texts: identities (training.forgotten).
+    """
+    words = [(int(text[:16], 16), int(text[16:32], 16)) for text in sorted(set(texts))]
+    create_table(db, "wanted_texts", {"h0": "UBIGINT", "h1": "UBIGINT"}, words)
+    objects = [(batch.number, index) for batch in batches for index in batch.named(names)]
+    create_table(db, "wanted_objects", {"batch": "BIGINT", "object": "INTEGER"}, objects)
+
+
+def create_found(db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[BatchRead]) -> None:
+    """
+    Make the rows known to ``db`` that are wanted: the table ``found`` with batch, object, row, split, label, time, h0
+    and h1; and ``rows``, the same of all rows there are.
+    """
+    files = [quoted(store.duckdb_path(file)) for one in batches for file in one.files]
+    columns = "batch, object, row, split, label, time, h0, h1"
+    nothing = (
+        "SELECT 0::BIGINT AS batch, 0::INTEGER AS object, 0::BIGINT AS row, '' AS split, '' AS label, "
+        "NULL::TIMESTAMPTZ AS time, 0::UBIGINT AS h0, 0::UBIGINT AS h1 WHERE FALSE"
+    )
+    source = f"SELECT {columns} FROM read_parquet([{', '.join(files)}])" if files else nothing
+    db.execute(f"CREATE TEMP VIEW rows AS {source}")
+    db.execute(
+        "CREATE TEMP TABLE found AS FROM rows SEMI JOIN wanted_texts USING (h0, h1) "
+        "UNION FROM rows SEMI JOIN wanted_objects USING (batch, object)"
+    )
+
+
+def count_in_snapshot(
+    db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | None
+) -> dict[str, dict[str, int]]:
+    """
+    :param deletions: relation of the rows that the snapshot leaves out.
+    :return: of the rows in ``found`` that were in force for the snapshot, how many it kept or left out, by split and
+        then by ``kept`` or the reason.
+    """
+    numbers = [(one["number"],) for one in layout.batches]
+    create_table(db, "drawn", {"batch": "BIGINT"}, numbers)
+    dead = [(one["number"], item) for one in layout.batches for item in one.get("dead", ())]
+    create_table(db, "dead", {"batch": "BIGINT", "object": "INTEGER"}, dead)
+    db.execute(
+        "CREATE OR REPLACE TEMP VIEW every AS SELECT *, TRUE AS live FROM found SEMI JOIN drawn USING (batch) "
+        "ANTI JOIN dead USING (batch, object)"
+    )
+    create_kept(db, layout, deletions)
+    reasons = deletions or "(SELECT 0 AS batch, 0 AS object, 0 AS row, '' AS reason WHERE FALSE)"
+    rows = db.execute(
+        f"SELECT e.split, CASE WHEN k.row IS NOT NULL THEN 'kept' ELSE coalesce(d.reason, {quoted(NOT_CHOSEN)}) END, "
+        f"count(*) FROM every e LEFT JOIN kept k USING (batch, object, row) "
+        f"LEFT JOIN {reasons} d USING (batch, object, row) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    counts: dict[str, dict[str, int]] = {}
+    for split, what, count in rows:
+        counts.setdefault(split, {})[what] = count
+    return counts
