@@ -8,7 +8,6 @@ is the old one or the new one. What was made of rows comes before the rows, whic
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.contract import BadInput, ForgetRequest, ForgetResult
+from training.data_report import REPORTS
 from training.forget_copies import Copies, create_going
 from training.forget_rows import Rows
 from training.forgotten import Forgotten
@@ -29,8 +29,6 @@ from training.watermark import Watermark
 
 if TYPE_CHECKING:
     import duckdb
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = 20
 
@@ -81,8 +79,6 @@ def forget(request: ForgetRequest) -> ForgetResult:
         )
         if not request.dry_run:
             replace(forgotten, unfinished=False).write(store)
-    for what, count in counts.items():
-        log.info("%s: %d", what, count)
     return ForgetResult(
         counts=counts, versions=versions, unknown=unknown, in_source=in_source, examples=examples, left=copies.left
     )
@@ -116,6 +112,8 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
     for kind in ("evaluations", "releases"):
         for place in store.list(kind):
             counts[f"golden examples of {kind}"] += copies.take_out_of_golden(store, place)
+    for place in filter(store.is_complete, store.list(REPORTS)):
+        counts["data reports"] += copies.take_out_of_report(store, place)
     if request.endpoints is not None:
         host = type(store)(request.endpoints)
         for place in host.list("releases"):

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.release import GOLDEN, MANIFEST, digest_of_golden
+from training.data_page import data_page
+from training.data_report import PAGE, REPORT
 from training.evaluate import PREDICTIONS
-from training.forgotten import IDENTITY_DIGITS, identity_of
 from training.store import Store
+from training.text import IDENTITY_DIGITS, identity_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -106,6 +108,16 @@ class Copies:
             rest["digest"] = digest_of_golden(rest)
         store.write_json(key, rest)
         return len(identities) - len(keep)
+
+    def take_out_of_report(self, store: Store, place: str) -> bool:
+        """:return: whether the data report showed a text that goes. Its page is made anew."""
+        report = store.read_json(f"{place}/{REPORT}")
+        rest = self.scrub(report)
+        if rest == report:
+            return False
+        store.write_bytes(f"{place}/{PAGE}", data_page(rest).encode())  # first: the JSON says whether it has to be done
+        store.write_json(f"{place}/{REPORT}", rest)
+        return True
 
     def scrub(self, document: Any) -> Any:
         """:return: the JSON document without the examples, in whatever list they are, that show a text that goes."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from training.columns import Judged, Refused, lengths_of
 from training.contract import Unreachable
 from training.rows import FORGOTTEN
-from training.text import text_hash
+from training.text import identity_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from training.store import Store
 
 LIST = "forgotten.json"
-IDENTITY_DIGITS = 32  # hexadecimal: h0 and h1 of a row, 16 each
-
-
-def identity_of(text: str) -> str:
-    """:return: by which a forgotten text is known. :raises UnicodeEncodeError: not all of it is text."""
-    return text_hash(text)[:IDENTITY_DIGITS]
 
 
 @dataclass(frozen=True)

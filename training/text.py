@@ -7,6 +7,8 @@ import unicodedata
 
 from training.contract import Split
 
+IDENTITY_DIGITS = 32  # hexadecimal: as much as h0 and h1 of a row hold, 16 each
+
 
 def normalised(text: str) -> str:
     """:return: the text as it is compared: NFKC, casefolded, every run of whitespace one space, none at the ends."""
@@ -32,6 +34,11 @@ def text_hash(text: str) -> str:
 def identity(text: str) -> bytes:
     """:return: SHA-256 of the text as it is compared, 32 bytes. :raises UnicodeEncodeError: not all of it is text."""
     return hashlib.sha256(normalised(text).encode()).digest()
+
+
+def identity_of(text: str) -> str:
+    """:return: by which a forgotten text is known (training.forgotten). :raises UnicodeEncodeError: as ``identity``."""
+    return text_hash(text)[:IDENTITY_DIGITS]
 
 
 def split_of(text: str, test_percent: int, validation_percent: int) -> Split:

@@ -15,6 +15,9 @@ Record = dict[str, Any]
 
 # The events that more than their writer looks for
 INGESTED = "ingested"  # snapshot, digest, watermark, run_id, rows, objects, quarantined, report: data was taken in
+FORGET = "forget"  # objects, texts (how many), reason, who: they are about to be taken out; never a text
+FORGET_REFUSED = "forget-refused"  # error: nothing was taken out
+FORGOTTEN = "forgotten"  # who, counts, versions, unknown, in_source, left: they are, and what could not be reached
 HELD_OFF = "held-off"  # run_id, reason, until: a run came too early and took nothing in
 
 

@@ -174,7 +174,7 @@ def embedded(tmp_path, url, monkeypatch):
         os, "environ", {**os.environ, "RATCHET_DAGS": str(tmp_path), "RATCHET_HOME": str(tmp_path / "home")}
     )
     (tmp_path / "sentiment.yaml").write_text("data: {source: a.csv, text: b, label: c}\n")
-    monkeypatch.setattr(run, "_embedded_airflow", lambda: Airflow(url, "operator", PASSWORD))
+    monkeypatch.setattr(run, "embedded_airflow", lambda: Airflow(url, "operator", PASSWORD))
     monkeypatch.setattr(run, "_endpoint_url", lambda ended, spec: None)
     (tmp_path / "home" / "run").mkdir(parents=True)
     return tmp_path

@@ -13,9 +13,10 @@ from pyarrow import parquet
 from tests.training.test_incremental import ROWS, Source, rows_of, text, texts_of
 from training.contract import BadInput, ForgetRequest, Unreachable
 from training.forget import forget
-from training.forgotten import Forgotten, identity_of
+from training.forgotten import Forgotten
 from training.snapshot import read_table
 from training.store import Store
+from training.text import identity_of
 
 SECRET = "a secret that nobody may keep"
 

@@ -7,9 +7,10 @@ from pyarrow import parquet
 
 from tests.training.test_incremental import ROWS, Source, rows_of, texts_of
 from training.contract import SurveyRequest, Unreachable
-from training.forgotten import LIST, Forgotten, identity_of
+from training.forgotten import LIST, Forgotten
 from training.store import Store
 from training.survey import survey
+from training.text import identity_of
 
 
 @pytest.fixture

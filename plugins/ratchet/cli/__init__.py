@@ -21,6 +21,8 @@ COMMANDS = {
     "validate": "ratchet.cli.validate",
     "plan": "ratchet.cli.plan",
     "try": "ratchet.cli.try_spec",
+    "seen": "ratchet.cli.seen",
+    "forget": "ratchet.cli.forget",
     **(IN_A_CHECKOUT if has_stack() else {}),
 }
 

@@ -77,11 +77,11 @@ def run(options: argparse.Namespace) -> int:
     """Start a run and follow it to its end. :return: the exit status, by the verdict."""
     try:
         if options.url:
-            airflow, spec = _airflow_elsewhere(options), None
+            airflow, spec = airflow_elsewhere(options), None
         else:
             _refuse_without_stack()
             spec = _checked_spec(options.pipeline)
-            airflow = _embedded_airflow()
+            airflow = embedded_airflow()
         # that the file is there was seen here; whether Airflow has read it, only Airflow knows
         is_new = options.new or spec is not None
         started = start(airflow, options.pipeline, parameters_from(options), is_new=is_new)
@@ -308,7 +308,7 @@ def _refuse_without_stack() -> None:
         raise SystemExit(EXIT_USAGE)
 
 
-def _embedded_airflow() -> Airflow:
+def embedded_airflow() -> Airflow:
     """:raises RunError: the stack was never started."""
     from ratchet.cli.stack.settings import Settings, StackError
 
@@ -319,7 +319,7 @@ def _embedded_airflow() -> Airflow:
         raise RunError(str(error)) from error
 
 
-def _airflow_elsewhere(options: argparse.Namespace) -> Airflow:
+def airflow_elsewhere(options: argparse.Namespace) -> Airflow:
     password = os.environ.get(options.password_env or "")
     if not options.user or not password:
         print("ratchet run: --url needs --user, and --password-env with a variable that is set.", file=sys.stderr)

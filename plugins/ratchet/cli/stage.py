@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -19,9 +19,11 @@ def run_stage(
     timeout: timedelta | None = None,
     *,
     reads: PipelineSpec | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """
     :param reads: the spec whose source the stage reads, through the connection that it names.
+    :param env: variables added to the stage's environment, such as MLflow's credentials.
     :return: the stage's result. Raises as :func:`ratchet.hooks.stage.run_stage` does.
     """
     return hook.run_stage(
@@ -31,7 +33,7 @@ def run_stage(
         path=settings.training_path(),
         work=settings.work_directory(),
         log=log,
-        env=_access_to_source(reads),
+        env={**_access_to_source(reads), **(env or {})},
         timeout=timeout,
     )
 

@@ -1,0 +1,49 @@
+"""Say which runs are active, so that nothing is changed under them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+
+from ratchet.cli.ask import ask
+from ratchet.cli.home import has_stack
+from ratchet.cli.retrain import Airflow, Run
+from ratchet.cli.run import airflow_elsewhere, embedded_airflow
+from training.contract import BadInput
+
+ANSWER_SECONDS = 5
+
+
+def add_airflow(parser: argparse.ArgumentParser) -> None:
+    default = "the embedded stack, which may be down" if has_stack() else "needed: no embedded stack is installed here"
+    parser.add_argument("--url", help=f"the Airflow whose runs must not be active; default: {default}")
+    parser.add_argument("--user", help="with --url: who asks")
+    parser.add_argument("--password-env", metavar="VARIABLE", help="with --url: variable that holds the password")
+
+
+def active_runs(options: argparse.Namespace, pipelines: Collection[str]) -> list[str]:
+    """
+    :return: the pages of the runs of these pipelines that are running or queued.
+    :raises RunError: Airflow does not answer, or refuses to.
+    """
+    airflow = _airflow(options)
+    if airflow is None:
+        return []
+    answer = airflow.get("/dags/~/dagRuns?state=running&state=queued&order_by=run_after&limit=100")
+    found = [Run(airflow, run["dag_id"], run["dag_run_id"]) for run in answer["dag_runs"]]
+    return [run.url for run in found if run.pipeline in pipelines]
+
+
+def _airflow(options: argparse.Namespace) -> Airflow | None:
+    """:return: None: the embedded stack is down, so that nothing runs."""
+    if options.url:
+        return airflow_elsewhere(options)
+    if not has_stack():
+        raise BadInput("Nothing was changed: name the Airflow whose runs must not be active with --url.")
+    from ratchet.cli.stack.settings import Settings, StackError
+
+    try:
+        url = Settings.from_environment().url("airflow")
+    except StackError:  # it was never started
+        return None
+    return embedded_airflow() if ask(f"{url}/api/v2/version", timeout_seconds=ANSWER_SECONDS) else None

@@ -1,0 +1,124 @@
+"""``ratchet forget``: take objects or texts out of all that Ratchet keeps, and out of the next training."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ratchet import settings
+from ratchet.cli.active import active_runs, add_airflow
+from ratchet.cli.home import has_stack, ratchet_home
+from ratchet.cli.registry import tracking_of
+from ratchet.cli.retrain import EXIT_DONE, EXIT_FAILED, RunError
+from ratchet.cli.specs import load
+from ratchet.cli.stage import run_stage
+from ratchet.cli.table import table
+from ratchet.cli.what import add_texts, identities, object_name
+from ratchet.hooks.stage import StageFailed
+from ratchet.ledger import FORGET, FORGET_REFUSED, FORGOTTEN, INGESTED, Ledger
+from training.contract import BadInput, ForgetRequest
+
+NOT_REACHED = (
+    "Copies of the source, backups of the store, and logs.",
+    "Runs and artifacts in MLflow that Ratchet did not write.",
+    "What was sent elsewhere: releases on the endpoint hosts of other machines, and in a cloud, keep golden examples "
+    "until the next deployment.",
+)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "forget",
+        help="take objects or texts out of all that Ratchet keeps",
+        description="Take objects or texts out of batches, snapshots, kept answers, golden examples and reports, for "
+        "all pipelines of the store; they do not come in again. Says what it cannot reach. Exit status: 0 done, 1 not "
+        "done or not finished (then go on with --resume), 2 wrong usage.",
+    )
+    parser.add_argument("pipeline", metavar="PIPELINE")
+    parser.add_argument("--object", action="append", default=[], metavar="NAME", dest="objects", help="may be repeated")
+    add_texts(parser)
+    parser.add_argument("--reason", help="why; kept in the ledger, so without the text")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would do, and change nothing")
+    parser.add_argument("--resume", action="store_true", help="finish what was killed")
+    add_airflow(parser)
+    parser.set_defaults(execute=forget)
+
+
+def forget(options: argparse.Namespace) -> int:
+    texts, objects = identities(options), [object_name(one) for one in options.objects]
+    if options.resume == bool(texts or objects):
+        raise BadInput("Name objects with --object, or texts with --text or --texts; or only --resume.")
+    spec = load(options.pipeline)
+    try:
+        return _forget(options, spec.name, texts, objects)
+    except (RunError, StageFailed) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _forget(options: argparse.Namespace, pipeline: str, texts: list[str], objects: list[str]) -> int:
+    from training.store import Store
+
+    store = Store(settings.store_uri())
+    ledger = Ledger(store, pipeline)
+    last = ledger.last(INGESTED)
+    tracking, access = tracking_of(pipeline)
+    request = ForgetRequest(
+        store=store.root,
+        work=str(settings.work_directory()),
+        tracking=tracking,
+        watermark=last["watermark"] if last else None,
+        objects=objects,
+        texts=texts,
+        endpoints=str(ratchet_home() / "endpoints") if has_stack() else None,
+        resume=options.resume,
+        dry_run=options.dry_run,
+    )
+    if not options.dry_run:
+        pipelines = {pipeline, *(place.rpartition("/")[2] for place in store.list("ledger"))}
+        if active := active_runs(options, pipelines):
+            raise RunError(
+                f"A run is active: {', '.join(active)}. Nothing was changed: it may hold what is to be forgotten. Wait "
+                "for it, or end it, and repeat this command."
+            )
+        if not options.resume:
+            ledger.append(FORGET, objects=objects, texts=len(texts), reason=options.reason, who=getpass.getuser())
+    try:
+        result = run_stage("forget", request, _show, env=access)
+    except BadInput as error:
+        if not options.dry_run:
+            ledger.append(FORGET_REFUSED, error=str(error))
+        raise
+    if not options.dry_run:
+        told = ("counts", "versions", "unknown", "in_source", "left")
+        ledger.append(FORGOTTEN, who=getpass.getuser(), **{name: result[name] for name in told})
+    print(_told(result, dry_run=options.dry_run))
+    return EXIT_DONE
+
+
+def _show(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _told(result: Mapping[str, Any], *, dry_run: bool) -> str:
+    counts = [(f"{count:,}", what) for what, count in result["counts"].items()]
+    lines = ["Would take out or correct:" if dry_run else "Taken out or corrected:"]
+    lines.append(table(counts, indent="  ") if counts else "  nothing: it is nowhere in the store")
+    lines.append("Not reached:")
+    if result["versions"]:
+        lines.append(f"- Models that were trained or tested on it: {', '.join(result['versions'])}")
+    if result["unknown"]:
+        lines.append(f"- Models whose snapshot is gone, so that nobody can tell: {', '.join(result['unknown'])}")
+    if result["in_source"]:
+        more = result["in_source"] - len(result["examples"])
+        lines.append(f"- {result['in_source']:,} rows in the source, which are not read again:")
+        lines += [f"    {one}" for one in result["examples"]] + ([f"    and {more:,} more"] if more else [])
+    lines += _items([*result["left"], *NOT_REACHED])
+    return "\n".join(lines)
+
+
+def _items(sentences: Iterable[str]) -> list[str]:
+    return [f"- {sentence}" for sentence in sentences]
