@@ -114,6 +114,9 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
             counts[f"golden examples of {kind}"] += copies.take_out_of_golden(store, place)
     for place in filter(store.is_complete, store.list(REPORTS)):
         counts["data reports"] += copies.take_out_of_report(store, place)
+    if request.tracking is not None:
+        for pipeline in _pipelines(store):
+            counts["data reports in MLflow"] += _take_out_of_runs(request, copies, f"ratchet/{pipeline}/data")
     if request.endpoints is not None:
         host = type(store)(request.endpoints)
         for place in host.list("releases"):
@@ -141,6 +144,18 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
         counts["refused rows"] += emptied
     store.remove_abandoned_parts()
     return {what: count for what, count in counts.items() if count}
+
+
+def _pipelines(store: Store) -> list[str]:
+    return [place.rpartition("/")[2] for place in store.list("ledger")]
+
+
+def _take_out_of_runs(request: ForgetRequest, copies: Copies, experiment: str) -> int:
+    from training.patience import connect, patiently
+
+    assert request.tracking is not None
+    client = connect(request.tracking)
+    return patiently(lambda: copies.take_out_of_runs(client, experiment, dry_run=request.dry_run))
 
 
 def _drop_records(store: Store, snapshots: set[str]) -> int:
@@ -174,7 +189,7 @@ def _versions(
         return [], []
     made = [
         (pipeline, version)
-        for pipeline in (place.rpartition("/")[2] for place in store.list("ledger"))
+        for pipeline in _pipelines(store)
         for version in versions_of(replace(request.tracking, model_name=pipeline))
     ]
     sightings = look(db, store, [version.snapshot for _pipeline, version in made], batches, forgotten.objects)

@@ -6,6 +6,8 @@ Each is found by the identity of its texts, so that this may be repeated for as 
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from training.text import IDENTITY_DIGITS, identity_of
 
 if TYPE_CHECKING:
     import duckdb
+    from mlflow import MlflowClient
 
 Place = tuple[str, int]  # object and row
 
@@ -117,6 +120,31 @@ class Copies:
             return False
         store.write_bytes(f"{place}/{PAGE}", data_page(rest).encode())  # first: the JSON says whether it has to be done
         store.write_json(f"{place}/{REPORT}", rest)
+        return True
+
+    def take_out_of_runs(self, client: MlflowClient, experiment: str, *, dry_run: bool) -> int:
+        """:param experiment: whose runs keep data reports. :return: reports that showed a text that goes."""
+        found = client.get_experiment_by_name(experiment)
+        changed, token = 0, None
+        while found is not None:
+            page = client.search_runs([found.experiment_id], page_token=token)
+            for run in page:
+                changed += self._take_out_of_run(client, run.info.run_id, dry_run=dry_run)
+            if not (token := page.token):
+                break
+        return changed
+
+    def _take_out_of_run(self, client: MlflowClient, run_id: str, *, dry_run: bool) -> bool:
+        if REPORT not in {file.path for file in client.list_artifacts(run_id)}:
+            return False
+        with tempfile.TemporaryDirectory(dir=self.scratch) as place:
+            report = json.loads(Path(client.download_artifacts(run_id, REPORT, place)).read_text())
+        rest = self.scrub(report)
+        if rest == report:
+            return False
+        if not dry_run:
+            client.log_text(run_id, data_page(rest), PAGE)  # first, as in the store
+            client.log_text(run_id, json.dumps(rest, indent=2, sort_keys=True) + "\n", REPORT)
         return True
 
     def scrub(self, document: Any) -> Any:
