@@ -44,7 +44,7 @@ def read_batches(store: Store) -> list[BatchRead]:
         key = place.rpartition("/")[2]
         if store.is_complete(place):
             objects = store.read_json(f"{place}/{MANIFEST}")["objects"]
-            # as they lie there: batches of an earlier form, which no run reads any more, are not silent about it
+            # as they lie there, also where the manifest is of an earlier form, which no run reads any more
             files = [file for file in store.list(place) if file.endswith(".parquet") and not file.endswith(REFUSED)]
             found.append(BatchRead(key, batch_number(key), objects, files))
     return found

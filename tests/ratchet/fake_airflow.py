@@ -31,6 +31,7 @@ class FakeAirflow:
         self.links = {}  # step to what it pushed for its buttons
         self.tokens, self.token, self.outages = 0, None, 0
         self.schedule = "0 3 * * 1"
+        self.active_elsewhere = []  # pipelines with a run that goes
         self.paused, self.active, self.refuses_every_token, self.drops_starts = True, [], False, False
 
     def hold(self, *reasons):
@@ -72,6 +73,9 @@ class FakeAirflow:
             return 200, {"import_errors": self.import_errors}
         if path.startswith("/dags?"):
             return 200, {"dags": [{"dag_id": name} for name in self.known]}
+        if path.startswith("/dags/~/dagRuns?state=running&state=queued"):
+            runs = [{"dag_id": name, "dag_run_id": RUN} for name in self.active_elsewhere]
+            return 200, {"dag_runs": runs}
         name = path.split("/")[2].partition("?")[0]
         if name not in self.known:
             return 404, {"detail": "not found"}

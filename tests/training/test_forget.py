@@ -95,7 +95,7 @@ def test_the_other_rows_are_what_they_were(source):
     assert rows_of(before) == {row for row in rows if row[1] != SECRET}
     [place] = [
         t
-        for p in source.store.rglob("rows.parquet")
+        for p in source.store.rglob("rows-*.parquet")
         for t in parquet.read_table(p).to_pylist()
         if t["text"] == "two more"
     ]
