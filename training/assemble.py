@@ -57,6 +57,7 @@ def assemble(
     :param fresh: nothing that was decided before counts.
     :raises BatchRefused: a check sets the new batch aside. :raises BadInput: a check ends the run.
     """
+    fresh = fresh or before.unsettled
     objects = [*waiting.read, *(objects_of(batch, "read") if batch else [])]
     ever = {one["key"]: one for one in before.batches}
     new: Batch | None = None
@@ -76,7 +77,7 @@ def assemble(
     places = {batch["key"]: scratch / "batch"} if batch and (scratch / "batch").is_dir() else {}
     with database(store) as db:
         create_every(db, store, batches, places)
-        touched = None if fresh or before.unsettled else _touched(db, store, before, waiting, new, places)
+        touched = None if fresh else _touched(db, store, before, waiting, new, places)
         earlier = f"read_parquet({quoted(store.duckdb_path(before.deletions))})" if before.deletions else None
         settle(db, touched, earlier)
         left_out = dict(db.sql("SELECT reason, count(*) FROM settled GROUP BY reason").fetchall())

@@ -134,6 +134,10 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
             lost.add(place.rpartition("/")[2])
     for place in filter(store.is_complete, store.list("watermarks")):
         counts["watermarks"] += rows.correct_watermark(place, lost, copies.scrub)
+    for place in filter(store.is_complete, store.list("signatures")):
+        counts["signatures"] += sum(
+            rows.take_out_of_index(key) for key in store.list(place) if key.endswith(".parquet")
+        )
     counts["records of trainings"] += _drop_records(store, lost)
     if lost and not request.dry_run:
         _drop_unfinished(Path(request.work))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.assemble import DELETIONS
 from training.batch import REFUSED
 from training.contract import SPLITS, Split
 from training.forgotten import Forgotten
@@ -111,19 +110,22 @@ class Rows:
             self.store.write_json(place, {**self.store.read_json(place), "objects": objects})
         return replace(batch, objects=objects)
 
-    def take_out_of_deletions(self, place: str) -> bool:
-        """:param place: of a watermark. :return: whether it left out rows that go."""
-        key = f"{place}/{DELETIONS}"
-        if not self.store.exists(key):
-            return False
+    def take_out_of_index(self, key: str) -> int:
+        """
+        :param key: of a Parquet file that names rows by batch, object and row and has what identifies their texts, h0
+            and h1: those that a snapshot leaves out, signatures, texts that are nearly others (near_h0, near_h1).
+        :return: rows that are gone.
+        """
         source = f"read_parquet({quoted(self.store.duckdb_path(key))})"
-        rest = f"{source} ANTI JOIN wanted_texts USING (h0, h1) ANTI JOIN wanted_objects USING (batch, object)"
-        if _count(self.db, source) == _count(self.db, rest):
-            return False
-        made = self.scratch / DELETIONS
-        self.db.sql(f"FROM {rest} ORDER BY batch, object, row").write_parquet(str(made), compression="zstd")
-        self.store.put_file(made, key)
-        return True
+        rest = f"{source} i ANTI JOIN wanted_texts USING (h0, h1) ANTI JOIN wanted_objects USING (batch, object)"
+        if "near_h0" in self.db.sql(f"FROM {source}").columns:
+            rest += " ANTI JOIN going g ON i.near_h0 = g.h0 AND i.near_h1 = g.h1"
+        gone = _count(self.db, source) - _count(self.db, rest)
+        if gone:
+            made = self.scratch / Path(key).name
+            self.db.sql(f"FROM {rest} ORDER BY batch, object, row").write_parquet(str(made), compression="zstd")
+            self.store.put_file(made, key)
+        return gone
 
     def correct_snapshot(self, key: str, numbers: Collection[int], scrub: Scrub) -> bool:
         """
@@ -165,7 +167,7 @@ class Rows:
         :param lost: digests of the snapshots that lost rows.
         :return: whether it was corrected. The next run then decides anew which of the other rows stay.
         """
-        changed = self.take_out_of_deletions(place)
+        changed = sum(self.take_out_of_index(key) for key in self.store.list(place) if key.endswith(".parquet"))
         manifest = self.store.read_json(f"{place}/{MANIFEST}")
         refused = {(one.number, i): item["refused"] for one in self.batches for i, item in enumerate(one.objects)}
         objects = [

@@ -5,6 +5,8 @@ import random
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import pyarrow
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,6 +131,27 @@ def test_a_text_that_nobody_has_yet_is_kept_out(source):
     assert forget(request_for(source, SECRET)).counts == {}
     source.put("second", [(SECRET, "pos"), ("one more", "pos")])
     assert SECRET not in texts_of(source.ingest())
+
+
+def test_what_identifies_a_text_leaves_signatures_and_what_is_nearly_the_same(source):
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    source.ingest()
+    [file] = source.store.rglob("rows-*.parquet")
+    rows = parquet.read_table(file)
+    rows = rows.filter(pc.is_in(rows["text"], pyarrow.array([SECRET, "one more"]))).sort_by("row")  # the secret first
+    places = rows.select(["batch", "object", "row", "h0", "h1"])
+    other = places.slice(1)
+    directory = source.store / "signatures" / "1"
+    directory.mkdir(parents=True)
+    (directory / "manifest.json").write_text("{}")
+    parquet.write_table(places, directory / "signatures.parquet")
+    near = pyarrow.concat_tables([other, other]).append_column("near_h0", places["h0"])
+    near = near.append_column("near_h1", places["h1"])  # the other row is nearly the secret, and nearly itself
+    found = source.store / Store(str(source.store)).key(source.watermark) / "near-1.parquet"
+    parquet.write_table(near, found)
+    assert forget(request_for(source, SECRET)).counts["signatures"] == 1
+    assert parquet.read_table(directory / "signatures.parquet").to_pylist() == other.to_pylist()
+    assert parquet.read_table(found).to_pylist() == near.slice(1).to_pylist()
 
 
 def test_a_quarantined_batch_is_emptied_as_well(source):
