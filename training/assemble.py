@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.contract import SPLITS, BadInput, IngestRequest, Split
+from training.exam import next_version
 from training.findings import Finding, enforce
 from training.label_checks import check_labels
 from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
@@ -37,6 +38,7 @@ class Assembled:
     dropped: Mapping[str, int]  # by reason
     examples: Sequence[Mapping[str, Any]]  # file, row, reason
     findings: Sequence[Finding]
+    test_changes: Sequence[Mapping[str, Any]]  # as training.exam has them
     rows: pyarrow.Table | None  # h0, h1, split and label of all rows, unless there are many
 
 
@@ -98,18 +100,19 @@ def assemble(
         enforce(request.checks, findings)
         shown = _shown(db, watermark, labels.left_out)
         layout = replace(layout, untrained=sorted(labels.left_out))
+        dropped = _dropped(watermark, left_out, cells, labels.left_out)
+        for split in SPLITS:
+            cells[split] = {label: cell for label, cell in cells[split].items() if label not in labels.left_out}
+        snapshot = Snapshot(cells, waiting.settings, layout)
         create_kept(db, layout, settled)
-        few = sum(cell.rows for split in SPLITS for cell in cells[split].values()) <= COMPARED_ROWS
+        test_split, test_changes = next_version(db, store, before, last, watermark, snapshot, arrived["test"])
+        few = sum(snapshot.counts.values()) <= COMPARED_ROWS
         rows = db.sql("SELECT h0, h1, split, label FROM kept").to_arrow_table() if few else None
-    dropped = _dropped(watermark, left_out, cells, labels.left_out)
-    for split in SPLITS:
-        cells[split] = {label: cell for label, cell in cells[split].items() if label not in labels.left_out}
-    snapshot = Snapshot(cells, waiting.settings, layout)
-    watermark = replace(watermark, snapshot=snapshot.digest)
+    watermark = replace(watermark, snapshot=snapshot.digest, test_split=test_split)
     if watermark.deletions:
         watermark = replace(watermark, deletions=f"{watermark.key}/{DELETIONS}")
         snapshot = replace(snapshot, layout=replace(layout, deletions=watermark.deletions))
-    return Assembled(snapshot, watermark, dropped, shown, findings, rows)
+    return Assembled(snapshot, watermark, dropped, shown, findings, test_changes, rows)
 
 
 def _touched(
@@ -234,16 +237,19 @@ def quotas(counts: Mapping[str, int], size: int) -> dict[str, int]:
 
 def _cells(
     db: duckdb.DuckDBPyConnection, new: Batch | None
-) -> tuple[dict[Split, dict[str, Cell]], dict[Split, dict[str, int]]]:
-    """:return: what is kept, by split and label, and how many rows of it are of the new batch."""
+) -> tuple[dict[Split, dict[str, Cell]], dict[Split, dict[str, Cell]]]:
+    """:return: what is kept, by split and label, and what of it is of the new batch."""
     cells: dict[Split, dict[str, Cell]] = {split: {} for split in SPLITS}
-    arrived: dict[Split, dict[str, int]] = {split: {} for split in SPLITS}
-    for split, label, rows, digest, fresh in db.execute(
-        "SELECT split, label, count(*), sum(digest), count(*) FILTER (batch = ?) FROM kept GROUP BY split, label",
-        [new["number"] if new else None],
+    arrived: dict[Split, dict[str, Cell]] = {split: {} for split in SPLITS}
+    number = new["number"] if new else None
+    for split, label, *sums in db.execute(
+        "SELECT split, label, count(*), sum(digest), count(*) FILTER (batch = ?), sum(digest) FILTER (batch = ?) "
+        "FROM kept GROUP BY split, label",
+        [number, number],
     ).fetchall():
-        cells[split][label] = Cell(rows, int(digest) % 2**64)
-        arrived[split][label] = fresh
+        rows, digest, new_rows, new_digest = (int(value or 0) for value in sums)
+        cells[split][label] = Cell(rows, digest % 2**64)
+        arrived[split][label] = Cell(new_rows, new_digest % 2**64)
     return cells, arrived
 
 

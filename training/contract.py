@@ -178,6 +178,7 @@ class IngestResult(Made):
     objects: dict[str, int]  # new, changed, removed, unchanged, quarantined
     quarantined: str | None = None  # why the new rows were refused as a whole; the snapshot is the last good one
     warnings: list[str] = field(default_factory=list)  # what checks found
+    test_split: dict[str, Any] | None = None  # version, rows, digest, and what changed since the version before
     report: str | None = None  # URI of the directory data-reports/KEY; of an unchanged run, the snapshot's
 
 

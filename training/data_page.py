@@ -31,6 +31,7 @@ WHAT_BECAME = {
     "redact": "masked",
     "ignore": "ignored",
 }
+TEST_CHANGES = ("added", "deleted", "corrected", "respelled")
 SIDE_BY_SIDE = {  # checks whose examples are two texts
     "near_test": ("Nearest leaks", "Left the text, right that of the test split which it is like"),
     "near_duplicate": ("Nearest duplicates", "Left the text, right the one which it is like"),
@@ -106,8 +107,21 @@ def _test_split(report: Mapping[str, Any]) -> str:
     found = report.get("test_split")
     if not found:
         return ""
-    told = ", ".join(f"{text(name.replace('_', ' '))} {_value(value)}" for name, value in sorted(found.items()))
-    return f"<p>Test split: {told}</p>"
+    told = f"Version {found['version']:,} of the test split"
+    if found["version"] > 1:
+        changes = (f"{'unknown' if found[one] is None else _value(found[one])} {one}" for one in TEST_CHANGES)
+        told += f"; since version {found['version'] - 1:,}: {', '.join(changes)}"
+    shown = ""
+    for change in TEST_CHANGES:
+        if rows := "".join(_test_change(one) for one in found["examples"] if one["change"] == change):
+            shown += f'<details><summary>test rows {change}</summary><ul class="quotes">{rows}</ul></details>'
+    return f"<p>{told}.</p>{shown}"
+
+
+def _test_change(one: Mapping[str, Any]) -> str:
+    label = _label(one["was"]) + (f" → {_label(one['label'])}" if one["label"] is not None else "")
+    place = f"{text(one['file'] or 'an unknown object')}, row {one['row']:,}"
+    return f'<li>{_quote(one.get("text"))}<p class="where">{label} · {place}</p></li>'
 
 
 def _labels(report: Mapping[str, Any]) -> str:

@@ -80,6 +80,7 @@ def describe(request: IngestRequest, store: Store, found: Ingested) -> dict[str,
             "named": {what: list(names[:NAMED_OBJECTS]) for what, names in waiting.names.items() if names},
         },
         **_dropped(request.checks, store, found),
+        "test_split": _test_split(request.checks, found),
         "findings": [_finding(request.checks, one) for one in found.findings],
         "lengths": {"characters": _lengths(found)},
     }
@@ -107,6 +108,14 @@ def _labels(now: Mapping[str, Mapping[str, int]], last: Mapping[str, Mapping[str
         for label in chosen
     ]
     return {"labels": labels, "labels_left_out": len(total) - len(chosen)}
+
+
+def _test_split(checks: Checks, found: Ingested) -> dict[str, Any] | None:
+    """:return: which version of the test split the snapshot has, and the rows that left it or changed with this run."""
+    version = found.watermark.test_split
+    if version is None:
+        return None
+    return {**version, "examples": [identified(checks, one, TEXT_LENGTH) for one in found.test_changes]}
 
 
 def _lengths(found: Ingested) -> list[list[int]]:

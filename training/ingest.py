@@ -51,6 +51,7 @@ class Ingested:
     rows: pyarrow.Table | None = None  # h0, h1, split and label of all of them, unless there are many
     quarantined: str | None = None
     findings: Sequence[Finding] = ()
+    test_changes: Sequence[Mapping[str, Any]] = ()  # rows that were deleted from the test split or corrected
     last: str | None = None  # digest of the snapshot that was in force before
 
 
@@ -102,6 +103,7 @@ def ingest(request: IngestRequest) -> IngestResult:
         objects=dict(found.waiting.counts),
         quarantined=found.quarantined,
         warnings=[one.sentence for one in found.findings],
+        test_split=None if watermark.test_split is None else dict(watermark.test_split),
         report=report,
     )
     records = Records(store, "ingest")
@@ -233,6 +235,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
         batch,
         found.rows,
         findings=found.findings,
+        test_changes=found.test_changes,
         last=before.snapshot,
     )
 

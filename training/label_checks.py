@@ -14,12 +14,12 @@ from training.contract import SPLITS, Checks, Split
 from training.findings import Finding
 from training.rows import EXAMPLES_PER_REASON, NEW_LABEL, RARE_LABEL, UNTRAINED_LABEL, policy_of
 from training.shares import moved_shares
-from training.snapshot import Snapshot
+from training.snapshot import Cell, Snapshot
 
 NAMED = 5  # labels in a sentence
 NAME_CHARACTERS = 60  # of a label in a sentence
 
-Arrived = Mapping[Split, Mapping[str, int]]  # rows of the new batch that were kept, by split and label
+Arrived = Mapping[Split, Mapping[str, Cell]]  # what was kept of the new batch, by split and label
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _moved_shares(checks: Checks, drawn: Snapshot, last: Snapshot, arrived: Arri
     splits = [split for split in SPLITS if _as_they_come(drawn, split) and _as_they_come(last, split)]
     # what is new is told of as such; among these it would only make all others rarer
     before = {label: sum(last.label_counts[split].get(label, 0) for split in splits) for label in last.labels}
-    now = {label: sum(arrived[split].get(label, 0) for split in splits) for label in before}
+    now = {label: sum(arrived[split][label].rows for split in splits if label in arrived[split]) for label in before}
     total, rows = sum(before.values()), sum(now.values())
     moved = moved_shares(before, now, checks.moved_share_percent)
     examples: list[dict[str, Any]] = [

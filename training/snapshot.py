@@ -15,6 +15,7 @@ from training.layout import Layout, create_every, create_kept, database, quoted
 from training.store import MANIFEST, Store
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow
 
 Settings = dict[str, int | None]  # test_percent and validation_percent; None: the split has a source of its own
@@ -26,6 +27,9 @@ class Cell:
 
     rows: int
     digest: int
+
+    def __add__(self, other: Cell) -> Cell:
+        return Cell(self.rows + other.rows, (self.digest + other.digest) % 2**64)
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,7 @@ def read_table(store: Store, key: str, *splits: Split, columns: str = "split, te
     layout = Layout(**manifest["layout"])
     with database(store) as db:
         try:
-            create_every(db, store, layout.batches)
-            create_kept(db, layout, _relation(store, layout.deletions))
+            show_rows(db, store, layout)
             chosen = ", ".join(map(quoted, splits))
             table = db.sql(
                 f"SELECT {columns} FROM kept WHERE split IN ({chosen}) ORDER BY rank DESC, h0, h1"
@@ -156,5 +159,8 @@ def read_split(store: Store, key: str, split: Split) -> list[tuple[str, str]]:
     return list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
-def _relation(store: Store, deletions: str | None) -> str | None:
-    return f"read_parquet({quoted(store.duckdb_path(deletions))})" if deletions else None
+def show_rows(db: duckdb.DuckDBPyConnection, store: Store, layout: Layout) -> None:
+    """Make the snapshot's rows known to ``db``, ``kept``, and those of all its batches, ``every``."""
+    create_every(db, store, layout.batches)
+    deletions = f"read_parquet({quoted(store.duckdb_path(layout.deletions))})" if layout.deletions else None
+    create_kept(db, layout, deletions)

@@ -46,6 +46,7 @@ class Watermark:
     deletions: str | None = None  # key of a Parquet file (training.layout)
     selection: Mapping[str, Any] = field(default_factory=dict)  # which of the rows the snapshot takes
     snapshot: str | None = None  # digest of the one that was made of it
+    test_split: Mapping[str, Any] | None = None  # which version of it the snapshot has (training.exam)
     unsettled: bool = False  # rows were forgotten since: which of the others stay has to be decided anew
 
     @classmethod
@@ -71,6 +72,7 @@ class Watermark:
             "deletions": self.deletions,
             "selection": dict(self.selection),
             "snapshot": self.snapshot,
+            "test_split": None if self.test_split is None else dict(self.test_split),
             **({"unsettled": True} if self.unsettled else {}),
         }
 

@@ -14,7 +14,8 @@ ATTEMPTS = 100  # writers that beat us to a number, one after the other
 Record = dict[str, Any]
 
 # The events that more than their writer looks for
-INGESTED = "ingested"  # snapshot, digest, watermark, run_id, rows, objects, quarantined, report: data was taken in
+# snapshot, digest, watermark, run_id, rows, objects, quarantined, test_split, report: data was taken in
+INGESTED = "ingested"
 FORGET = "forget"  # objects, texts (how many), reason, who: they are about to be taken out; never a text
 FORGET_REFUSED = "forget-refused"  # error: nothing was taken out
 FORGOTTEN = "forgotten"  # who, counts, versions, unknown, in_source, left: they are, and what could not be reached

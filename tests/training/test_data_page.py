@@ -170,3 +170,18 @@ def test_hostile_values_stay_text(hostile):
 def test_a_label_without_end_is_cut():
     html = data_page(report(findings=[near("x" * 100_000 + " a", "x" * 100_000 + " b")], now={"l" * 10**6: 9, "b": 9}))
     assert len(html) < 1_000_000
+
+
+def test_a_new_version_of_the_test_split_shows_what_it_lost_and_what_was_corrected():
+    gone = {"change": "deleted", "was": "pos", "label": None, "file": "/data/a", "row": 1_200, "text": "a <b>film</b>"}
+    mended = {**gone, "change": "corrected", "label": "neg", "row": 7, "text": "a bad film"}
+    version = {"version": 3, "rows": 40, "digest": "2" * 64, "added": 5, "deleted": 1, "corrected": 1, "respelled": 0}
+    text = text_of(test_split={**version, "examples": [gone, mended]})
+    assert "Version 3 of the test split; since version 2: 5 added, 1 deleted, 1 corrected, 0 respelled." in text
+    assert "test rows deleted a <b>film</b> pos · /data/a, row 1,200" in text
+    assert "test rows corrected a bad film pos → neg · /data/a, row 7" in text
+
+
+def test_a_first_version_of_the_test_split_has_nothing_to_compare_with():
+    version = {"version": 1, "rows": 40, "digest": "2" * 64, "added": 40, "deleted": 0, "corrected": 0, "respelled": 0}
+    assert "Version 1 of the test split." in text_of(test_split={**version, "examples": []})

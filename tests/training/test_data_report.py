@@ -10,7 +10,7 @@ from training import ingest as ingest_module
 from training.data_page import data_page
 from training.findings import Finding
 from training.store import local_path
-from training.text import text_hash
+from training.text import split_of, text_hash
 
 
 @pytest.fixture
@@ -196,3 +196,18 @@ def test_findings_are_told_with_their_policy_and_the_identity_of_their_texts(sou
     assert example["near_text"] == long[:1000] + "…"
     assert example["near_text_sha256"] == text_hash(long)
     assert example["similarity"] == 0.9
+
+
+def test_test_rows_that_were_deleted_or_corrected_are_listed_with_their_identity(source):
+    test_rows = [(text, label) for text, label in ROWS if split_of(text, 15, 10) == "test"]
+    (gone, _), (wrong, label) = test_rows[:2]
+    source.ingest()
+    source.put("first", [(text, "mixed" if text == wrong else its) for text, its in ROWS if text != gone])
+    source.put("second", [(f"{i} is mixed", "mixed") for i in range(40)])
+    version = report_of(source.ingest())["test_split"]
+    assert (version["version"], version["deleted"], version["corrected"]) == (2, 1, 1)
+    corrected, deleted = sorted(version["examples"], key=lambda one: one["change"])
+    assert (corrected["text"], corrected["was"], corrected["label"]) == (wrong, label, "mixed")
+    assert (deleted["text"], deleted["label"], deleted["text_sha256"]) == (gone, None, text_hash(gone))
+    assert ROWS[deleted["row"] - 1][0] == gone
+    assert deleted["file"].endswith("first.jsonl")

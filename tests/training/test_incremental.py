@@ -179,6 +179,7 @@ def test_reading_piece_by_piece_gives_what_reading_everything_at_once_gives(tmp_
     if not own:
         assert rows_of(result) == rows_of(cold)
         assert (result.digest, result.dropped) == (cold.digest, cold.dropped)
+        assert result.test_split["digest"] == cold.test_split["digest"]
     else:  # what was once examined may have gone since: less is trained on, never more
         assert rows_of(result) <= rows_of(cold)
 

@@ -222,7 +222,7 @@ def snapshot(cut_off=(), own=(), **rows):
 
 
 def arrived(**rows):
-    return {split: dict(rows) for split in ("train", "validation", "test")}
+    return {split: {label: Cell(n, 1) for label, n in rows.items()} for split in ("train", "validation", "test")}
 
 
 def found(drawn, last, new, **checks):

@@ -55,6 +55,7 @@ def made(number, **changes):
         "watermark": f"file:///store/watermarks/{number}",
         "objects": {"new": 1},
         "quarantined": None,
+        "test_split": {"version": 1, "rows": 1},
         **changes,
     }
 
@@ -79,7 +80,7 @@ def ago(**delta):
 
 def taken(ledger, when, number="1", run_id="earlier", **values):
     """Write what a run at that time would have written."""
-    names = ("snapshot", "digest", "watermark", "rows", "objects", "quarantined")
+    names = ("snapshot", "digest", "watermark", "rows", "objects", "quarantined", "test_split")
     record = {name: made(number)[name] for name in names} | values
     Ledger(ledger.store, "intents", lambda: when).append(INGESTED, run_id=run_id, **record)
 
@@ -100,6 +101,7 @@ def test_each_run_goes_on_from_the_watermark_of_the_last(stage, ledger):
     ]
     assert records[0]["rows"] == made("1")["rows"]
     assert records[0]["objects"] == {"new": 1}
+    assert records[0]["test_split"] == {"version": 1, "rows": 1}
 
 
 def test_a_retry_after_the_work_was_done_adds_nothing(stage, ledger):
@@ -148,7 +150,8 @@ def test_what_a_trigger_writes_meanwhile_makes_no_run_look_again(stage, ledger, 
 def test_a_run_on_other_data_reads_all_of_it_and_the_next_one_goes_on_from_before(stage, ledger):
     ingest().execute(run("run_1"))
     stage.result = made("other")
-    ingest(source_override="/spoilt/*.csv").execute(run("run_2"))
+    returned = ingest(source_override="/spoilt/*.csv").execute(run("run_2"))
+    assert returned["test_split"] is None
     ingest().execute(run("run_3"))
     assert [request.watermark for request in stage.requests] == [None, None, made("1")["watermark"]]
     assert ledger.records()[0]["digest"] == "1"
@@ -345,6 +348,7 @@ def history(ledger):
 def test_a_run_for_a_past_date_uses_the_newest_snapshot_of_that_day_or_before(stage, history, date, digest):
     returned = ingest(date=date).execute(run())
     assert (returned["digest"], returned["hit"], returned["rows"]) == (digest, True, made("1")["rows"])
+    assert returned["test_split"] == made("1")["test_split"]
     assert returned["snapshot"].endswith(f"snapshots/{digest}")
     assert stage.requests == []
     assert len(history.records()) == 3
