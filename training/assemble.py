@@ -20,6 +20,7 @@ from training.rows import EXAMPLES_PER_REASON, policy_of
 from training.settle import settle
 from training.snapshot import Cell, Snapshot, read_manifest
 from training.store import Store
+from training.token_lengths import check_token_lengths
 from training.waiting import Waiting
 from training.watermark import ObjectRead, State, Watermark, reads_of
 
@@ -39,6 +40,7 @@ class Assembled:
     examples: Sequence[Mapping[str, Any]]  # file, row, reason
     findings: Sequence[Finding]
     test_changes: Sequence[Mapping[str, Any]]  # as training.exam has them
+    lengths: Mapping[str, Any] | None  # of the new texts, in tokens: training.token_lengths
     rows: pyarrow.Table | None  # h0, h1, split and label of all rows, unless there are many
 
 
@@ -97,6 +99,8 @@ def assemble(
         last = _last_snapshot(store, before, force=request.force)
         labels = check_labels(request.checks, Snapshot(cells, waiting.settings, layout), last, arrived)
         findings += labels.findings
+        lengths, long = check_token_lengths(request, db, parquet_files(store, [new], places) if new else None)
+        findings += long
         enforce(request.checks, findings)
         shown = _shown(db, watermark, labels.left_out)
         layout = replace(layout, untrained=sorted(labels.left_out))
@@ -112,7 +116,7 @@ def assemble(
     if watermark.deletions:
         watermark = replace(watermark, deletions=f"{watermark.key}/{DELETIONS}")
         snapshot = replace(snapshot, layout=replace(layout, deletions=watermark.deletions))
-    return Assembled(snapshot, watermark, dropped, shown, findings, test_changes, rows)
+    return Assembled(snapshot, watermark, dropped, shown, findings, test_changes, lengths, rows)
 
 
 def _touched(

@@ -36,6 +36,12 @@ CHECKS: dict[str, Check] = {
         policies=("ignore", "report", "redact", "drop", "quarantine", "fail"),
     ),
     "forgotten": Check("a row whose text `ratchet forget` took out", policies=("drop",)),
+    "long_text": Check(
+        "texts with more tokens than `train.max_length`, or else the base model, takes, in a sample of the new ones; "
+        "`quarantine` and `fail` act when their share is above `bad_rows_percent`",
+        "report",
+        ("ignore", "report", "quarantine", "fail"),
+    ),
     "duplicate": Check("a row whose text and label were there before, after normalisation"),
     "conflicting_label": Check(
         "a row whose text is there with another label, after normalisation, which as many rows have or more"

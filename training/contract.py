@@ -162,6 +162,8 @@ class IngestRequest(Message):
     reading: Reading
     checks: Checks = field(default_factory=Checks)
     watermark: str | None = None  # URI of what the pipeline has read so far; None: nothing
+    base_model: str | None = None  # whose tokens a text's length is counted in; None: it is not counted
+    max_length: int | None = None  # tokens that training takes of a text; None: as many as the base model
     max_rows: int | None = None  # per source; None: all
     force: bool = False  # read every object again
 

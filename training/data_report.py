@@ -82,7 +82,7 @@ def describe(request: IngestRequest, store: Store, found: Ingested) -> dict[str,
         **_dropped(request.checks, store, found),
         "test_split": _test_split(request.checks, found),
         "findings": [_finding(request.checks, one) for one in found.findings],
-        "lengths": {"characters": _lengths(found)},
+        "lengths": {"characters": _lengths(found), "tokens": found.lengths},
     }
 
 

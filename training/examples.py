@@ -48,8 +48,13 @@ def token_limit(tokenizer: Any, model: Any) -> int:
     padding_index = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", None)
     if padding_index is not None:  # RoBERTa and its kin number positions from padding_idx + 1
         positions -= padding_index + 1
-    limits = [limit for limit in (tokenizer.model_max_length, positions) if 0 < limit < NO_LIMIT]
-    return int(min(limits, default=LIMIT_OF_RELATIVE_POSITIONS))
+    return smallest_limit(tokenizer.model_max_length, positions)
+
+
+def smallest_limit(*limits: float | None) -> int:
+    """:return: tokens. :param limits: what each part of a model takes; None, 0 or very much: it does not say."""
+    said = [limit for limit in limits if limit and 0 < limit < NO_LIMIT]
+    return int(min(said, default=LIMIT_OF_RELATIVE_POSITIONS))
 
 
 def choose_length(lengths: Sequence[int], limit: int) -> int:

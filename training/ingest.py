@@ -52,6 +52,7 @@ class Ingested:
     quarantined: str | None = None
     findings: Sequence[Finding] = ()
     test_changes: Sequence[Mapping[str, Any]] = ()  # rows that were deleted from the test split or corrected
+    lengths: Mapping[str, Any] | None = None  # of the new texts, in tokens: training.token_lengths
     last: str | None = None  # digest of the snapshot that was in force before
 
 
@@ -236,6 +237,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
         found.rows,
         findings=found.findings,
         test_changes=found.test_changes,
+        lengths=found.lengths,
         last=before.snapshot,
     )
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,9 @@ _HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+WEIGHTS = "*.safetensors"
 # of a Hub repository: configuration, tokenizer and safetensors at its top; never pickles, code, other runtimes' weights
-HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
+HUB_FILES = ["*.json", WEIGHTS, "*.txt", "*.model", "*.spm", "*.jinja"]
 HUB_FOLDERS = ["*/*"]
 
 
@@ -98,6 +99,18 @@ def find_model(reference: str, work: str, tracking: Tracking | None = None) -> L
 
     send_once()
     return patiently(lambda: resolve_model(reference, model_cache(work), tracking.uri if tracking else None))
+
+
+def find_tokenizer(base_model: str) -> Path:
+    """
+    Bring tokenizer and configuration of a base model to this machine, and no weights.
+
+    :param base_model: a local directory, or a Hub id with an optional ``@revision``.
+    :raises BadInput: there is no such model. :raises Unreachable: the Hub cannot be reached.
+    """
+    if Path(base_model).expanduser().is_dir():
+        return Path(base_model).expanduser().absolute()
+    return _from_hub(base_model, None, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
 
 
 def model_identity(reference: str, cache: Path, tracking_uri: str | None = None) -> str:
@@ -197,7 +210,8 @@ def _hub_errors(reference: str) -> Iterator[None]:
         ) from error
 
 
-def _from_hub(reference: str, cache: Path) -> Path:
+def _from_hub(reference: str, cache: Path | None, files: Sequence[str] = HUB_FILES) -> Path:
+    """:param cache: None: the Hub client's own."""
     from huggingface_hub import snapshot_download
 
     hub_id, revision = _parse_hub_id(reference)
@@ -206,8 +220,8 @@ def _from_hub(reference: str, cache: Path) -> Path:
             snapshot_download(
                 hub_id,
                 revision=revision,
-                cache_dir=cache / "hub",
-                allow_patterns=HUB_FILES,
+                cache_dir=cache and cache / "hub",
+                allow_patterns=list(files),
                 ignore_patterns=HUB_FOLDERS,
             )
         )

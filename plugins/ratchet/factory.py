@@ -102,6 +102,8 @@ def build(spec: PipelineSpec) -> DAG:
             label_column=data.label,
             time_column=data.time,
             policies=dict(data.checks),
+            base_model=train.base_model,
+            max_length=train.max_length,
             **data.model_dump(exclude={"connection", "text", "label", "time", "checks"}),
         )
         trained = TrainOperator(

@@ -347,6 +347,8 @@ class PipelineSpec(Sections):
             reading=self.data.reading(),
             checks=self.data.kept(),
             watermark=watermark,
+            base_model=self.train.base_model,
+            max_length=self.train.max_length,
             max_rows=max_rows,
             force=force,
         )

@@ -74,7 +74,7 @@ def test_what_the_spec_says_reaches_the_operators(tmp_path):
 
 # What Airflow renders of what a spec says: the first two refuse templates, the others have no room for braces
 RENDERED = {
-    "ingest": {"source", "validation", "test"},
+    "ingest": {"source", "validation", "test", "base_model"},
     "train": {"base_model", "arguments"},
     "evaluate": {"champion"},
     "gate": {"minimum", "no_worse_by", "metric"},
@@ -118,6 +118,7 @@ def test_every_key_of_the_data_reaches_the_step_that_reads_it(tmp_path):
         spec(
             tmp_path,
             f"data: {{source: s3://b/k, text: utterance, label: intent, {values}}}\n"
+            "train: {base_model: org/model, max_length: 64}\n"
             "trigger: {new_data: {cooldown_hours: 1.5}}\n",
         )
     ).get_task("ingest")
@@ -125,6 +126,7 @@ def test_every_key_of_the_data_reaches_the_step_that_reads_it(tmp_path):
     assert (ingest.window_days, ingest.max_rows_per_label, ingest.removed) == (30, 9, "keep")
     assert (ingest.labels, ingest.policies, ingest.bad_rows_percent) == (["a", "b"], {"personal_data": "drop"}, 2)
     assert (ingest.format, ingest.phone_region, ingest.cooldown) == ("arrow", "DE", timedelta(minutes=90))
+    assert (ingest.base_model, ingest.max_length) == ("org/model", 64)
 
 
 # what starts a run

@@ -93,6 +93,8 @@ trigger: {schedule: "0 3 * * 1", timezone: Europe/Berlin, new_data: {min_rows: 5
             policies={"not_utf8": "fail", "personal_data": "redact"},
         ),
         watermark="file:///w",
+        base_model="org/model@main",
+        max_length=64,
         max_rows=7,
         force=True,
     )

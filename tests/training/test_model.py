@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -8,6 +11,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.types import ColSpec, Schema
 
+from tests.hub import serve_hub
 from tests.tiny import tiny_checkpoint
 from training.contract import BadInput, Unreachable
 from training.model import DIGEST_TAG, model_digest, model_identity, put_model, resolve_model
@@ -77,6 +81,22 @@ def test_a_hub_that_cannot_be_reached_is_named_with_the_model_and_the_way_out(fe
 def test_a_hub_commit_is_an_identity_without_asking_the_hub(tmp_path):
     reference = f"acme/model@{'a' * 40}"
     assert model_identity(reference, tmp_path) == reference
+
+
+def test_of_a_model_on_the_hub_the_tokenizer_comes_without_the_weights(tmp_path):
+    wanted = ["config.json", "tokenizer.json", "vocab.txt"]
+    code = "import os; from training.model import find_tokenizer; print(*os.listdir(find_tokenizer('acme/base@main')))"
+    with serve_hub() as hub:
+        hub.commit("acme/base", dict.fromkeys([*wanted, "model.safetensors", "model.bin"], b"{}"), kind="model")
+        asked = subprocess.run(
+            [sys.executable, "-c", code],  # a process of its own: the client reads its environment once
+            env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    assert sorted(asked.stdout.split()) == wanted
+    assert [one for one in hub.requests if "safetensors" in one] == []
 
 
 class TestRegistry:

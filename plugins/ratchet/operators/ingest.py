@@ -66,6 +66,9 @@ class IngestOperator(StageOperator):
     :param policies: what becomes of data that fails a check: check to ``report``, ``redact``, ``drop``,
         ``quarantine`` or ``fail``, as docs/spec.md lists them.
     :param bad_rows_percent: share of the new rows that may be unusable, in per cent.
+    :param base_model: whose tokens ``long_text`` counts: a Hub id, or a directory that the stage can read (templated);
+        without it that check is left out.
+    :param max_length: tokens that training takes of a text; without it as many as the base model.
     :param date: take no snapshot; use the newest one from this day (UTC) or time, or before (templated). A backfill's
         run does so with its logical date.
     :param cooldown: shortest time since the last run that took in data; a run that comes sooner is skipped, unless it
@@ -82,7 +85,17 @@ class IngestOperator(StageOperator):
     """
 
     stage = "ingest"
-    template_fields = ("source", "source_override", "validation", "test", "date", "pipeline", "store", "force")
+    template_fields = (
+        "source",
+        "source_override",
+        "validation",
+        "test",
+        "base_model",
+        "date",
+        "pipeline",
+        "store",
+        "force",
+    )
     operator_extra_links = (DataReportLink(),)
     ui_color = "#e8f1fb"
 
@@ -110,6 +123,8 @@ class IngestOperator(StageOperator):
         phone_region: str | None = Checks.phone_region,
         policies: dict[str, Policy] | None = None,
         bad_rows_percent: float = Checks.bad_rows_percent,
+        base_model: str | None = None,
+        max_length: int | None = None,
         date: str | None = None,
         cooldown: timedelta | None = None,
         pipeline: str | None = None,
@@ -140,6 +155,8 @@ class IngestOperator(StageOperator):
         self.phone_region = phone_region
         self.policies = policies
         self.bad_rows_percent = bad_rows_percent
+        self.base_model = base_model
+        self.max_length = max_length
         self.date = date
         self.cooldown = cooldown
         self.pipeline = pipeline
@@ -206,6 +223,8 @@ class IngestOperator(StageOperator):
                 bad_rows_percent=self.bad_rows_percent,
             ),
             watermark=None if last is None else last["watermark"],
+            base_model=self.base_model,
+            max_length=self.max_length,
             force=as_bool(self.force),
         )
         return self.run_stage(request, env=access.environment)

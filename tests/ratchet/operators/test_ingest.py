@@ -176,6 +176,8 @@ def test_what_the_operator_is_told_reaches_the_stage(stage):
         phone_region="DE",
         policies={"not_utf8": "fail"},
         bad_rows_percent=1.5,
+        base_model="org/model",
+        max_length=64,
         force=True,
     ).execute(run())
     [request] = stage.requests
@@ -201,6 +203,7 @@ def test_what_the_operator_is_told_reaches_the_stage(stage):
         phone_region="DE",
         policies={"not_utf8": "fail"},
     )
+    assert (request.base_model, request.max_length) == ("org/model", 64)
     assert request.force
 
 
