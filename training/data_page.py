@@ -20,7 +20,7 @@ from training.page import code, document, table, text
 SHOWN_LABELS = 30  # the others are there when they are asked for
 ALL_LABELS = 400
 LABEL_LENGTH = 80
-PAIRS = 12
+PAIRS = 4  # the others are there when they are asked for
 WORD = re.compile(r"\s*\S{1,100}")  # a word with the white space before it; one that never ends is cut
 
 WHAT_BECAME = {
@@ -301,10 +301,12 @@ def _pairs(report: Mapping[str, Any]) -> str:
         if finding["check"] in SIDE_BY_SIDE and pairs:
             pairs.sort(key=lambda one: -(one.get("similarity") or 0))
             title, beside = SIDE_BY_SIDE[finding["check"]]
-            told = f"{beside}; the words that differ are marked."
-            shown += f"<h2>{title}</h2><p>{told}</p>{''.join(map(_pair, pairs[:PAIRS]))}"
-            if finding["count"] > PAIRS:
-                shown += f"<p>and {finding['count'] - min(len(pairs), PAIRS):,} more</p>"
+            rest = "".join(map(_pair, pairs[PAIRS:]))
+            more = f"<details><summary>{len(pairs) - PAIRS:,} more of {finding['count']:,}</summary>{rest}</details>"
+            shown += (
+                f"<h2>{title}</h2><p>{beside}; the words that differ are marked.</p>"
+                f"{''.join(map(_pair, pairs[:PAIRS]))}{more if rest else ''}"
+            )
     return shown
 
 
@@ -412,7 +414,7 @@ header h1 { color: var(--ink) } header li { margin: .2rem 0 }
 .became { color: var(--soft); font-size: .85em; white-space: nowrap }
 .bar { fill: var(--bar) } .cut { fill: var(--bad) } .mark { fill: var(--ink) }
 .key { width: 24px; height: 12px; vertical-align: baseline; margin-left: .4rem }
-.shares table { width: 100% } .shares td:first-child { min-width: 11rem }
+.shares table { width: 100% } .shares td:first-child { min-width: 14rem }
 .shares td:nth-child(2) { width: 40%; min-width: 8rem } .objects td { max-width: none }
 .shares td { padding-top: .15rem; padding-bottom: .15rem; vertical-align: middle }
 .share { display: block; width: 100%; height: 1.1rem }

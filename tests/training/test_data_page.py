@@ -94,6 +94,14 @@ def test_the_words_that_differ_are_marked():
     assert "93% alike" in html
 
 
+def test_the_nearest_are_shown_and_the_others_can_be_opened():
+    pairs = [near(f"text {i}", f"text {i} too", similarity=i / 10)["examples"][0] for i in range(7)]
+    html = data_page(report(findings=[{**near("", ""), "count": 84, "examples": pairs}]))
+    first, others = html.split("3 more of 84")
+    assert all(f">{share}% alike" in first for share in (60, 50, 40, 30))
+    assert all(f">{share}% alike" in others for share in (20, 10, 0))
+
+
 def test_what_was_left_out_is_shown_with_reason_file_and_row():
     dropped = [{"reason": "duplicate", "check": "duplicate", "policy": "drop", "new": 2, "all": 1234}]
     examples = [
