@@ -21,7 +21,7 @@ from training.forget_copies import Copies, create_going
 from training.forget_rows import Rows
 from training.forgotten import Forgotten
 from training.keys import locked
-from training.layout import database
+from training.layout import BATCHES, database
 from training.seen import Version, look, versions_of
 from training.store import MANIFEST, Store
 from training.traces import BatchRead, create_found, create_wanted, read_batches
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import duckdb
 
 EXAMPLES = 20
+KINDS = (BATCHES, "watermarks", REPORTS, "signatures")  # of directories with rows or examples, and a manifest
 
 
 class _Untouched(Store):
@@ -146,6 +147,7 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
         taken, emptied = rows.take_out_of_batch(batch, has_rows=batch.number in numbers)
         counts["rows"] += taken
         counts["refused rows"] += emptied
+    counts["files that killed runs left"] = _drop_incomplete(store)
     store.remove_abandoned_parts()
     return {what: count for what, count in counts.items() if count}
 
@@ -170,6 +172,15 @@ def _drop_records(store: Store, snapshots: set[str]) -> int:
             store.remove(key)
             gone += 1
     return gone
+
+
+def _drop_incomplete(store: Store) -> int:
+    """Remove directories without a manifest: nobody reads them, and nobody knows what they hold."""
+    places = [place for kind in KINDS for place in store.list(kind) if not store.is_complete(place)]
+    files = [file for place in places for file in store.list(place)]
+    for file in files:
+        store.remove(file)
+    return len(files)
 
 
 def _drop_unfinished(work: Path) -> None:
@@ -197,7 +208,8 @@ def _versions(
         for version in versions_of(replace(request.tracking, model_name=pipeline))
     ]
     sightings = look(db, store, [version.snapshot for _pipeline, version in made], batches, forgotten.objects)
-    seen = [_spoken(*one) for one in made if (found := sightings.get(one[1].snapshot)) and found.rows]
+    kept = {digest for digest, one in sightings.items() if one and any("kept" in rows for rows in one.rows.values())}
+    seen = [_spoken(*one) for one in made if one[1].snapshot in kept]
     return seen, [_spoken(*one) for one in made if one[1].snapshot not in sightings]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -152,6 +153,17 @@ def test_what_identifies_a_text_leaves_signatures_and_what_is_nearly_the_same(so
     assert forget(request_for(source, SECRET)).counts["signatures"] == 1
     assert parquet.read_table(directory / "signatures.parquet").to_pylist() == other.to_pylist()
     assert parquet.read_table(found).to_pylist() == near.slice(1).to_pylist()
+
+
+def test_what_a_killed_run_left_unfinished_is_removed(source):
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    source.ingest()
+    [manifest] = source.store.glob("batches/*/manifest.json")
+    left = shutil.copytree(manifest.parent, source.store / "batches" / ("f" * 64))
+    (left / "manifest.json").unlink()
+    assert forget(request_for(source, SECRET)).counts["files that killed runs left"] == 1
+    assert kept_anywhere(source.store, SECRET) == []
+    assert source.ingest().rows["train"]
 
 
 def test_a_quarantined_batch_is_emptied_as_well(source):

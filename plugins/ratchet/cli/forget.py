@@ -22,10 +22,10 @@ from ratchet.ledger import FORGET, FORGET_REFUSED, FORGOTTEN, INGESTED, Ledger
 from training.contract import BadInput, ForgetRequest
 
 NOT_REACHED = (
-    "Copies of the source, backups of the store, and logs.",
-    "Runs and artifacts in MLflow that Ratchet did not write.",
-    "What was sent elsewhere: releases on the endpoint hosts of other machines, and in a cloud, keep golden examples "
-    "until the next deployment.",
+    "Copies of the source, backups of the store, logs, and what killed processes left in the directory for temporary "
+    "files (ratchet-*).",
+    "Runs in MLflow that Ratchet did not write, and deleted ones until mlflow gc.",
+    "Golden examples in releases on the endpoint hosts of other machines and in a cloud.",
 )
 
 
