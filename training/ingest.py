@@ -22,7 +22,7 @@ from training.data_report import describe, put_report, report_key
 from training.findings import Finding
 from training.forgotten import Forgotten
 from training.keys import Records, explain, key_of
-from training.layout import BATCHES
+from training.layout import BATCHES, is_damage
 from training.personal import check_region
 from training.refusal import BatchRefused, why_refused
 from training.snapshot import Snapshot, read_manifest, read_table
@@ -217,7 +217,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
             raise BatchRefused(reason)
         found = assemble(request, store, before, waiting, batch, scratch, fresh=fresh)
     except duckdb.Error as error:
-        if not isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
+        if not is_damage(error):
             raise
         raise BadInput(
             f"What was read before is damaged ({str(error).splitlines()[0]}). No snapshot was made. Start a run that "

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.cores import cores
+from training.room import no_room
 
 if TYPE_CHECKING:
     import duckdb
@@ -130,6 +131,16 @@ def database(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
             if not store.is_local:
                 db.register_filesystem(store.fs)
             yield db
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """:return: whether a file of the store is gone or not what it was; not that a disk is full or a server away."""
+    import duckdb
+
+    if no_room(error):
+        return False
+    # what fsspec raises comes as a bare Error with a traceback for its text
+    return isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)) or "FileNotFoundError" in str(error)
 
 
 def create_table(

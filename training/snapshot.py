@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from training.contract import SPLITS, BadInput, Split
-from training.layout import Layout, create_every, create_kept, database, quoted
+from training.layout import Layout, create_every, create_kept, database, is_damage, quoted
 from training.store import MANIFEST, Store
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ def read_table(store: Store, key: str, *splits: Split, columns: str = "split, te
                 f"SELECT {columns} FROM kept WHERE split IN ({chosen}) ORDER BY rank DESC, h0, h1"
             ).to_arrow_table()
         except duckdb.Error as error:
+            if not is_damage(error):
+                raise
             raise BadInput(
                 f"{store.uri(key)}: its rows cannot be read ({error}). Ingest again with a run that recomputes."
             ) from error

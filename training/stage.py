@@ -14,6 +14,7 @@ from typing import Any
 
 from training.contract import EXIT_BAD_INPUT, BadInput, Message, Unreachable
 from training.credentials import MaskingStream, masked, refusal
+from training.room import no_room
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +80,19 @@ def run(stage: Callable[[Any], Message], request_type: type[Message], request: P
 
 def _failed(error: Exception, result: Path) -> int:
     """Tell log and ``result`` why. :return: the exit status."""
-    why = str(error) if isinstance(error, (BadInput, Unreachable)) else refusal(error)
-    if why is None:
-        log.exception("The stage failed and may be retried.")
+    final = passing = None
+    if isinstance(error, Unreachable):
+        passing = str(error)
     else:
+        final = str(error) if isinstance(error, BadInput) else refusal(error)
+        passing = no_room(error)
+    if why := final or passing:
         log.error("%s", why)
-    write_result(result, json.dumps({"error": masked(why or f"{type(error).__name__}: {error}")}))
-    return EXIT_FAILURE if why is None or isinstance(error, Unreachable) else EXIT_BAD_INPUT
+    else:
+        log.exception("The stage failed and may be retried.")
+    told = json.dumps({"error": masked(why or f"{type(error).__name__}: {error}")})
+    try:
+        write_result(result, told)
+    except OSError:  # the disk is full here as well: the log has it
+        log.exception("%s was not written.", result)
+    return EXIT_BAD_INPUT if final else EXIT_FAILURE

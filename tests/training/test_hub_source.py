@@ -60,9 +60,9 @@ def hub():
 
 @pytest.fixture
 def ingest(hub, tmp_path):
-    def run(source, **values):
+    def run(source, watermark=None, **values):
         reading = {"source": source, "text": "text", "label": "label", **values}
-        request = {"pipeline": "films", "store": str(tmp_path / "store"), "reading": reading}
+        request = {"pipeline": "films", "store": str(tmp_path / "store"), "reading": reading, "watermark": watermark}
         (tmp_path / "request.json").write_text(json.dumps(request))
         places = ["--in", str(tmp_path / "request.json"), "--out", str(tmp_path / "result.json")]
         ended = subprocess.run(
@@ -150,6 +150,28 @@ def test_a_hub_that_does_not_answer_is_worth_a_retry(hub, ingest, monkeypatch):
     monkeypatch.setattr(hub, "url", "http://127.0.0.1:9")
     status, _result = ingest("hf://acme/films")
     assert status == 1
+
+
+@pytest.mark.parametrize("path", ["/api/datasets/acme/growing", "/datasets/acme/growing/resolve"])
+def test_a_hub_that_is_away_or_a_revision_that_is_gone_leaves_the_last_snapshot_and_the_next_run_recovers(
+    hub, ingest, monkeypatch, tmp_path, path
+):
+    hub.commit("acme/growing", {"train.jsonl": as_jsonl(films("old", 300))})
+    _status, first = ingest("hf://acme/growing")
+    hub.commit("acme/growing", {"train.jsonl": as_jsonl(films("old", 300) + films("new", 200))})
+    before = {file: file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "refuses", (path, 503))
+        status, failed = ingest("hf://acme/growing", first["watermark"])
+    assert status == 1, ingest.log
+    assert "503" in failed["error"]
+    status, refused = ingest(f"hf://acme/growing@{'0' * 40}", first["watermark"])
+    assert status == 2, ingest.log
+    assert "no revision" in refused["error"]
+    assert {file: file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()} == before
+    status, recovered = ingest("hf://acme/growing", first["watermark"])
+    assert status == 0, ingest.log
+    assert sum(recovered["rows"].values()) == 500
 
 
 @pytest.mark.parametrize("status_", [401, 403])

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from training.contract import BadInput, Split
+from training.credentials import refusal
 from training.sources.columnar import blocks_of
 from training.sources.part import Block, Columns, Part, ReadFailed, Source, check_columns
 
@@ -79,6 +80,8 @@ def _commit(uri: str, repo: str, revision: str | None) -> tuple[str, datetime | 
         raise BadInput(f"{uri}: no data set {repo} on the Hub, or HF_TOKEN may not read it.") from error
     except OfflineModeIsEnabled as error:
         raise BadInput(f"{uri}: the environment forbids the Hub (HF_HUB_OFFLINE). Unset it or use files.") from error
+    except Exception as error:
+        raise _away(uri, error) from error
     if revision is None:
         log.info("%s: no revision given, main is %s now", uri, info.sha)
     return str(info.sha), info.last_modified
@@ -96,8 +99,21 @@ def _stream(uri: str, repo: str, config: str | None, commit: str) -> tuple[Mappi
         splits = builder.as_streaming_dataset()
     except (DatasetsError, ValueError) as error:  # a ValueError names the configurations there are
         raise BadInput(f"{uri}: {' '.join(str(error).split())}") from error
+    except Exception as error:
+        raise _away(uri, error) from error
     files = builder.config.data_files or {}
     return {str(name): split for name, split in splits.items()}, sum(len(urls) for urls in files.values())
+
+
+def _away(uri: str, error: Exception) -> Exception:
+    """:return: that the Hub does not answer just now; or ``error`` itself when it refused the token."""
+    if refusal(error):
+        return error
+    first: BaseException = error
+    while first.__cause__ or first.__context__:  # what the libraries make of it in the end says less
+        first = first.__cause__ or first.__context__  # type: ignore[assignment]
+    what = " ".join(f"{type(first).__name__}: {first}".split())
+    return ReadFailed(f"{uri}: the Hub does not answer ({what}). Nothing was read. Try again.")
 
 
 def _pick(uri: str, splits: Mapping[str, Any], chosen: str | None, role: Split | None) -> dict[str, Split | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from training.contract import BadInput, Split
+from training.contract import BadInput, Split, Unreachable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 60  # of a column's name in an error
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # but tabs and line ends, which are in real headers
 
 
-class ReadFailed(Exception):
+class ReadFailed(Unreachable):
     """An object could not be read now, or is not what was listed any more; a retry may find it well."""
 
 
