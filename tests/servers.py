@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -132,6 +133,40 @@ def s3_server(directory: Path, users: dict[str, tuple[dict[str, str], list[str]]
     url = f"http://127.0.0.1:{ports['-s3.port']}"
     with running(command, f"{url}/healthz", directory / "s3.log", grace_seconds=0.5):  # it waits for clients
         yield url
+
+
+@contextlib.contextmanager
+def postgres_server(directory: Path) -> Iterator[int]:
+    """:return: the port of a PostgreSQL with the user ``ratchet``; the test is skipped where it is not installed."""
+    if shutil.which("initdb") is None:
+        pytest.skip("PostgreSQL is not installed (initdb, postgres, psql)")
+    as_user = []
+    if os.geteuid() == 0:  # PostgreSQL does not run as root
+        as_user = ["setpriv", "--reuid=nobody", "--clear-groups"]
+        shutil.chown(directory, "nobody")
+        for parent in (directory, *directory.parents[:2]):
+            parent.chmod(0o755)
+    data, port = str(directory / "data"), free_port()
+    made = [*as_user, "initdb", "-D", data, "-A", "trust", "-U", "ratchet"]
+    subprocess.run(made, check=True, capture_output=True, cwd="/")
+    server = subprocess.Popen(
+        [*as_user, "postgres", "-D", data, "-p", str(port), "-k", str(directory), "-h", "127.0.0.1"],
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        asked = ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "ratchet", "-d", "postgres", "-c", "SELECT 1"]
+        while subprocess.run(asked, capture_output=True).returncode:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not answer on port {port}")
+            time.sleep(0.1)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,11 @@
 """The answer to a query as a source: a real PostgreSQL server, and SQLite for what any database does."""
 
-import os
-import shutil
 import sqlite3
-import subprocess
-import time
 
 import pytest
 import sqlalchemy
 
-from tests.servers import free_port
+from tests.servers import free_port, postgres_server
 from training.contract import BadInput, IngestRequest, Reading
 from training.ingest import ingest
 from training.snapshot import open_snapshot, read_table
@@ -76,49 +72,14 @@ def test_what_cannot_be_asked_says_why_and_shows_no_address(tickets, tmp_path, m
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
-    if shutil.which("initdb") is None:
-        pytest.skip("PostgreSQL is not installed (initdb, pg_ctl)")
-    place = tmp_path_factory.mktemp("postgres")
-    as_user = []
-    if os.geteuid() == 0:  # PostgreSQL does not run as root
-        as_user = ["setpriv", "--reuid=nobody", "--clear-groups"]
-        shutil.chown(place, "nobody")
-        for parent in (place, *place.parents[:2]):
-            parent.chmod(0o755)
-    port = free_port()
-    run = {"check": True, "capture_output": True, "cwd": "/"}
-    data = str(place / "data")
-    subprocess.run([*as_user, "initdb", "-D", data, "-A", "trust", "-U", "ratchet"], **run)
-    server = subprocess.Popen(
-        [*as_user, "postgres", "-D", data, "-p", str(port), "-k", str(place), "-h", "127.0.0.1"],
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as port:
         yield f"postgresql://ratchet:hush-hush@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def connected(address):
-    engine = sqlalchemy.create_engine(address.replace("postgresql://", "postgresql+psycopg://"))
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            engine.connect().close()
-            return engine
-        except sqlalchemy.exc.OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 def test_postgres_answers_and_a_query_it_refuses_or_a_server_that_is_away_is_told_apart(
     postgres, tmp_path, monkeypatch
 ):
-    engine = connected(postgres)
+    engine = sqlalchemy.create_engine(postgres.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as db:
         db.execute(sqlalchemy.text("CREATE TABLE tickets (body TEXT, topic TEXT, closed INTEGER)"))
         values = [{"body": body, "topic": topic} for body, topic in ROWS]
