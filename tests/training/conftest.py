@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,15 @@ def quick_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.05)
     monkeypatch.setattr(tracking, "SYSTEM_SECONDS", 0.1)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an S3 that the environment names, with the bucket ``acme``."""
+    from tests.training.faulty_s3 import serving_bucket
+
+    with serving_bucket(monkeypatch) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

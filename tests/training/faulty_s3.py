@@ -8,12 +8,12 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
-import pytest
 from moto.server import ThreadedMotoServer
 
 
-@pytest.fixture
-def bucket(monkeypatch):
+@contextmanager
+def serving_bucket(monkeypatch):
+    """:return: a client of a server with the bucket ``acme``, which the environment names."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()

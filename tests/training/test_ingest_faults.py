@@ -6,18 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-from tests.training.faulty_s3 import address, answering, bucket  # noqa: F401, F811  # a fixture
+from tests.training.faulty_s3 import address, answering
 from training.contract import BadInput, IngestRequest, Reading
 from training.ingest import ingest
 from training.snapshot import open_snapshot, read_table
-from training.sources import ReadFailed
-from training.sources import part as boundary
+from training.sources import ReadFailed, objects
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = [(f"text number {i}", ["neg", "pos"][i % 2]) for i in range(300)]
@@ -91,13 +91,7 @@ def test_a_file_that_was_cut_off_is_named_and_the_whole_one_is_taken_in_by_the_n
     [(403, "AccessDenied", BadInput, "S3 refused"), (503, "SlowDown", ReadFailed, "reading failed")],
 )
 def test_a_bucket_that_forbids_or_is_away_is_told_and_read_when_it_is_back(
-    folder,
-    bucket,  # noqa: F811
-    monkeypatch,
-    status,
-    code,
-    error,
-    found,
+    folder, bucket, monkeypatch, status, code, error, found
 ):
     def asked(watermark=None):
         reading = Reading(source="s3://acme/in/", text="text", label="label")
@@ -119,22 +113,21 @@ def test_a_bucket_that_forbids_or_is_away_is_told_and_read_when_it_is_back(
 
 @pytest.mark.parametrize("what", ["vanishes", "changes"])
 def test_an_object_that_vanishes_or_changes_while_it_is_read_costs_a_retry(folder, monkeypatch, what):
-    monkeypatch.setattr(boundary, "BLOCK_BYTES", 1_000)
     first = ingest(request(folder))
     new = folder / "new.jsonl"
     new.write_bytes(jsonl(NEW))
     before = files_below(folder.parent / "store")
-    from training import batch
 
-    def meanwhile(unread, columns, judge, judged=batch._judged):
-        for index, one in judged(unread, columns, judge):
-            new.unlink(missing_ok=True)
+    @contextmanager
+    def opened(fs, found, really=objects._opened):
+        with really(fs, found) as file:
+            new.unlink()
             if what == "changes":
                 new.write_bytes(jsonl(NEW[:100]))
-            yield index, one
+            yield file
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "_judged", meanwhile)
+        patch.setattr(objects, "_opened", opened)
         with pytest.raises(ReadFailed, match=r"new\.jsonl: it (is gone|changed) since the source was listed"):
             ingest(request(folder, first.watermark))
     assert files_below(folder.parent / "store") == before

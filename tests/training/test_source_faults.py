@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.training.faulty_s3 import address, answering, bucket  # noqa: F401  # a fixture
+from tests.training.faulty_s3 import address, answering
 from training.contract import BadInput
 from training.sources import Columns, ReadFailed, open_source
 from training.sources import part as boundary

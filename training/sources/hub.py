@@ -81,7 +81,9 @@ def _commit(uri: str, repo: str, revision: str | None) -> tuple[str, datetime | 
     except OfflineModeIsEnabled as error:
         raise BadInput(f"{uri}: the environment forbids the Hub (HF_HUB_OFFLINE). Unset it or use files.") from error
     except Exception as error:
-        raise _away(uri, error) from error
+        if refusal(error):
+            raise
+        raise ReadFailed(f"{uri}: the Hub does not answer ({_first(error)}). Nothing was read. Try again.") from error
     if revision is None:
         log.info("%s: no revision given, main is %s now", uri, info.sha)
     return str(info.sha), info.last_modified
@@ -100,20 +102,18 @@ def _stream(uri: str, repo: str, config: str | None, commit: str) -> tuple[Mappi
     except (DatasetsError, ValueError) as error:  # a ValueError names the configurations there are
         raise BadInput(f"{uri}: {' '.join(str(error).split())}") from error
     except Exception as error:
-        raise _away(uri, error) from error
+        if refusal(error):
+            raise
+        raise ReadFailed(f"{uri}: the Hub does not answer ({_first(error)}). Nothing was read. Try again.") from error
     files = builder.config.data_files or {}
     return {str(name): split for name, split in splits.items()}, sum(len(urls) for urls in files.values())
 
 
-def _away(uri: str, error: Exception) -> Exception:
-    """:return: that the Hub does not answer just now; or ``error`` itself when it refused the token."""
-    if refusal(error):
-        return error
-    first: BaseException = error
-    while first.__cause__ or first.__context__:  # what the libraries make of it in the end says less
-        first = first.__cause__ or first.__context__  # type: ignore[assignment]
-    what = " ".join(f"{type(first).__name__}: {first}".split())
-    return ReadFailed(f"{uri}: the Hub does not answer ({what}). Nothing was read. Try again.")
+def _first(error: BaseException) -> str:
+    """:return: what went wrong in the first place: what the libraries make of it in the end says less."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _pick(uri: str, splits: Mapping[str, Any], chosen: str | None, role: Split | None) -> dict[str, Split | None]:
