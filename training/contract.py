@@ -150,7 +150,9 @@ class Checks(Message):
     min_rows_per_label: int = 10  # likewise; assumed: a label with fewer is rare
     moved_share_percent: float = 10.0  # percentage points that a label's share may move; assumed
     removed: Literal["drop", "keep"] = "drop"  # rows of objects that are gone
-    bad_rows_percent: float = 10.0  # a batch with more rows that cannot be used is quarantined whole
+    bad_rows_percent: float = (
+        10.0  # a batch with more rows that cannot be used, and more than two, is quarantined whole
+    )
     phone_region: str | None = None  # country whose phone numbers are found without + as well
     policies: dict[str, Policy] = field(default_factory=dict)  # by check; the others as in training.checks
 

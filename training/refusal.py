@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from training.findings import Finding
 
+A_FEW = 2  # bad rows say nothing about a small batch: half of two rows is one typing error (assumed)
+
 
 class BatchRefused(Exception):
     """The new rows are refused as a whole; the message says why."""
@@ -44,7 +46,8 @@ def why_refused(checks: Checks, batch: Mapping[str, Any]) -> str | None:
             return f"{count:,} of {rows:,} new rows: {reason}, the first in {_first(batch, reason)}"
     malformed = Counter({reason: count for reason, count in reasons.items() if reason not in ORDINARY})
     limit = checks.bad_rows_percent
-    if rows and malformed.total() * 100 > rows * limit:
+    few = A_FEW if limit else 0
+    if malformed.total() * 100 > rows * limit and malformed.total() > few:
         worst = malformed.most_common(1)[0][0]
         return (
             f"{malformed.total():,} of {rows:,} new rows cannot be used, more than {limit:g} per cent "

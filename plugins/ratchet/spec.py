@@ -124,7 +124,8 @@ class Data(Section):
     `drop` leaves the row out and counts it, `quarantine` refuses the new rows as a whole and keeps the last good
     snapshot in force, `fail` ends the run, `ignore` does not look. Each check with its default is listed below."""
     bad_rows_percent: float = Field(default=Checks.bad_rows_percent, ge=0, le=100)
-    """Share of the new rows that may be dropped as unusable, per cent; beyond it all of them are quarantined."""
+    """Share of the new rows that may be dropped as unusable, per cent; beyond it all of them are quarantined. One
+    or two bad rows are dropped from however small a delivery, unless this is 0."""
 
     @field_validator("label")
     @classmethod

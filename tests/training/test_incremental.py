@@ -259,6 +259,15 @@ def test_a_batch_with_too_many_bad_rows_is_set_aside_and_the_last_good_snapshot_
     assert (kept["reason"], kept["text"]) == ("NUL character", "x 0\0")
 
 
+@pytest.mark.parametrize(("percent", "rows", "set_aside"), [(10, 2, False), (10, 3, True), (0, 1, True)])
+def test_one_or_two_bad_rows_say_nothing_about_a_small_batch_unless_none_may_be_bad(source, percent, rows, set_aside):
+    source.ingest()
+    source.put("second", [*bad(2 * rows)[::2], ("fine", "pos")])
+    result = source.ingest(bad_rows_percent=float(percent))
+    assert bool(result.quarantined) == set_aside
+    assert ("fine" in texts_of(result)) != set_aside
+
+
 def test_a_mended_object_is_picked_up_by_itself(source, monkeypatch):
     source.ingest()
     source.put("second", bad(20))
