@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -136,21 +137,20 @@ def s3_server(directory: Path, users: dict[str, tuple[dict[str, str], list[str]]
 
 
 @contextlib.contextmanager
-def postgres_server(directory: Path) -> Iterator[int]:
+def postgres_server() -> Iterator[int]:
     """:return: the port of a PostgreSQL with the user ``ratchet``; the test is skipped where it is not installed."""
     if shutil.which("initdb") is None:
         pytest.skip("PostgreSQL is not installed (initdb, postgres, psql)")
+    place = tempfile.mkdtemp(prefix="ratchet-postgres-")  # not pytest's folder, which is closed to other users
     as_user = []
     if os.geteuid() == 0:  # PostgreSQL does not run as root
         as_user = ["setpriv", "--reuid=nobody", "--clear-groups"]
-        shutil.chown(directory, "nobody")
-        for parent in (directory, *directory.parents[:2]):
-            parent.chmod(0o755)
-    data, port = str(directory / "data"), free_port()
+        shutil.chown(place, "nobody")
+    data, port = f"{place}/data", free_port()
     made = [*as_user, "initdb", "-D", data, "-A", "trust", "-U", "ratchet"]
     subprocess.run(made, check=True, capture_output=True, cwd="/")
     server = subprocess.Popen(
-        [*as_user, "postgres", "-D", data, "-p", str(port), "-k", str(directory), "-h", "127.0.0.1"],
+        [*as_user, "postgres", "-D", data, "-p", str(port), "-k", place, "-h", "127.0.0.1"],
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -167,6 +167,7 @@ def postgres_server(directory: Path) -> Iterator[int]:
     finally:
         server.terminate()
         server.wait(20)
+        shutil.rmtree(place)
 
 
 @contextlib.contextmanager

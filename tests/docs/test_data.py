@@ -105,8 +105,8 @@ def test_a_hub_data_set(take_in, tmp_path, monkeypatch):
         assert take_in("tickets-hub") == len(ROWS)
 
 
-def test_a_database(take_in, tmp_path_factory, monkeypatch):
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as port:
+def test_a_database(take_in, monkeypatch):
+    with postgres_server() as port:
         values = ", ".join(f"('{text}', '{label}', true), ('{text} open', '{label}', false)" for text, label in ROWS)
         sql = f"CREATE TABLE tickets (message text, topic text, closed boolean); INSERT INTO tickets VALUES {values}"
         address = ["-h", "127.0.0.1", "-p", str(port), "-U", "ratchet", "-d", "postgres"]

@@ -71,8 +71,8 @@ def test_what_cannot_be_asked_says_why_and_shows_no_address(tickets, tmp_path, m
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as port:
+def postgres():
+    with postgres_server() as port:
         yield f"postgresql://ratchet:hush-hush@127.0.0.1:{port}/postgres"
 
 
