@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from training.checks import CHECKS
 from training.contract import SPLITS
 from training.page import code, document, table, text
 
@@ -252,15 +251,13 @@ def _percent(share: float) -> str:
 def _dropped(report: Mapping[str, Any]) -> str:
     if not report["dropped"]:
         return ""
-    rows = [
-        [text(one["reason"]), text(WHAT_BECAME.get(one["policy"], one["policy"])), f"{one['new']:,}", f"{one['all']:,}"]
-        for one in report["dropped"]
-    ]
-    return (
-        "<h2>What was left out, and why</h2>"
-        + table(["reason", "what becomes of it", "new rows", "all rows in force"], rows, text_columns=2)
-        + _examples(report["examples"])
-    )
+    compared = report["last"] is not None
+    rows = []
+    for one in report["dropped"]:
+        row = [text(one["reason"]), text(WHAT_BECAME.get(one["policy"], one["policy"])), f"{one['all']:,}"]
+        rows.append([*row, f"{one['last']:,}", _signed(one["all"] - one["last"])] if compared else row)
+    head = ["reason", "what becomes of it", "rows", *(["last snapshot", "change"] if compared else [])]
+    return f"<h2>What was left out, and why</h2>{table(head, rows, text_columns=2)}{_examples(report['examples'])}"
 
 
 def _refused(report: Mapping[str, Any]) -> str:
@@ -291,7 +288,7 @@ def _quote(value: object) -> str:
         return '<p class="quote none">no text</p>'
     if not str(value).strip():
         return f'<p class="quote none">white space, {len(str(value)):,} characters</p>'
-    return f'<p class="quote" dir="auto">{text(value)}</p>'
+    return f'<p class="quote" dir="auto">{text(str(value).strip())}</p>'
 
 
 def _pairs(report: Mapping[str, Any]) -> str:
@@ -345,10 +342,9 @@ def _other_examples(report: Mapping[str, Any]) -> str:
             continue
         names = list(dict.fromkeys(name for one in finding["examples"] for name in one if not _is_identity(name)))
         rows = [[_value(one.get(name)) for name in names] for one in finding["examples"]]
-        meaning = CHECKS[finding["check"]].meaning if finding["check"] in CHECKS else finding["check"]
         head = [text(name.replace("_", " ")) for name in names]
         shown += (
-            f"<details><summary>{text(finding['check'])}: {text(meaning)}</summary>"
+            f"<details><summary>{text(finding['check'].replace('_', ' '))}: examples</summary>"
             f"{table(head, rows, text_columns=len(names))}</details>"
         )
     return f"<h2>What the checks found</h2>{shown}" if shown else ""

@@ -61,7 +61,8 @@ def put_report(store: Store, key: str, report: Mapping[str, Any]) -> str:
 def describe(request: IngestRequest, store: Store, found: Ingested) -> dict[str, Any]:
     """:param found: with its batch and its watermark in the store. :return: the report, JSON."""
     snapshot, waiting = found.snapshot, found.waiting
-    last = None if found.quarantined else _label_rows(store, found.last)
+    before = _last_manifest(store, found)
+    last = None if before is None else before["label_rows"]
     return {
         "pipeline": request.pipeline,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -79,18 +80,18 @@ def describe(request: IngestRequest, store: Store, found: Ingested) -> dict[str,
             "counts": dict(waiting.counts),
             "named": {what: list(names[:NAMED_OBJECTS]) for what, names in waiting.names.items() if names},
         },
-        **_dropped(request.checks, store, found),
+        **_dropped(request.checks, store, found, None if before is None else before["dropped"]),
         "test_split": _test_split(request.checks, found),
         "findings": [_finding(request.checks, one) for one in found.findings],
         "lengths": {"characters": _lengths(found), "tokens": found.lengths},
     }
 
 
-def _label_rows(store: Store, digest: str | None) -> dict[str, dict[str, int]] | None:
-    """:return: rows by split and label of the last snapshot; None: there is none, or it is gone."""
-    if digest is None or not store.is_complete(f"snapshots/{digest}"):
+def _last_manifest(store: Store, found: Ingested) -> dict[str, Any] | None:
+    """:return: of the last snapshot, which the new one is compared with; None: there is none, or it is gone."""
+    if found.quarantined or found.last is None or not store.is_complete(f"snapshots/{found.last}"):
         return None
-    return read_manifest(store, f"snapshots/{digest}")["label_rows"]
+    return read_manifest(store, f"snapshots/{found.last}")
 
 
 def _labels(now: Mapping[str, Mapping[str, int]], last: Mapping[str, Mapping[str, int]] | None) -> dict[str, Any]:
@@ -163,10 +164,11 @@ class _Place:
     is_new: bool
 
 
-def _dropped(checks: Checks, store: Store, found: Ingested) -> dict[str, Any]:
+def _dropped(checks: Checks, store: Store, found: Ingested, before: Mapping[str, int] | None) -> dict[str, Any]:
     """
-    :return: ``dropped``: by reason how many rows, of the new ones and of all in force; ``examples``: a few of each. Of
-        new rows that were refused as a whole, what is wrong with them by themselves.
+    :param before: rows by reason, as of the last snapshot.
+    :return: ``dropped``: by reason how many rows, of the new ones, of all in force, and of those in force before;
+        ``examples``: a few of each. Of new rows that were refused as a whole, what is wrong with them by themselves.
     """
     import duckdb
 
@@ -191,6 +193,7 @@ def _dropped(checks: Checks, store: Store, found: Ingested) -> dict[str, Any]:
             "policy": policy_of(checks, check) if check else "drop",
             "new": new[reason],
             "all": everything[reason],
+            "last": None if before is None else before.get(reason, 0),
         }
         for reason in sorted({*everything, *new}, key=lambda reason: (-new[reason], -everything[reason], reason))
     ]

@@ -103,13 +103,13 @@ def test_the_nearest_are_shown_and_the_others_can_be_opened():
 
 
 def test_what_was_left_out_is_shown_with_reason_file_and_row():
-    dropped = [{"reason": "duplicate", "check": "duplicate", "policy": "drop", "new": 2, "all": 1234}]
+    dropped = [{"reason": "duplicate", "check": "duplicate", "policy": "drop", "new": 2, "all": 1234, "last": 1230}]
     examples = [
         {"file": "/data/b", "row": 17, "reason": "duplicate", "new": True, "text": "seen it", "label": "pos"},
         {"file": "/data/b", "row": 18, "reason": "duplicate", "new": True},
     ]
-    text = text_of(dropped=dropped, examples=examples)
-    assert "duplicate left out 2 1,234" in text
+    text = text_of(dropped=dropped, examples=examples, last={"neg": 400, "pos": 590})
+    assert "duplicate left out 1,234 1,230 +4" in text
     assert "seen it pos · /data/b, row 17" in text
     assert "no text /data/b, row 18" in text
 
@@ -163,7 +163,7 @@ def test_hostile_values_stay_text(hostile):
             pipeline=hostile,
             source={hostile: hostile},
             findings=[finding, other],
-            dropped=[{"reason": hostile, "check": None, "policy": hostile, "new": 1, "all": 1}],
+            dropped=[{"reason": hostile, "check": None, "policy": hostile, "new": 1, "all": 1, "last": 0}],
             examples=[{"file": hostile, "row": 1, "reason": hostile, "new": True, "text": hostile, "label": hostile}],
             objects={"counts": {"new": 1}, "named": {"new": [hostile]}},
         )

@@ -68,6 +68,7 @@ def test_new_objects_that_bring_no_row_have_a_report_of_their_own(source):
         "policy": "drop",
         "new": report_of(second)["dropped"][0]["new"],
         "all": 3,
+        "last": 0,
     }
 
 
