@@ -1,6 +1,7 @@
 """Against moto's S3 on loopback, addressed as users do: by AWS's environment variables."""
 
 import gzip
+import io
 import json
 import logging
 import os
@@ -14,11 +15,14 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from pyarrow import parquet
 
-from training.contract import BadInput, IngestRequest, Reading
+from training.contract import BadInput, ForgetRequest, IngestRequest, Reading
+from training.forget import forget
 from training.ingest import ingest
 from training.snapshot import read_split
 from training.store import Store, hash_tree
+from training.text import identity_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [(f"text number {i}", ["neg", "pos"][i % 2]) for i in range(300)]
@@ -228,3 +232,19 @@ def test_of_two_writers_of_one_object_one_wins(s3):
     assert store.read_json("ledger/000001.json") == {"n": 1}
     with pytest.raises(FileNotFoundError):
         store.read_json("ledger/000002.json")
+
+
+def test_a_text_is_forgotten_in_a_store_in_a_bucket(s3, tmp_path):
+    s3.put_object(Bucket="acme", Key="in/a.jsonl", Body=jsonl([*ROWS, ("my secret", "pos"), ("my secret", None)]))
+    before = ingest(request("s3://acme/in/"))
+    asked = {"store": "s3://acme/store", "work": str(tmp_path), "watermark": before.watermark}
+    done = forget(ForgetRequest(**asked, texts=[identity_of("My Secret")]))
+    assert (done.counts["rows"], done.counts["refused rows"]) == (1, 1)
+    assert done.examples == [f"s3://acme/in/a.jsonl, row {len(ROWS) + 1}"]
+    for listed in s3.list_objects_v2(Bucket="acme", Prefix="store/")["Contents"]:
+        content = s3.get_object(Bucket="acme", Key=listed["Key"])["Body"].read()
+        if listed["Key"].endswith(".parquet"):
+            content = str(parquet.read_table(io.BytesIO(content)).to_pylist()).encode()
+        assert b"my secret" not in content
+    after = ingest(request("s3://acme/in/", watermark=before.watermark))
+    assert sum(after.rows.values()) == sum(before.rows.values()) - 1
