@@ -226,6 +226,7 @@ class SeenResult(Message):
     versions: list[dict[str, Any]]  # training.seen.Sighting with version, aliases and trained (ISO 8601), oldest first
     in_force: dict[str, Any] | None  # training.seen.Sighting in the snapshot that is in force; None: not in there
     unknown: list[str]  # versions whose snapshot is gone, so that nobody can tell
+    forgotten: int  # of the texts and objects: taken out since, so that no snapshot tells of their rows any more
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, SeenRequest, SeenResult, Tracking
+from training.forgotten import Forgotten
 from training.layout import Layout, database, quoted
 from training.patience import connect, patiently
 from training.snapshot import read_manifest
@@ -53,11 +54,13 @@ def seen(request: SeenRequest) -> SeenResult:
         create_found(db, store, batches)
         asked = [*(one.snapshot for one in versions), *filter(None, [request.snapshot])]
         sightings = look(db, store, asked, batches, names)
+    forgotten = Forgotten.read(store)
     now = sightings.get(request.snapshot) if request.snapshot else None
     return SeenResult(
         versions=[{**asdict(one), **asdict(found)} for one in versions if (found := sightings.get(one.snapshot))],
         in_force=asdict(now) if now else None,
         unknown=[one.version for one in versions if one.snapshot not in sightings],
+        forgotten=len(forgotten.texts & set(request.texts)) + len(forgotten.objects & names),
     )
 
 

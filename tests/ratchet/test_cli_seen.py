@@ -19,7 +19,7 @@ VERSION = {
     "rows": {"test": {"kept": 2}, "train": {"duplicate": 3, "kept": 1200}},
     "refused": {"empty text": 1},
 }
-NOTHING = {"versions": [], "in_force": None, "unknown": []}
+NOTHING = {"versions": [], "in_force": None, "unknown": [], "forgotten": 0}
 
 
 @pytest.fixture
@@ -44,7 +44,12 @@ def asked(tmp_path, monkeypatch):
 
 
 def test_versions_are_listed_with_their_rows(asked, capsys):
-    asked.answer = {"versions": [VERSION], "in_force": {**VERSION, "refused": {}}, "unknown": ["2", "3"]}
+    asked.answer = {
+        "versions": [VERSION],
+        "in_force": {**VERSION, "refused": {}},
+        "unknown": ["2", "3"],
+        "forgotten": 0,
+    }
     assert main(["seen", asked.spec, "data.csv"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "VERSION  ALIASES   TRAINED           SNAPSHOT      ROWS",
@@ -58,6 +63,12 @@ def test_versions_are_listed_with_their_rows(asked, capsys):
 def test_the_status_says_that_nobody_saw_it(asked, capsys):
     assert main(["seen", asked.spec, "s3://films/*.csv", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == NOTHING
+
+
+def test_what_was_forgotten_is_not_what_nobody_saw(asked, capsys):
+    asked.answer = {**NOTHING, "forgotten": 1}
+    assert main(["seen", asked.spec, "--text", "x"]) == 1
+    assert "Forgotten: 1 of what was looked for." in capsys.readouterr().out
 
 
 def test_objects_go_by_the_names_that_sources_give_them(asked, tmp_path):

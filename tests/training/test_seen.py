@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 
 from tests.training.test_incremental import ROWS, Source
 from tests.training.tracked import target
-from training.contract import SeenRequest
+from training.contract import ForgetRequest, SeenRequest
+from training.forget import forget
 from training.seen import seen
 from training.text import identity_of
 
@@ -62,7 +63,7 @@ def test_versions_that_saw_an_object_or_a_text_are_named_with_their_rows(source,
     counts = sum(map(Counter, version["rows"].values()), Counter())
     assert counts in (Counter(kept=2), Counter(kept=1, duplicate=1))  # of equal rows either may stay
     assert version["refused"] == {"empty text": 1}
-    assert (found.in_force, found.unknown) == (None, [])
+    assert (found.in_force, found.unknown, found.forgotten) == (None, [], 0)
 
     assert [one["version"] for one in ask(source, tracking_server, "seen", ROWS[0][0].upper()).versions] == [
         "1",
@@ -85,6 +86,14 @@ def test_a_version_whose_snapshot_is_gone_is_no_version_that_saw_nothing(source,
     (source.store / "snapshots" / result.digest / "manifest.json").unlink()
     found = ask(source, tracking_server, "seen-gone", ROWS[0][0])
     assert (found.versions, found.unknown) == ([], ["1"])
+
+
+def test_what_was_forgotten_is_told_as_such(source, client, tracking_server, tmp_path):
+    register(client, "seen-forgotten", source.ingest())
+    identity = identity_of(ROWS[0][0])
+    forget(ForgetRequest(store=str(source.store), work=str(tmp_path / "work"), texts=[identity]))
+    found = ask(source, tracking_server, "seen-forgotten", ROWS[0][0], "never read")
+    assert (found.versions, found.forgotten) == ([], 1)
 
 
 def test_rows_outside_of_a_cap_were_not_kept(source, client, tracking_server):

@@ -100,7 +100,8 @@ def _forget(options: argparse.Namespace, pipeline: str, texts: list[str], object
 
 
 def _show(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    if not line.startswith("ERROR"):  # which is told at the end
+        print(line, file=sys.stderr, flush=True)
 
 
 def _told(result: Mapping[str, Any], *, dry_run: bool) -> str:

@@ -72,6 +72,11 @@ def _told(pipeline: str, result: Mapping[str, Any]) -> str:
         lines.append(f"No version of {pipeline} saw it.")
     if now := result["in_force"]:
         lines.append(f"The next training sees it, in snapshot {now['snapshot'][:12]}: {_rows(now)}")
+    if result["forgotten"]:
+        lines.append(
+            f"Forgotten: {result['forgotten']:,} of what was looked for. No snapshot tells of it any more; the records "
+            "`forgotten` in the ledger name the versions that had seen it."
+        )
     if result["unknown"]:
         lines.append(f"Nobody can tell of version {', '.join(result['unknown'])}: the snapshot is gone or damaged.")
     return "\n".join(lines)
