@@ -14,6 +14,7 @@ from training.exam import next_version
 from training.findings import Finding, enforce
 from training.label_checks import check_labels
 from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
+from training.nearest import REASONS, dropped_checks, look_for_near, near_findings
 from training.personal_finding import find_personal_data
 from training.refusal import BatchRefused, why_refused_beside_others
 from training.rows import EXAMPLES_PER_REASON, policy_of
@@ -82,8 +83,11 @@ def assemble(
     with database(store) as db:
         create_every(db, store, batches, places)
         touched = None if fresh else _touched(db, store, before, waiting, new, places)
-        earlier = f"read_parquet({quoted(store.duckdb_path(before.deletions))})" if before.deletions else None
-        settle(db, touched, earlier)
+        settle(db, touched, _settled_before(store, before))
+        found_before = before.near if touched else None
+        watermark = replace(
+            watermark, near=look_for_near(db, request.checks, store, batches, places, scratch, found_before)
+        )
         left_out = dict(db.sql("SELECT reason, count(*) FROM settled GROUP BY reason").fetchall())
         layout = Layout([one for one in batches if len(one["dead"]) < one["objects"]])
         if left_out:
@@ -97,6 +101,10 @@ def assemble(
         cells, arrived = _cells(db, new)
         findings: list[Finding] = find_personal_data(request.checks, batch)
         last = _last_snapshot(store, before, force=request.force)
+        if watermark.near:
+            keys = {one["number"]: one["key"] for one in batches}
+            number = batch["number"] if batch else None
+            findings += near_findings(db, request.checks, store, watermark.in_force(), keys, number)
         labels = check_labels(request.checks, Snapshot(cells, waiting.settings, layout), last, arrived)
         findings += labels.findings
         lengths, long = check_token_lengths(request, db, parquet_files(store, [new], places) if new else None)
@@ -113,10 +121,20 @@ def assemble(
         few = sum(snapshot.counts.values()) <= COMPARED_ROWS
         rows = db.sql("SELECT h0, h1, split, label FROM kept").to_arrow_table() if few else None
     watermark = replace(watermark, snapshot=snapshot.digest, test_split=test_split)
+    if watermark.near:
+        watermark = replace(watermark, near=f"{watermark.key}/{watermark.near}")
     if watermark.deletions:
         watermark = replace(watermark, deletions=f"{watermark.key}/{DELETIONS}")
         snapshot = replace(snapshot, layout=replace(layout, deletions=watermark.deletions))
     return Assembled(snapshot, watermark, dropped, shown, findings, test_changes, lengths, rows)
+
+
+def _settled_before(store: Store, before: Watermark) -> str | None:
+    """:return: relation of what was left out before; which texts are nearly others is decided apart."""
+    if not before.deletions:
+        return None
+    reasons = ", ".join(map(quoted, REASONS.values()))
+    return f"(FROM read_parquet({quoted(store.duckdb_path(before.deletions))}) WHERE reason NOT IN ({reasons}))"
 
 
 def _touched(
@@ -176,6 +194,7 @@ def selection_of(request: IngestRequest) -> dict[str, Any]:
         "max_rows": request.max_rows,
         "new_labels": policy_of(request.checks, "new_label") != "drop",
         "min_rows_per_label": request.checks.min_rows_per_label if drops_rare else None,
+        "near": dropped_checks(request.checks),
     }
 
 

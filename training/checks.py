@@ -21,6 +21,8 @@ class Check:
 # ignore: not looked for. report: counted and told. redact: taken out of the text, which stays. drop: the row is left
 # out and counted. quarantine: the new rows are refused as a whole, the last good snapshot stays in force. fail: the run
 # ends. Unless a spec says otherwise, one bad row among many never stops a pipeline.
+EVERY_POLICY: tuple[Policy, ...] = ("ignore", "report", "drop", "quarantine", "fail")
+
 CHECKS: dict[str, Check] = {
     "empty_text": Check("a row whose text is missing, or white space alone"),
     "missing_label": Check("a row whose label is missing"),
@@ -68,5 +70,14 @@ CHECKS: dict[str, Check] = {
         "`moved_share_percent`, and by more than chance",
         "report",
         ("report", "quarantine", "fail"),
+    ),
+    "near_test": Check(
+        "a training or validation text that is nearly one of any version of the test split: a word or a few characters "
+        "differ",
+        "report",
+        EVERY_POLICY,
+    ),
+    "near_duplicate": Check(
+        "a training or validation text that is nearly another one of the same label and split", "report", EVERY_POLICY
     ),
 }

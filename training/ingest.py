@@ -25,6 +25,7 @@ from training.keys import Records, explain, key_of
 from training.layout import BATCHES, is_damage
 from training.personal import check_region
 from training.refusal import BatchRefused, why_refused
+from training.signatures import SIGNATURES
 from training.snapshot import Snapshot, read_manifest, read_table
 from training.store import MANIFEST, Store
 from training.waiting import Waiting, compare
@@ -74,6 +75,8 @@ def ingest(request: IngestRequest) -> IngestResult:
         if found.batch is not None and (scratch / "batch").is_dir():
             place = f"{BATCHES}/{found.batch['key']}"
             store.put_directory(scratch / "batch", place, found.batch, overwrite=request.force, move=True)
+        for made in sorted((scratch / SIGNATURES).iterdir()) if (scratch / SIGNATURES).is_dir() else ():
+            store.put_directory(made, f"{SIGNATURES}/{made.name}", {}, overwrite=request.force, move=True)
         watermark = found.watermark
         if not store.is_complete(watermark.key) or request.force:
             store.put_directory(

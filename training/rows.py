@@ -33,6 +33,8 @@ IN_VALIDATION = "text is in the validation split"
 UNTRAINED_LABEL = "label without a training row"
 NEW_LABEL = "new label"
 RARE_LABEL = "label with too few training rows"
+NEARLY_IN_TEST = "text is nearly one in the test split"
+NEARLY_DUPLICATE = "text is nearly another one"
 
 
 class Unusable(Exception):
@@ -122,6 +124,8 @@ CHECK_OF = {  # what the spec calls them; any other reason is a row that its for
     IN_VALIDATION: "duplicate",
     NEW_LABEL: "new_label",
     RARE_LABEL: "rare_label",
+    NEARLY_IN_TEST: "near_test",
+    NEARLY_DUPLICATE: "near_duplicate",
 }
 
 

@@ -44,6 +44,7 @@ class Watermark:
     objects: Sequence[ObjectRead] = ()
     batches: Sequence[Mapping[str, Any]] = ()  # all that ever were: key, number, files, objects and rows (how many)
     deletions: str | None = None  # key of a Parquet file (training.layout)
+    near: str | None = None  # key of a Parquet file (training.near); its name tells by which method it was made
     selection: Mapping[str, Any] = field(default_factory=dict)  # which of the rows the snapshot takes
     snapshot: str | None = None  # digest of the one that was made of it
     test_split: Mapping[str, Any] | None = None  # which version of it the snapshot has (training.exam)
@@ -70,6 +71,7 @@ class Watermark:
             "objects": [asdict(one) for one in self.objects],
             "batches": [dict(one) for one in self.batches],
             "deletions": self.deletions,
+            "near": self.near,
             "selection": dict(self.selection),
             "snapshot": self.snapshot,
             "test_split": None if self.test_split is None else dict(self.test_split),
@@ -78,7 +80,8 @@ class Watermark:
 
     @property
     def key(self) -> str:
-        return f"watermarks/{key_of({**self.to_json(), 'deletions': bool(self.deletions)})}"
+        near = self.near and self.near.rpartition("/")[2]
+        return f"watermarks/{key_of({**self.to_json(), 'deletions': bool(self.deletions), 'near': near})}"
 
     def in_force(self) -> list[ObjectRead]:
         return [one for one in self.objects if one.state != "quarantined"]

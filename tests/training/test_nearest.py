@@ -1,0 +1,50 @@
+import random
+
+import pytest
+
+from tests.training.test_incremental import ROWS, Source
+from tests.training.test_near import EXAM, LEAK, TWINS, sentence
+from training.contract import Checks, IngestRequest
+from training.ingest import read
+from training.store import Store
+
+
+@pytest.fixture
+def found(tmp_path):
+    source = Source(tmp_path)
+    draw = random.Random(5)
+    longest = [TWINS[0] + " and so on" * (40 + i) for i in range(9)]
+    texts = [*(sentence(draw) for _ in range(200)), EXAM, LEAK, *longest]
+    source.put("rows", [*((text, "ab"[i % 2]) for i, text in enumerate(texts)), *ROWS])
+
+    def findings(**policies):
+        request = IngestRequest(
+            pipeline="films", store=str(source.store), reading=source.reading, checks=Checks(policies=policies)
+        )
+        with Store(request.store).scratch("test-") as scratch:
+            return {one.check: one for one in read(request, scratch).findings}
+
+    return findings
+
+
+def test_a_finding_shows_the_nearest_texts_with_where_they_are(found):
+    one = found()["near_test"]
+    shown = next(example for example in one.examples if example["text"] == LEAK)
+    assert (shown["row"], shown["near_row"], shown["near_text"]) == (202, 201, EXAM)
+    assert shown["file"] == shown["near_file"]
+    assert shown["file"].endswith("rows.jsonl")
+    assert 0.9 < shown["similarity"] < 1
+
+
+def test_the_nearest_come_first_and_texts_are_cut(found):
+    examples = found()["near_duplicate"].examples
+    assert [one["similarity"] for one in examples] == sorted((one["similarity"] for one in examples), reverse=True)
+    assert len(examples) == 20
+    assert max(len(one["text"]) for one in examples) == 200
+
+
+def test_what_is_left_out_is_shown_as_well_and_what_is_ignored_is_not(found):
+    findings = found(near_test="drop", near_duplicate="ignore")
+    assert list(findings) == ["near_test"]
+    assert "left out" in findings["near_test"].sentence
+    assert LEAK in [one["text"] for one in findings["near_test"].examples]

@@ -1,0 +1,92 @@
+"""
+Keep of every text by what alike texts are found (training.shingles), beside the batch that the text is in.
+
+``signatures/KEY/signatures.parquet``: for each row of one batch where it is, h0 and h1, and a key for each
+band, ``k0`` and so on. Made once, also for a batch that was read before anybody asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.keys import key_of
+from training.layout import Batch, parquet_files, quoted
+from training.shingles import BAND_SLOTS, BANDS, SEED, band_keys, shingles
+from training.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the files and of what a shingle is
+SIGNATURES = "signatures"
+FILE = "signatures.parquet"
+KEYS = [f"k{band}" for band in range(BANDS)]
+CHUNK_ROWS = 8192  # measured: a processor's cache holds what is computed of them
+GROUP_CHUNKS = 16  # of a row group
+_FROM_ROWS = ["batch", "object", "row", "h0", "h1"]
+
+
+def method() -> dict[str, Any]:
+    """:return: what signatures depend on beside the texts."""
+    from rensa import RMinHash
+
+    return {"format": FORMAT, "bands": [BANDS, BAND_SLOTS, SEED], "rensa": RMinHash.ALGORITHM_VERSION}
+
+
+def sign(
+    db: duckdb.DuckDBPyConnection,
+    store: Store,
+    batches: Sequence[Batch],
+    places: Mapping[str, Path],
+    scratch: Path,
+) -> str | None:
+    """
+    Make the signatures that the store has not, each in a directory below ``scratch`` that has its key's name.
+
+    :param places: directories of batches that are not in the store yet, by key.
+    :return: relation with the signatures of all batches; None: there is no row.
+    """
+    files = []
+    for batch in batches:
+        rows = parquet_files(store, [batch], places)
+        if rows is None:
+            continue
+        key = key_of({"batch": batch["key"], "method": method()})
+        if store.is_complete(f"{SIGNATURES}/{key}"):
+            files.append(store.duckdb_path(f"{SIGNATURES}/{key}/{FILE}"))
+            continue
+        file = scratch / key / FILE
+        file.parent.mkdir(parents=True)
+        log.info("looking for texts that are alike: %s rows are new to it", f"{batch['rows']:,}")
+        _write(file, db.sql(f"SELECT {', '.join(_FROM_ROWS)}, text FROM {rows}").to_arrow_reader(CHUNK_ROWS))
+        files.append(str(file))
+    return f"read_parquet([{', '.join(map(quoted, files))}])" if files else None
+
+
+def _write(file: Path, rows: pyarrow.RecordBatchReader) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = [pyarrow.int64(), pyarrow.int32(), pyarrow.int64(), pyarrow.uint64(), pyarrow.uint64()]
+    fields = list(zip(_FROM_ROWS, kinds, strict=True))
+    schema = pyarrow.schema([*fields, *((name, pyarrow.uint32()) for name in KEYS)])
+    with parquet.ParquetWriter(
+        file, schema, compression={name: "zstd" if name == "row" else "none" for name in schema.names},
+        use_dictionary=["batch", "object"], store_schema=False,
+    ) as writer:  # fmt: skip
+        waiting: list[pyarrow.RecordBatch] = []
+        for chunk in rows:
+            keys = band_keys(*shingles(chunk["text"].to_pylist()))
+            columns = [chunk[name] for name in _FROM_ROWS] + [pyarrow.array(keys[:, band]) for band in range(BANDS)]
+            waiting.append(pyarrow.record_batch(columns, schema))
+            if len(waiting) == GROUP_CHUNKS:
+                writer.write_table(pyarrow.Table.from_batches(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pyarrow.Table.from_batches(waiting))
