@@ -73,11 +73,14 @@ CHECKS: dict[str, Check] = {
     ),
     "near_test": Check(
         "a training or validation text that is nearly one of any version of the test split: a word or a few characters "
-        "differ",
+        "differ. With more than 200,000 rows it is looked for only when the spec names it",
         "report",
         EVERY_POLICY,
     ),
     "near_duplicate": Check(
-        "a training or validation text that is nearly another one of the same label and split", "report", EVERY_POLICY
+        "a training or validation text that is nearly another one of the same label and split. With more than 200,000 "
+        "rows it is looked for only when the spec names it",
+        "report",
+        EVERY_POLICY,
     ),
 }

@@ -1,9 +1,11 @@
+import logging
 import random
 
 import pytest
 
 from tests.training.test_incremental import ROWS, Source
 from tests.training.test_near import EXAM, LEAK, TWINS, sentence
+from training import nearest
 from training.contract import Checks, IngestRequest
 from training.ingest import read
 from training.store import Store
@@ -48,3 +50,11 @@ def test_what_is_left_out_is_shown_as_well_and_what_is_ignored_is_not(found):
     assert list(findings) == ["near_test"]
     assert "left out" in findings["near_test"].sentence
     assert LEAK in [one["text"] for one in findings["near_test"].examples]
+
+
+def test_among_many_rows_alike_texts_are_looked_for_only_when_the_spec_says_so(found, monkeypatch, caplog):
+    monkeypatch.setattr(nearest, "UNASKED_ROWS", 100)
+    with caplog.at_level(logging.INFO):
+        assert not found()
+    assert "not looking for texts that are alike" in caplog.text
+    assert list(found(near_test="report")) == ["near_test", "near_duplicate"]
