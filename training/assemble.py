@@ -303,10 +303,10 @@ def _shown(db: duckdb.DuckDBPyConnection, watermark: Watermark, untrained: Mappi
         for reason, rows in sorted(one.examples.items())
         for row in rows
     ]
-    create_table(db, "untrained", {"label": "VARCHAR", "reason": "VARCHAR"}, list(untrained.items()))
+    create_table(db, "labels_left_out", {"label": "VARCHAR", "reason": "VARCHAR"}, list(untrained.items()))
     rows = db.sql(
         f"FROM (SELECT reason, batch, object, row FROM settled UNION ALL "
-        "SELECT reason, batch, object, row FROM kept JOIN untrained USING (label)) "
+        "SELECT reason, batch, object, row FROM kept JOIN labels_left_out USING (label)) "
         f"QUALIFY row_number() OVER (PARTITION BY reason ORDER BY batch, object, row) <= {EXAMPLES_PER_REASON} "
         "ORDER BY reason, batch, object, row"
     ).fetchall()

@@ -87,7 +87,8 @@ def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | 
         create_table(db, "cutoffs", {"split": "VARCHAR", "label": "VARCHAR", "h0": "UBIGINT"}, last)
         conditions.append("NOT EXISTS (FROM cutoffs c WHERE c.split = e.split AND c.label = e.label AND e.h0 > c.h0)")
     if layout.untrained:
-        conditions.append(f"label NOT IN ({', '.join(map(quoted, layout.untrained))})")
+        create_table(db, "untrained", {"label": "VARCHAR"}, [(label,) for label in layout.untrained])
+        conditions.append("label NOT IN (FROM untrained)")
     db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM {rows} e WHERE {' AND '.join(conditions)}")
 
 
@@ -146,11 +147,14 @@ def is_damage(error: duckdb.Error) -> bool:
 def create_table(
     db: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    db.execute(
-        f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})"
-    )
-    if rows:
-        db.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", [list(row) for row in rows])
+    """:param columns: name to type. :param rows: values in the order of the columns."""
+    import pyarrow
+
+    given = pyarrow.table([list(values) for values in zip(*rows, strict=True)] or [[]] * len(columns), list(columns))
+    db.register("given", given)
+    cast = ", ".join(f"{column}::{kind} AS {column}" for column, kind in columns.items())
+    db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {cast} FROM given")
+    db.unregister("given")
 
 
 def quoted(value: str) -> str:

@@ -35,15 +35,14 @@ def why_refused(checks: Checks, batch: Mapping[str, Any]) -> str | None:
     for one in batch["objects"]:
         reasons.update(one["refused"])
     rows = sum(one["rows"] for one in batch["objects"])
-    for reason, count in reasons.items():
-        decided = policy(checks, reason)
-        if decided == "fail":
-            raise BadInput(
-                f"{_first(batch, reason)}: {reason} ({count:,} of {rows:,} new rows), and "
-                f"checks.{check_of(reason)} is fail. No snapshot was made. Mend the data, or choose drop."
-            )
-        if decided == "quarantine":
-            return f"{count:,} of {rows:,} new rows: {reason}, the first in {_first(batch, reason)}"
+    decided = {reason: policy(checks, reason) for reason, _count in reasons.most_common()}
+    if failed := [reason for reason in decided if decided[reason] == "fail"]:
+        raise BadInput(
+            f"{_first(batch, failed[0])}: {failed[0]} ({reasons[failed[0]]:,} of {rows:,} new rows), and "
+            f"checks.{check_of(failed[0])} is fail. No snapshot was made. Mend the data, or choose drop."
+        )
+    if refused := [reason for reason in decided if decided[reason] == "quarantine"]:
+        return f"{reasons[refused[0]]:,} of {rows:,} new rows: {refused[0]}, the first in {_first(batch, refused[0])}"
     malformed = Counter({reason: count for reason, count in reasons.items() if reason not in ORDINARY})
     limit = checks.bad_rows_percent
     few = A_FEW if limit else 0
@@ -80,17 +79,18 @@ def why_refused_beside_others(
         "GROUP BY h0, h1) n"
     )
     found = db.execute(
-        f"SELECT reason, count(*), min(place) FROM dropped JOIN {new} USING (h0, h1) GROUP BY reason", [batch["number"]]
-    )
-    for reason, count, (index, row) in found.fetchall():
-        decided = policy(checks, reason)
-        if decided == "drop":
-            continue
-        place = f"{batch['objects'][index]['name']}, row {row}"
-        if decided == "fail":
+        f"SELECT reason, count(*), min(place) FROM dropped JOIN {new} USING (h0, h1) GROUP BY reason ORDER BY reason",
+        [batch["number"]],
+    ).fetchall()
+    for wanted in ("fail", "quarantine"):
+        for reason, count, (index, row) in found:
+            if policy(checks, reason) != wanted:
+                continue
+            place = f"{batch['objects'][index]['name']}, row {row}"
+            if wanted == "quarantine":
+                return f"{count:,} new rows: {reason}, the first in {place}"
             raise BadInput(
                 f"{place}: {reason} ({count:,} new rows), and checks.{check_of(reason)} is fail. No snapshot was made. "
                 "Mend the data, or choose drop."
             )
-        return f"{count:,} new rows: {reason}, the first in {place}"
     return None

@@ -277,6 +277,15 @@ def test_one_or_two_bad_rows_say_nothing_about_a_small_batch_unless_none_may_be_
     assert ("fine" in texts_of(result)) != set_aside
 
 
+@pytest.mark.parametrize("first", ["", None])
+def test_a_check_that_ends_the_run_does_so_whichever_bad_row_comes_first(source, first):
+    source.ingest()
+    rows = [("", "pos"), ("fine", None)]
+    source.put("second", [*(rows if first == "" else rows[::-1]), *((f"more {i}", "neg") for i in range(40))])
+    with pytest.raises(BadInput, match=r"missing label.*checks.missing_label is fail"):
+        source.ingest(policies={"empty_text": "quarantine", "missing_label": "fail"})
+
+
 def test_a_mended_object_is_picked_up_by_itself(source, monkeypatch):
     source.ingest()
     source.put("second", bad(20))
