@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow
     from pyarrow import parquet
 
-FEW_ROWS = 50_000  # assumed: they take as long as starting the processes does
+FEW_ROWS = 30_000  # assumed: they take half as long as starting the processes does
 ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
 BUFFER_BYTES = 64 << 20  # of rows that wait to be written
 

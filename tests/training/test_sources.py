@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import zstandard
 from pyarrow import feather, ipc, parquet
 
 from training.contract import BadInput
-from training.sources import BadRow, Columns, Row, open_source
+from training.sources import BadRow, Columns, ReadFailed, Row, open_source
 from training.sources import part as boundary
 from training.sources.columnar import blocks_of
 from training.sources.part import check_keys
@@ -475,3 +476,15 @@ def test_reading_is_no_faster_than_parsing(monkeypatch):
     for asked in range(1, 20):
         assert next(blocks).parse().rows.num_rows == 5
         assert len(made) <= asked + 1
+
+
+def test_of_a_plain_file_another_process_is_sent_the_place_alone(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\ufeff" + "".join(json.dumps({"text": f"text {n}", "label": "x"}) + "\n" for n in range(5000)))
+    [block] = open_source(str(path)).parts[0].read(COLUMNS)
+    sent = pickle.dumps(block)
+    assert len(sent) < 1000
+    assert pickle.loads(sent).parse().rows == block.parse().rows
+    path.write_text("no more")
+    with pytest.raises(ReadFailed, match="changed since the source was listed"):
+        pickle.loads(sent).parse()

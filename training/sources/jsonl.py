@@ -23,6 +23,7 @@ from training.contract import BadInput
 from training.rows import Unusable, label_of
 from training.sources import part
 from training.sources.blocks import batch_of, table_of
+from training.sources.objects import Stretch, stretch_of
 from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, Row
 from training.sources.times import time_of, times_of
 from training.sources.unicode import skip_mark
@@ -48,13 +49,16 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
     """:raises BadInput: this is no JSONL. A column that no row has is for ``check_keys`` to find."""
     skip_mark(stream, name)
     number = 1
-    while content := stream.read(part.BLOCK_BYTES):
+    while True:
+        begin = stream.tell() if stream.seekable() else 0
+        if not (content := stream.read(part.BLOCK_BYTES)):
+            return
         if not content.endswith(b"\n"):
             rest = stream.readline(LONGEST_LINE)
             if len(rest) == LONGEST_LINE:
                 raise BadInput(f"{name}: a line of more than {LONGEST_LINE:,} bytes. Nothing was kept. Is this JSONL?")
             content += rest
-        yield _Block(content, number, columns)
+        yield _Block(content, number, columns, stretch_of(stream, begin, len(content)))
         number += content.count(b"\n")
 
 
@@ -74,12 +78,17 @@ def _decoder(columns: Columns) -> Callable[[bytes], Any] | None:
 
 @dataclass(frozen=True)
 class _Block:
-    content: bytes  # whole lines
+    content: bytes | Stretch  # whole lines
     first: int  # the number of the first line
     columns: Columns
+    place: Stretch | None = None  # where the content is read again
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Block, (self.place or self.content, self.first, self.columns)
 
     def parse(self) -> Batch:
-        lines = self.content.split(b"\n")
+        content = self.content if isinstance(self.content, bytes) else self.content.read()
+        lines = content.split(b"\n")
         if not lines[-1]:
             lines.pop()
         rows = self._decoded(lines)

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -43,6 +44,31 @@ def _version(stat: os.stat_result) -> str:
 
 def _etag(info: dict[str, Any]) -> str:
     return f"{info['size']}-{info['ETag']}".replace('"', "")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where bytes of a file lie: another process reads them there, rather than being sent them."""
+
+    path: str
+    offset: int
+    size: int
+    version: str
+
+    def read(self) -> bytes:
+        """:raises ReadFailed: the file is another one now."""
+        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
+            content = os.pread(file.fileno(), self.size, self.offset)
+            if len(content) < self.size or _version(os.fstat(file.fileno())) != self.version:
+                raise _told(_Changed(), self.path)
+        return content
+
+
+def stretch_of(stream: io.BufferedReader, offset: int, size: int) -> Stretch | None:
+    """:return: None: the stream is no plain local file."""
+    if not isinstance(stream.raw, io.FileIO):
+        return None
+    return Stretch(os.fsdecode(stream.raw.name), offset, size, _version(os.fstat(stream.fileno())))
 
 
 def is_local(fs: Any) -> bool:
