@@ -14,7 +14,7 @@ from training.exam import next_version
 from training.findings import Finding, enforce
 from training.label_checks import check_labels
 from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
-from training.nearest import REASONS, dropped_checks, look_for_near, near_findings
+from training.near_checks import REASONS, dropped_checks, look_for_near, near_findings
 from training.personal_finding import find_personal_data
 from training.refusal import BatchRefused, why_refused_beside_others
 from training.rows import EXAMPLES_PER_REASON, policy_of

@@ -9,6 +9,7 @@ import pytest
 from tests.servers import mlflow_server
 
 if TYPE_CHECKING:
+    from tests.training.source import Source
     from training.contract import TrainRequest, TrainResult
 
 
@@ -17,6 +18,16 @@ def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server, one for all tests that register models under names of their own."""
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
         yield uri
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """A folder with one object, the 300 ``ROWS``, which no pipeline has read yet."""
+    from tests.training.source import ROWS, Source
+
+    source = Source(tmp_path)
+    source.put("first", ROWS)
+    return source
 
 
 @pytest.fixture

@@ -3,21 +3,12 @@
 import json
 from dataclasses import replace
 
-import pytest
-
-from tests.training.test_incremental import ROWS, Source
+from tests.training.source import ROWS
 from training import ingest as ingest_module
 from training.data_page import data_page
 from training.findings import Finding
 from training.store import local_path
 from training.text import split_of, text_hash
-
-
-@pytest.fixture
-def source(tmp_path):
-    source = Source(tmp_path)
-    source.put("first", ROWS)
-    return source
 
 
 def report_of(result):

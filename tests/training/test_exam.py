@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.training.test_incremental import ROWS, Source
+from tests.training.source import ROWS
 from training import exam
 from training.store import Store
 from training.text import split_of
@@ -12,13 +12,6 @@ from training.watermark import Watermark
 
 EXAM = [(text, label) for text, label in ROWS if split_of(text, 15, 10) == "test"]
 OTHER = {"pos": "neg", "neg": "pos"}
-
-
-@pytest.fixture
-def source(tmp_path):
-    source = Source(tmp_path)
-    source.put("first", ROWS)
-    return source
 
 
 def counts(result):

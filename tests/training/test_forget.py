@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from tests.training.test_incremental import ROWS, Source, rows_of, text, texts_of
+from tests.training.source import ROWS, Source, rows_of, text, texts_of
 from training.contract import BadInput, ForgetRequest, Unreachable
 from training.forget import forget
 from training.forgotten import Forgotten
@@ -22,13 +22,6 @@ from training.store import Store
 from training.text import identity_of
 
 SECRET = "a secret that nobody may keep"
-
-
-@pytest.fixture
-def source(tmp_path):
-    source = Source(tmp_path)
-    source.put("first", ROWS)
-    return source
 
 
 def request_for(source, *texts, objects=(), **changes):

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from serving.release import read_release
 from tests.tiny import tiny_checkpoint
-from tests.training.test_incremental import ROWS, Source
+from tests.training.source import ROWS, Source
 from tests.training.tracked import target
 from training.contract import EvaluateRequest, ForgetRequest, PackageRequest, TrainRequest
 from training.evaluate import evaluate

@@ -5,7 +5,7 @@ import json
 import pytest
 from pyarrow import parquet
 
-from tests.training.test_incremental import ROWS, Source, rows_of, texts_of
+from tests.training.source import ROWS, Source, rows_of, texts_of
 from training.contract import SurveyRequest, Unreachable
 from training.forgotten import LIST, Forgotten
 from training.store import Store

@@ -13,83 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from training.contract import BadInput, Checks, IngestRequest, Reading
-from training.ingest import ingest
-from training.snapshot import read_table
+from tests.training.source import ROWS, Source, rows_of, text, texts_of, watch_reading
+from training.contract import BadInput, Reading
 from training.store import Store
 from training.watermark import Watermark
-
-ROWS = [(f"{['a good', 'a bad'][i % 2]} film, number {i}", ["pos", "neg"][i % 2]) for i in range(300)]
-
-
-class Source:
-    """A folder that changes, and a pipeline that follows it."""
-
-    def __init__(self, place: Path, **reading):
-        self.place, self.store = place, place / "store"
-        self.folder = place / "data"
-        self.folder.mkdir(parents=True)
-        self.reading = Reading(source=str(self.folder), text="text", label="label", **reading)
-        self.watermark = None
-        self.clock = 0
-
-    def put(self, name, rows):
-        part = self.folder / f".{name}"
-        part.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
-        self.clock += 1
-        os.utime(part, (1_700_000_000 + self.clock,) * 2)
-        part.rename(self.folder / f"{name}.jsonl")
-
-    def remove(self, name):
-        (self.folder / f"{name}.jsonl").unlink()
-
-    def ingest(self, *, cold=False, force=False, **checks):
-        result = ingest(
-            IngestRequest(
-                pipeline="films",
-                store=str(self.place / "cold" if cold else self.store),
-                reading=self.reading,
-                checks=Checks(**checks),
-                watermark=None if cold else self.watermark,
-                force=force,
-            )
-        )
-        if not cold:
-            self.watermark = result.watermark
-        return result
-
-
-def rows_of(result):
-    root, _, digest = result.snapshot.rpartition("/snapshots/")
-    table = read_table(Store(root), f"snapshots/{digest}", "train", "validation", "test").to_pydict()
-    return set(zip(table["split"], table["text"], table["label"], strict=True))
-
-
-def texts_of(result):
-    return {text for _split, text, _label in rows_of(result)}
-
-
-@pytest.fixture
-def source(tmp_path):
-    source = Source(tmp_path)
-    source.put("first", ROWS)
-    return source
-
-
-def watch_reading(monkeypatch):
-    """:return: a list that gets the name of every object that is read."""
-    from training import batch
-
-    read: list[str] = []
-    opened = batch._taken
-
-    def watched(unread, *args):
-        read.extend(Path(one.part.name).stem for one in unread)
-        return opened(unread, *args)
-
-    monkeypatch.setattr(batch, "_taken", watched)
-    return read
-
 
 # what is read
 
@@ -136,14 +63,6 @@ def test_other_columns_or_splits_mean_that_everything_is_read_again(source, monk
 # that it never matters
 
 NEAR_DROPPED = {"near_duplicate": "drop", "near_test": "drop"}
-
-
-def text(seed):
-    spellings = ["Hello  world", "hello world", "HELLO", "a b", "Ünïcode ß", "x\ty", "tab\n", "ﬁne"]
-    if seed % 3 == 0:
-        return f"where is the {['parcel', 'letter'][seed // 3 % 2]} I sent {'?!.'[seed % 7 % 3]} {seed % 40}"
-    spellings += ["mail A@example.org", "mail b@example.org"]  # the same text once they are redacted
-    return f"{random.Random(seed).choice(spellings)} {seed % 40}"
 
 
 @settings(max_examples=15, deadline=None)

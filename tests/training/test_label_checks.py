@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_incremental import ROWS, Source, rows_of, texts_of
+from tests.training.source import ROWS, Source, rows_of, texts_of
 from training.contract import BadInput, Checks, SurveyRequest
 from training.label_checks import check_labels
 from training.layout import Layout

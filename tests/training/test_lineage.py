@@ -4,17 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_incremental import ROWS, Source
 from training.contract import BadInput
 from training.lineage import objects_of_snapshot
 from training.store import Store
-
-
-@pytest.fixture
-def source(tmp_path):
-    source = Source(tmp_path)
-    source.put("first", ROWS)
-    return source
 
 
 def objects_of(result):

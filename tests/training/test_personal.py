@@ -6,11 +6,10 @@ import pickle
 import pytest
 from pyarrow import parquet
 
-from tests.training.test_incremental import Source, rows_of, texts_of, watch_reading
+from tests.training.source import ROWS, rows_of, texts_of, watch_reading
 from training.contract import BadInput, Checks
 from training.personal import scan_of
 
-ROWS = [(f"{['a good', 'a bad'][i % 2]} film, number {i}", ["pos", "neg"][i % 2]) for i in range(300)]
 MAIL, PHONE, CARD, ACCOUNT = "jo@example.org", "+49 30 901820", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
 SECRETS = ("jo@", "901820", "4111 1", "DE89 3")
 PERSONAL = [
@@ -22,13 +21,6 @@ PERSONAL = [
     ("half a character \ud800 and " + MAIL, "neg"),
     ("nothing to see", "neg"),
 ]
-
-
-@pytest.fixture
-def source(tmp_path):
-    source = Source(tmp_path)
-    source.put("first", ROWS)
-    return source
 
 
 def ingest(source, policy, **checks):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from mlflow import MlflowClient
 
-from tests.training.test_incremental import ROWS, Source
+from tests.training.source import ROWS
 from tests.training.tracked import target
 from training.contract import ForgetRequest, SeenRequest
 from training.forget import forget
@@ -14,13 +14,6 @@ from training.seen import seen
 from training.text import identity_of
 
 pytestmark = pytest.mark.filterwarnings("default")  # of torch, transformers and mlflow: theirs to mend
-
-
-@pytest.fixture
-def source(tmp_path):
-    source = Source(tmp_path)
-    source.put("first", ROWS)
-    return source
 
 
 @pytest.fixture

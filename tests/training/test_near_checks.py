@@ -3,9 +3,9 @@ import random
 
 import pytest
 
-from tests.training.test_incremental import ROWS, Source
-from tests.training.test_near import EXAM, LEAK, TWINS, sentence
-from training import nearest
+from tests.training.near_texts import EXAM, LEAK, TWINS, sentence
+from tests.training.source import ROWS, Source
+from training import near_checks
 from training.contract import Checks, IngestRequest
 from training.ingest import read
 from training.store import Store
@@ -53,7 +53,7 @@ def test_what_is_left_out_is_shown_as_well_and_what_is_ignored_is_not(found):
 
 
 def test_among_many_rows_alike_texts_are_looked_for_only_when_the_spec_says_so(found, monkeypatch, caplog):
-    monkeypatch.setattr(nearest, "UNASKED_ROWS", 100)
+    monkeypatch.setattr(near_checks, "UNASKED_ROWS", 100)
     with caplog.at_level(logging.INFO):
         assert not found()
     assert "not looking for texts that are alike" in caplog.text
