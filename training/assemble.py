@@ -86,7 +86,8 @@ def assemble(
         settle(db, touched, _settled_before(store, before))
         found_before = before.near if touched else None
         watermark = replace(
-            watermark, near=look_for_near(db, request.checks, store, batches, places, scratch, found_before)
+            watermark,
+            near=look_for_near(db, request.checks, store, batches, places, scratch, found_before, force=request.force),
         )
         left_out = dict(db.sql("SELECT reason, count(*) FROM settled GROUP BY reason").fetchall())
         layout = Layout([one for one in batches if len(one["dead"]) < one["objects"]])

@@ -46,6 +46,8 @@ def look_for_near(
     places: Mapping[str, Path],
     scratch: Path,
     earlier: str | None,
+    *,
+    force: bool,
 ) -> str | None:
     """
     Make ``near`` (training.near) known to ``db``, and leave out what the spec wants dropped: add it to ``settled``.
@@ -54,6 +56,7 @@ def look_for_near(
     :param places: directories of batches that are not in the store yet, by key.
     :param scratch: gets new ``signatures`` and, in ``watermark``, what was found.
     :param earlier: key of the file with what was found before; None: nothing that was found before counts.
+    :param force: make the signatures anew that the store has.
     :return: name of the file in ``watermark``; None: the spec ignores both checks, or names none and there are many
         rows, or there is no row.
     """
@@ -67,7 +70,7 @@ def look_for_near(
             f"{rows:,}",
         )
         return None
-    signatures = sign(db, store, batches, places, scratch / SIGNATURES)
+    signatures = sign(db, store, batches, places, scratch / SIGNATURES, force=force)
     if signatures is None:
         return None
     name = near_file()

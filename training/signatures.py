@@ -45,11 +45,14 @@ def sign(
     batches: Sequence[Batch],
     places: Mapping[str, Path],
     scratch: Path,
+    *,
+    force: bool,
 ) -> str | None:
     """
     Make the signatures that the store has not, each in a directory below ``scratch`` that has its key's name.
 
     :param places: directories of batches that are not in the store yet, by key.
+    :param force: make those anew that it has.
     :return: relation with the signatures of all batches; None: there is no row.
     """
     files = []
@@ -58,7 +61,7 @@ def sign(
         if rows is None:
             continue
         key = key_of({"batch": batch["key"], "method": method()})
-        if store.is_complete(f"{SIGNATURES}/{key}"):
+        if not force and store.is_complete(f"{SIGNATURES}/{key}"):
             files.append(store.duckdb_path(f"{SIGNATURES}/{key}/{FILE}"))
             continue
         file = scratch / key / FILE

@@ -232,6 +232,19 @@ def test_what_a_killed_attempt_left_of_signatures_is_made_again(source):
     assert json.loads((one / "manifest.json").read_text()) == {}
 
 
+def test_a_run_that_recomputes_mends_signatures_that_are_damaged(source):
+    source.put("second", [(EXAM, "a"), (LEAK, "a")])
+    source.ingest()
+    for file in source.store.glob("signatures/*/signatures.parquet"):
+        file.write_bytes(b"damaged")
+    source.put("third", ROWS[:2])
+    with pytest.raises(BadInput, match="Start a run that recomputes"):
+        source.ingest(policies=DROP)
+    assert LEAK not in texts_of(source.ingest(policies=DROP, force=True))
+    source.put("fourth", ROWS[2:4])
+    assert LEAK not in texts_of(source.ingest(policies=DROP))
+
+
 def test_the_same_sets_give_the_same_decisions_whatever_came_before(tmp_path):
     draw = random.Random(11)
     source = Source(tmp_path)
