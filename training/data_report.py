@@ -143,7 +143,7 @@ def identified(checks: Checks, example: Mapping[str, Any], length: int) -> dict[
     scan = scan_of(checks)
     for name, value in example.items():
         if isinstance(value, str) and (name == "text" or name.endswith("_text")):
-            shown[f"{name}_sha256"] = example.get(f"{name}_sha256") or text_hash(value)
+            shown[f"{name}_sha256"] = text_hash(value)
             if scan:  # who wants to know of personal data does not want to read it here
                 value, _kinds = redacted(value, scan.region)
             value = value if len(value) <= length else value[:length] + "…"
@@ -173,11 +173,7 @@ def _dropped(checks: Checks, store: Store, found: Ingested, before: Mapping[str,
     import duckdb
 
     with database(store) as db:
-        deletions = None if found.quarantined else found.watermark.deletions
-        if deletions:
-            db.execute(f"CREATE VIEW left_out AS FROM read_parquet({quoted(store.duckdb_path(deletions))})")
-        else:
-            db.execute("CREATE VIEW left_out AS SELECT 0 AS batch, 0 AS object, 0 AS row, '' AS reason WHERE FALSE")
+        _create_left_out(db, store, found)
         new = _of_new_rows(db, found.batch)
         places = _places(db, found)
         try:
@@ -201,13 +197,31 @@ def _dropped(checks: Checks, store: Store, found: Ingested, before: Mapping[str,
     return {"dropped": dropped, "examples": sorted(examples, key=lambda one: order[one["reason"]])}
 
 
+def _create_left_out(db: duckdb.DuckDBPyConnection, store: Store, found: Ingested) -> None:
+    """Make the new rows known to ``db`` that are left out beside others: ``left_out`` with object, row and reason."""
+    import duckdb
+
+    db.execute("CREATE TABLE left_out (object INTEGER, row BIGINT, reason VARCHAR)")
+    deletions = None if found.quarantined else found.watermark.deletions
+    if deletions and found.batch is not None:
+        file = f"read_parquet({quoted(store.duckdb_path(deletions))})"
+        try:
+            db.execute(
+                f"INSERT INTO left_out SELECT object, row, reason FROM {file} WHERE batch = ?", [found.batch["number"]]
+            )
+        except duckdb.Error as error:
+            log.warning(
+                "The data report does not count the new rows that were left out beside others: %s",
+                str(error).splitlines()[0],
+            )
+
+
 def _of_new_rows(db: duckdb.DuckDBPyConnection, batch: Mapping[str, Any] | None) -> Counter[str]:
     counts: Counter[str] = Counter()
     if batch is not None:
         for one in batch["objects"]:
             counts.update(one["refused"])
-        found = db.execute("SELECT reason, count(*) FROM left_out WHERE batch = ? GROUP BY reason", [batch["number"]])
-        counts.update(dict(found.fetchall()))
+        counts.update(dict(db.sql("SELECT reason, count(*) FROM left_out GROUP BY reason").fetchall()))
     return counts
 
 
@@ -220,11 +234,10 @@ def _places(db: duckdb.DuckDBPyConnection, found: Ingested) -> list[_Place]:
         for reason in sorted({reason for one in batch["objects"] for reason in one["refused"]}):
             rows = [(i, row) for i, one in enumerate(batch["objects"]) for row in one["examples"].get(reason, ())]
             chosen += [_Place(batch["key"], i, row, True, reason, names[i], True) for i, row in rows[:EXAMPLES]]
-        rows = db.execute(
-            "SELECT reason, object, row FROM left_out WHERE batch = ? "
+        rows = db.sql(
+            "SELECT reason, object, row FROM left_out "
             f"QUALIFY row_number() OVER (PARTITION BY reason ORDER BY object, row) <= {EXAMPLES} "
-            "ORDER BY reason, object, row",
-            [batch["number"]],
+            "ORDER BY reason, object, row"
         ).fetchall()
         chosen += [_Place(batch["key"], i, row, False, reason, names[i], True) for reason, i, row in rows]
     keys = {one["number"]: one["key"] for one in found.watermark.batches}

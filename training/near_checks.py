@@ -14,7 +14,6 @@ from training.near import NEAR_DUPLICATE, NEAR_TEST, find_near, near_file
 from training.rows import NEARLY_DUPLICATE, NEARLY_IN_TEST, policy_of
 from training.signatures import SIGNATURES, sign
 from training.store import MANIFEST, Store
-from training.text import text_hash
 from training.watermark import ObjectRead
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ REASONS = {NEAR_TEST: NEARLY_IN_TEST, NEAR_DUPLICATE: NEARLY_DUPLICATE}  # a tex
 # there are the more (measured with texts of 67 and 200 characters), where all the rest of ingest takes 5.
 UNASKED_ROWS = 200_000
 SHOWN = 20
-SHOWN_CHARACTERS = 200
 _ALIKE = {
     NEAR_TEST: "{} training or validation {} nearly a text of the test split",
     NEAR_DUPLICATE: "{} training or validation {} nearly another one of the same label",
@@ -95,7 +93,7 @@ def near_findings(
 ) -> list[Finding]:
     """
     Each finding's examples are the nearest texts, nearest first: file, row, text; near_file, near_row, near_text;
-    similarity. Texts are cut; text_sha256 and near_text_sha256 identify the whole of them.
+    similarity. Texts are whole: who shows them cuts them (training.data_report).
 
     :param db: knows ``near`` and ``every``.
     :param objects: those that are in force. :param batches: keys by number.
@@ -158,12 +156,10 @@ def _nearest(db: duckdb.DuckDBPyConnection, chosen: str, names: _Names) -> list[
         {
             "file": names[batch, item],
             "row": row,
-            "text": text[:SHOWN_CHARACTERS],
-            "text_sha256": text_hash(text),
+            "text": text,
             "near_file": names[near_batch, near_item],
             "near_row": near_row,
-            "near_text": near_text[:SHOWN_CHARACTERS],
-            "near_text_sha256": text_hash(near_text),
+            "near_text": near_text,
             "similarity": round(similarity, 4),
         }
         for batch, item, row, text, near_batch, near_item, near_row, near_text, similarity in found

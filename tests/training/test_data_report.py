@@ -190,6 +190,33 @@ def test_findings_are_told_with_their_policy_and_the_identity_of_their_texts(sou
     assert example["similarity"] == 0.9
 
 
+def test_personal_data_where_a_near_text_is_cut_is_taken_out_of_it_first(source):
+    for length in (195, 995):  # of what comes before: the address goes across 200 and 1,000 characters
+        words = ("word " * 200)[:length]
+        source.put(f"alike{length}", [(f"{words}jo@example.org {'more ' * 200}{i}", "pos") for i in range(20)])
+    result = source.ingest(policies={"personal_data": "report"})
+    told = next(one for one in report_of(result)["findings"] if one["check"] == "near_duplicate")
+    assert all(len(one["text"]) == 1001 and one["text"].endswith("…") for one in told["examples"])
+    assert all("word <EMA" in one["text"] for one in told["examples"])
+    assert "jo@" not in local_path(result.report).joinpath("report.html").read_text()
+
+
+def test_rows_left_out_beside_others_that_nobody_can_read_are_not_counted_as_new(source, monkeypatch, caplog):
+    put = ingest_module.Store.put_directory
+
+    def damaged(store, directory, *args, **options):
+        for file in directory.glob("deletions.parquet"):
+            file.write_bytes(b"damaged")
+        put(store, directory, *args, **options)
+
+    source.ingest()
+    monkeypatch.setattr(ingest_module.Store, "put_directory", damaged)
+    source.put("second", [*ROWS[:2], ("one more", "pos")])
+    report = report_of(source.ingest())
+    assert [(one["reason"], one["new"], one["all"]) for one in report["dropped"]] == [("duplicate", 0, 2)]
+    assert "does not count the new rows" in caplog.text
+
+
 def test_test_rows_that_were_deleted_or_corrected_are_listed_with_their_identity(source):
     test_rows = [(text, label) for text, label in ROWS if split_of(text, 15, 10) == "test"]
     (gone, _), (wrong, label) = test_rows[:2]
