@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.layout import create_table
+from training.layout import create_table, is_damage
 from training.snapshot import Cell, Snapshot, show_rows
 from training.store import Store
 from training.watermark import Watermark
@@ -68,7 +68,9 @@ def next_version(
             found, examples = _lost_and_changed(db, store, before, last, watermark)
             added = rows - last.counts["test"] + found["deleted"]
             counts = {"added": added, **{change: found[change] for change in CHANGES[1:]}}
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        except duckdb.Error as error:
+            if not is_damage(error):
+                raise
             log.warning("What changed in the test split cannot be told: %s", str(error).splitlines()[0])
     version = earlier["version"] + 1 if earlier else 1
     told = ", ".join(f"{'unknown' if count is None else f'{count:,}'} {change}" for change, count in counts.items())

@@ -2,6 +2,7 @@
 
 import logging
 
+import duckdb
 import pytest
 
 from tests.training.source import ROWS
@@ -98,6 +99,18 @@ def test_a_batch_that_is_set_aside_leaves_the_version_as_it_was(source):
     assert refused.quarantined
     assert refused.test_split == first.test_split
     assert source.ingest().test_split["version"] == 2
+
+
+def test_what_changed_is_unknown_when_an_object_store_has_not_the_rows_of_before(source, monkeypatch):
+    def gone(*_args):
+        raise duckdb.Error("Traceback ...: FileNotFoundError: acme/batches/1a2b/rows-0.parquet")
+
+    source.ingest()
+    monkeypatch.setattr(exam, "show_rows", gone)
+    source.put("first", ROWS[20:])
+    second = source.ingest()
+    assert second.test_split["version"] == 2
+    assert counts(second) == {"added": None, "deleted": None, "corrected": None, "respelled": None}
 
 
 def test_what_changed_is_unknown_when_the_snapshot_before_is_gone(source):
