@@ -348,7 +348,7 @@ class PlanRequest(Message):
 class PlanResult(Message):
     steps: list[dict[str, str]]  # step, state (hit | miss | unknown), why
     dropped: dict[str, int]  # rows, by reason
-    warnings: list[str] = field(default_factory=list)  # what checks found that left no row out
+    warnings: list[str] = field(default_factory=list)  # what checks found beside what single rows are dropped for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,3 +365,4 @@ class TryResult(Message):
     metrics: dict[str, float | None]
     predictions: list[dict[str, Any]]  # text, label, score: from the packaged release
     seconds: dict[str, float]  # by step
+    notes: list[str] = field(default_factory=list)  # of the verdict

@@ -70,6 +70,7 @@ def rehearse(request: TryRequest) -> TryResult:
         metrics=evaluation.metrics,
         predictions=predictions,
         seconds=seconds,
+        notes=verdict.notes,
     )
 
 

@@ -12,6 +12,7 @@ RESULT = {
     "metrics": {"accuracy": 0.91, "log_loss": None},
     "predictions": [{"text": "good " * 100, "label": "pos", "score": 0.98765}],
     "seconds": {"ingest": 0.12, "train": 3.0},
+    "notes": ["label 'neg' has 2 test rows: its scores say little"],
 }
 
 
@@ -48,6 +49,7 @@ def test_logs_verdict_metrics_predictions_and_seconds_are_shown(attempt, capsys)
     shown = capsys.readouterr().out
     assert shown.startswith("INFO progress: 42%\n")
     assert "promote: f1_macro 0.9 is at least 0.5; there is no champion yet" in shown
+    assert "Note: label 'neg' has 2 test rows" in shown
     assert "  accuracy  0.910\n  log_loss  -\n" in shown
     assert "  0.988  pos  good good" in shown
     assert "  ingest  0.1\n  train   3.0" in shown

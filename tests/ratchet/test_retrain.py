@@ -134,9 +134,11 @@ def test_a_dag_without_a_gate_that_succeeds_is_a_success_without_a_verdict(fake,
 
 
 def test_a_gate_of_any_name_holds_its_run(fake, airflow):
-    fake.by_hand({"judge": {"decision": "hold", "reasons": ["too bad"]}}, after="skipped")
+    verdict = {"decision": "hold", "reasons": ["too bad"], "notes": ["label 'neg' has 2 test rows"]}
+    fake.by_hand({"judge": verdict}, after="skipped")
     ended = outcome(start(airflow, "sentiment", {}))
     assert (ended.word, ended.exit_status, ended.reasons) == ("held", 3, ["too bad"])
+    assert ended.notes == ["label 'neg' has 2 test rows"]
 
 
 def test_a_verdict_without_a_step_that_acts_on_it_succeeds_and_says_so(fake, airflow):

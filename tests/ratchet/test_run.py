@@ -73,12 +73,14 @@ def test_what_was_found_in_the_data_is_told_and_where_all_of_it_is(fake, command
     ]
 
 
-def test_held_exits_3_with_the_reasons(fake, command, capsys):
+def test_held_exits_3_with_the_reasons_and_the_notes(fake, command, capsys):
     fake.hold("f1_macro 0.41 is below the champion's 0.72 by more than 0.01")
+    fake.results["gate"]["notes"] = ["label 'neg' has 2 test rows: its scores say little"]
     assert command() == 3
     told = capsys.readouterr().out
     assert "HELD: the candidate for sentiment" in told
     assert "f1_macro 0.41 is below" in told
+    assert "  - note: label 'neg' has 2 test rows" in told
 
 
 def test_a_run_that_came_too_early_exits_3_and_says_until_when(fake, command, capsys):

@@ -290,6 +290,11 @@ class Outcome:
             return EXIT_DONE
         return EXIT_HELD if self.word in ("held", "held off") else EXIT_FAILED
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores should know, as the verdict has it."""
+        return list(_verdict(self.results).get("notes", []))
+
 
 def outcome(run: Run) -> Outcome:
     """
@@ -308,8 +313,7 @@ def outcome(run: Run) -> Outcome:
         return Outcome("failed", [reason], results, tail, _production(tasks))
     if held_off := run.result(STEPS[0], "held-off"):
         return Outcome("held off", [f"no run before {held_off['until']}: {held_off['reason']}"], results)
-    # by what it is and not by its name, which is the author's in a DAG by hand
-    verdict: dict[str, Any] = next((result for result in results.values() if "decision" in result), {})
+    verdict = _verdict(results)
     decision, reasons = verdict.get("decision"), list(verdict.get("reasons", []))
     if decision in ("hold", "ask"):
         return Outcome("held", reasons, results)
@@ -323,6 +327,11 @@ def outcome(run: Run) -> Outcome:
             return Outcome("succeeded", ["it has no gate, so that there is no verdict"], results)
     states = ", ".join(f"{task.name} {task.state}" for task in tasks)
     return Outcome("failed", [f"The run ended without a verdict ({states})."], results, [], _production(tasks))
+
+
+def _verdict(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """By what it is and not by its step's name, which is the author's in a DAG by hand."""
+    return next((result for result in results.values() if "decision" in result), {})
 
 
 def _production(tasks: list[Task]) -> str:
@@ -398,7 +407,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
-    told = [*ended.reasons, *filter(None, [ended.production])]
+    told = [*ended.reasons, *(f"note: {note}" for note in ended.notes), *filter(None, [ended.production])]
     print("\n".join([f"{options.pipeline}: {ended.word}", *(f"- {each}" for each in told), *ended.log]))
     return ended.exit_status
 

@@ -208,6 +208,7 @@ def _progress(followed: Run, task: Task, seconds: float) -> str:
 def summary(ended_run: Run, ended: Outcome, spec: PipelineSpec | None) -> str:
     """:return: what a person wants to know at the end: verdict, reasons, metrics, a prediction, addresses."""
     lines = ["", _headline(ended_run.pipeline, ended), *(f"  - {reason}" for reason in ended.reasons)]
+    lines += [f"  - note: {note}" for note in ended.notes]
     if ended.word == "held" and spec is not None and (differs := _difference(spec)):
         lines.append(differs)
     if ended.log:

@@ -64,6 +64,7 @@ def _report(result: dict[str, Any]) -> str:
     predictions = [(f"{p['score']:.3f}", p["label"], shorten(p["text"], 100)) for p in result["predictions"]]
     seconds = [(step, f"{value:.1f}") for step, value in result["seconds"].items()]
     parts = [f"\n{result['decision']}: " + "; ".join(result["reasons"])]
+    parts += [f"Note: {note}" for note in result["notes"]]
     for title, rows in (("Metrics", metrics), ("Predictions", predictions), ("Seconds", seconds)):
         if rows:
             parts.append(f"{title}\n{table(rows, indent='  ')}")
