@@ -63,8 +63,8 @@ class IngestOperator(StageOperator):
         percentage points.
     :param removed: ``drop`` or ``keep`` the rows of an object that is gone.
     :param phone_region: country, such as ``DE``, whose phone numbers are personal data as they are written there.
-    :param policies: what becomes of data that fails a check: check to ``report``, ``redact``, ``drop``,
-        ``quarantine`` or ``fail``, as docs/spec.md lists them.
+    :param policies: what becomes of data that fails a check: check to ``ignore``, ``report``, ``redact``,
+        ``drop``, ``quarantine`` or ``fail``, as docs/spec.md lists them.
     :param bad_rows_percent: share of the new rows that may be unusable, in per cent.
     :param base_model: whose tokens ``long_text`` counts: a Hub id, or a directory that the stage can read (templated);
         without it that check is left out.
@@ -233,11 +233,15 @@ class IngestOperator(StageOperator):
         """Keep the data report with MLflow as well; when that cannot be, the snapshot counts all the same."""
         if self.registry is None or not result.get("report"):
             return
-        directory = self.ledger.store.key(result["report"])
         files = {}
-        for name in ("report.json", "report.html"):
-            with self.ledger.store.open(f"{directory}/{name}") as file:
-                files[name] = file.read().decode()
+        try:
+            directory = self.ledger.store.key(result["report"])
+            for name in ("report.json", "report.html"):
+                with self.ledger.store.open(f"{directory}/{name}") as file:
+                    files[name] = file.read().decode()
+        except (BadInput, FileNotFoundError) as error:
+            self.log.warning("No data report in MLflow: %s cannot be read (%s).", result["report"], error)
+            return
         tags = {
             DATA_REPORT_TAG: result["report"],
             "ratchet.pipeline": self.ledger_name,

@@ -285,6 +285,19 @@ def test_a_run_for_a_past_date_links_the_report_of_then(stage, ledger, reported)
     assert len(reported.kept) == 1
 
 
+@pytest.mark.parametrize("report", ["file:///elsewhere/data-reports/1", None])
+def test_a_report_that_is_gone_or_in_another_store_fails_no_run(stage, ledger, reported, capsys, report):
+    gone = report or ledger.store.uri("data-reports/3")
+    stage.result, task = made("1", report=gone), run()
+    assert ingest().execute(task)["report"] == gone
+    taken(ledger, ago(days=9), snapshot=ledger.store.uri("snapshots/1"), report=gone)
+    ledger.store.write_json("snapshots/1/manifest.json", {})
+    assert ingest(date="2999-01-01").execute(run())["report"] == gone
+    assert reported.kept == {}
+    assert "links" not in task["ti"].xcoms
+    assert capsys.readouterr().out.count("cannot be read") == 2
+
+
 # cooldown
 
 
