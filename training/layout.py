@@ -147,13 +147,18 @@ def is_damage(error: duckdb.Error) -> bool:
 def create_table(
     db: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    """:param columns: name to type. :param rows: values in the order of the columns."""
+    """
+    :param columns: name to type: VARCHAR, INTEGER, BIGINT or UBIGINT.
+    :param rows: values in the order of the columns.
+    """
     import pyarrow
 
-    given = pyarrow.table([list(values) for values in zip(*rows, strict=True)] or [[]] * len(columns), list(columns))
+    kinds = {"VARCHAR": pyarrow.string(), "BIGINT": pyarrow.int64(), "INTEGER": pyarrow.int32()}
+    kinds["UBIGINT"] = pyarrow.uint64()  # which is not what a number above 2**63 becomes by itself
+    schema = pyarrow.schema([(column, kinds[kind]) for column, kind in columns.items()])
+    given = pyarrow.table([list(values) for values in zip(*rows, strict=True)] or [[]] * len(columns), schema=schema)
     db.register("given", given)
-    cast = ", ".join(f"{column}::{kind} AS {column}" for column, kind in columns.items())
-    db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {cast} FROM given")
+    db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM given")
     db.unregister("given")
 
 
