@@ -92,11 +92,6 @@ def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | 
     db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM {rows} e WHERE {' AND '.join(conditions)}")
 
 
-def rows_file(place: int) -> str:
-    """:return: name of a file with rows of a batch."""
-    return f"rows-{place}.parquet"
-
-
 def parquet_files(store: Store, batches: Sequence[Batch], places: Mapping[str, Path] = NOWHERE) -> str | None:
     """:return: a call of ``read_parquet`` on the batches' rows; None: there is no batch."""
     files = [

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.columns import Judge, Refused
 from training.contract import Split
 from training.cores import cores
-from training.layout import rows_file
 from training.personal import Found
 from training.sources.part import Block
 
@@ -48,9 +49,9 @@ class Taken:
 class Reader:
     """Takes in blocks and writes the rows that can be used to one file, opened when the first row comes."""
 
-    def __init__(self, directory: Path, number: int, place: int, judge: Judge) -> None:
-        """:param number: of the batch. :param place: of this reader among all of the batch."""
-        self.path, self.number, self.judge = directory / rows_file(place), number, judge
+    def __init__(self, path: Path, number: int, judge: Judge) -> None:
+        """:param path: of the file. :param number: of the batch."""
+        self.path, self.number, self.judge = path, number, judge
         self._waiting: list[pyarrow.Table] = []
         self._writer: parquet.ParquetWriter | None = None
 
@@ -114,8 +115,12 @@ class Readers:
     """As many readers as there are processors, and one here for the first rows."""
 
     def __init__(self, directory: Path, number: int, judge: Judge) -> None:
-        self._directory, self._number, self._judge = directory, number, judge
-        self._here = Reader(directory, number, 0, judge)
+        # Which rows are in which file is a matter of time. So a batch that is read again has other files under other
+        # names, and until its manifest is replaced the old one names the old ones.
+        token = secrets.token_hex(4)
+        self._files = (directory / f"rows-{token}-{place}.parquet" for place in count())
+        self._number, self._judge = number, judge
+        self._here = Reader(next(self._files), number, judge)
         self._taken_here = 0
         self._elsewhere: list[_Process] = []
 
@@ -125,10 +130,8 @@ class Readers:
         return 2 * len(self._elsewhere)
 
     def take(self, index: int, block: Block, split: Split | None) -> Future[Taken]:
-        if not self._elsewhere and self._taken_here >= FEW_ROWS and (count := cores()) > 1:
-            self._elsewhere = [
-                _Process(self._directory, self._number, place, self._judge) for place in range(1, count + 1)
-            ]
+        if not self._elsewhere and self._taken_here >= FEW_ROWS and (processors := cores()) > 1:
+            self._elsewhere = [_Process(next(self._files), self._number, self._judge) for _ in range(processors)]
         if self._elsewhere:
             return min(self._elsewhere, key=lambda process: process.waiting).take(index, block, split)
         done: Future[Taken] = Future()
@@ -155,10 +158,10 @@ class Readers:
 class _Process:
     """A reader in a process of its own."""
 
-    def __init__(self, directory: Path, number: int, place: int, judge: Judge) -> None:
+    def __init__(self, path: Path, number: int, judge: Judge) -> None:
         # not forked: threads of Arrow and of the stage run here
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, context, _open, (directory, number, place, judge))
+        self._pool = ProcessPoolExecutor(1, context, _open, (path, number, judge))
         self._lock = threading.Lock()
         self.waiting = 0  # blocks
 
@@ -183,9 +186,9 @@ class _Process:
 _reader: Reader  # of this process
 
 
-def _open(directory: Path, number: int, place: int, judge: Judge) -> None:
+def _open(path: Path, number: int, judge: Judge) -> None:
     global _reader
-    _reader = Reader(directory, number, place, judge)
+    _reader = Reader(path, number, judge)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
