@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
 FIRST = 4  # of a bucket, those that its other texts are compared with; measured, docs/decisions.md
+SPREAD_ROWS = 200_000  # in one query, one for each band of a text; measured: more take memory and save little
 NEAR_TEST, NEAR_DUPLICATE = "near_test", "near_duplicate"  # as in training.checks
 
 # One row for each text. Numbers are in the order of identities, so that lower says which of two texts stays.
@@ -42,32 +43,40 @@ _STANDING = """
     SELECT row_number() OVER (ORDER BY h0, h1) AS number, * FROM texts
 """
 
+_SPREAD = """
+    CREATE OR REPLACE TEMP TABLE spread AS
+    SELECT number, h0, h1, side, test, learnt, moved, unnest([{buckets}]) AS bucket FROM standing
+"""
+
 # What is decided about the others of a bucket changes only where one that moved is among its first, or was.
-_ASKED = """
+_ASKED = f"""
     INSERT INTO asked
     WITH
     moved AS (
-        SELECT {key}, min(number) AS text, min(number) FILTER (test) AS test FROM standing WHERE moved GROUP BY {key}
+        SELECT bucket, min(number) AS text, min(number) FILTER (test) AS test FROM spread WHERE moved GROUP BY bucket
     ),
-    tests AS (SELECT {key}, min(number, {first})[{first}] AS last FROM standing WHERE test GROUP BY {key}),
-    sides AS (SELECT {key}, side, min(number, {first})[{first}] AS last FROM standing WHERE learnt GROUP BY {key}, side)
-    SELECT h0, h1 FROM standing s
-    JOIN moved m USING ({key}) LEFT JOIN tests t USING ({key}) JOIN sides l USING ({key}, side)
+    tests AS (SELECT bucket, min(number, {FIRST})[{FIRST}] AS last FROM spread WHERE test GROUP BY bucket),
+    sides AS (
+        SELECT bucket, side, min(number, {FIRST})[{FIRST}] AS last FROM spread WHERE learnt GROUP BY bucket, side
+    )
+    SELECT h0, h1 FROM spread s
+    JOIN moved m USING (bucket) LEFT JOIN tests t USING (bucket) JOIN sides l USING (bucket, side)
     WHERE learnt AND (m.test <= coalesce(t.last, m.test) OR m.text <= coalesce(l.last, m.text))
 """
 
-_CANDIDATES = """
+_CANDIDATES = f"""
     INSERT INTO candidates
     WITH
-    tests AS (SELECT {key}, min(number, {first}) AS others FROM standing WHERE test GROUP BY {key}),
+    tests AS (SELECT bucket, min(number, {FIRST}) AS others FROM spread WHERE test GROUP BY bucket),
     sides AS (
-        SELECT {key}, side, min(number, {first}) AS others FROM standing WHERE learnt GROUP BY {key}, side
+        SELECT bucket, side, min(number, {FIRST}) AS others FROM spread WHERE learnt GROUP BY bucket, side
         HAVING count(*) > 1
     ),
+    wanted AS (FROM {{wanted}} WHERE learnt),
     found AS (
-        SELECT number, unnest(others) AS other FROM {asked} a JOIN tests USING ({key})
+        SELECT number, unnest(others) AS other FROM wanted JOIN tests USING (bucket)
         UNION ALL
-        SELECT * FROM (SELECT number, unnest(others) AS other FROM {asked} a JOIN sides USING ({key}, side))
+        SELECT * FROM (SELECT number, unnest(others) AS other FROM wanted JOIN sides USING (bucket, side))
         WHERE other < number
     )
     FROM found
@@ -118,19 +127,18 @@ def find_near(db: duckdb.DuckDBPyConnection, signatures: str, earlier: str | Non
         "DOUBLE",
         type="arrow",
     )
-    asked = "(FROM standing WHERE learnt)"
+    wanted = "spread"
     if earlier is None:
         db.execute(_STANDING.format(signatures=signatures, moved="FALSE"))
     else:
         _ask(db, signatures)
-        asked = "(FROM standing SEMI JOIN asked USING (h0, h1) WHERE learnt)"
+        wanted = "(FROM spread SEMI JOIN asked USING (h0, h1))"
     db.execute("CREATE TEMP TABLE candidates (number BIGINT, other BIGINT)")
-    for key in KEYS:
-        db.execute(_CANDIDATES.format(key=key, asked=asked, first=FIRST))
+    _for_all_bands(db, _CANDIDATES.format(wanted=wanted))
     db.execute(_NEAR)
     if earlier is not None:
         db.execute(f"INSERT INTO near FROM {earlier} ANTI JOIN touched USING (h0, h1) ANTI JOIN asked USING (h0, h1)")
-    for table in ("candidates", "standing"):
+    for table in ("candidates", "spread", "standing"):
         db.execute(f"DROP TABLE {table}")
 
 
@@ -140,12 +148,21 @@ def _ask(db: duckdb.DuckDBPyConnection, signatures: str) -> None:
     db.execute(f"CREATE TEMP TABLE sharing AS FROM {signatures} SEMI JOIN touched USING (h0, h1)")
     db.execute(_STANDING.format(signatures=_in_a_bucket(signatures), moved=moved))
     db.execute("CREATE TEMP TABLE asked AS SELECT h0, h1 FROM standing WHERE moved AND learnt")
-    for key in KEYS:
-        db.execute(_ASKED.format(key=key, first=FIRST))
+    _for_all_bands(db, _ASKED)
     db.execute("CREATE OR REPLACE TEMP TABLE asked AS SELECT DISTINCT h0, h1 FROM asked")
     db.execute("CREATE OR REPLACE TEMP TABLE sharing AS FROM standing SEMI JOIN asked USING (h0, h1)")
     db.execute(_STANDING.format(signatures=_in_a_bucket(signatures), moved="FALSE"))
     db.execute("DROP TABLE sharing")
+
+
+def _for_all_bands(db: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Carry out the statement on ``spread``: all bands at once, or one after the other when there are many texts."""
+    [(texts,)] = db.sql("SELECT count(*) FROM standing").fetchall()
+    step = max(1, min(len(KEYS), SPREAD_ROWS // max(1, texts)))
+    buckets = [f"{key} + {band << 32}::UBIGINT" for band, key in enumerate(KEYS)]
+    for start in range(0, len(KEYS), step):
+        db.execute(_SPREAD.format(buckets=", ".join(buckets[start : start + step])))
+        db.execute(statement)
 
 
 def _in_a_bucket(signatures: str) -> str:
