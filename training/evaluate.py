@@ -50,8 +50,7 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     )
     if found is not None:
         return EvaluateResult(**found, key=key, hit=True, why=why)
-    candidate, champion, scored = _answer(store, inputs, request)
-    forgotten.require_unchanged(store)
+    candidate, champion, scored = _answer(store, inputs, request, forgotten)
     why = why if scored else SCORED_BEFORE
     log.info("%s", why)
     report = _report(inputs.test_set, candidate, champion)
@@ -60,7 +59,8 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
         local = Path(scratch)
         (local / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         (local / "golden.json").write_text(json.dumps(golden, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-        store.put_directory(local, place, parts, overwrite=request.force)
+        with forgotten.while_writing(store):
+            store.put_directory(local, place, parts, overwrite=request.force)
     if request.tracking:
         _log_to_mlflow(inputs.candidate.name, report, request.tracking)
     result = {
@@ -123,11 +123,13 @@ class _Answers:
         return [self.labels[i] for i in self.scores.argmax(axis=1)]
 
 
-def _answer(store: Store, inputs: _Inputs, request: EvaluateRequest) -> tuple[_Answers, _Answers | None, bool]:
+def _answer(
+    store: Store, inputs: _Inputs, request: EvaluateRequest, forgotten: Forgotten
+) -> tuple[_Answers, _Answers | None, bool]:
     """:return: the answers of the candidate and of the champion, if any, and whether a model had to be scored."""
     test_set = inputs.test_set
     log.info("test set: %d rows, %d labels, from %s", len(test_set.texts), len(set(test_set.labels)), test_set.uri)
-    candidate, scored = _score(store, inputs.candidate, "candidate", test_set, request)
+    candidate, scored = _score(store, inputs.candidate, "candidate", test_set, request, forgotten)
     if unknown := _unknown_labels(candidate, test_set):
         raise BadInput(
             f"{test_set.uri} has labels that the candidate {inputs.candidate.name} does not know: {_some(unknown)}; "
@@ -138,7 +140,7 @@ def _answer(store: Store, inputs: _Inputs, request: EvaluateRequest) -> tuple[_A
     if inputs.champion.digest == inputs.candidate.digest:
         log.info("champion: the same weights as the candidate, not scored again")
         return candidate, replace(candidate, model=inputs.champion), scored
-    champion, scored_too = _score(store, inputs.champion, "champion", test_set, request)
+    champion, scored_too = _score(store, inputs.champion, "champion", test_set, request, forgotten)
     if unknown := _unknown_labels(champion, test_set):
         log.warning("The champion does not know %s; rows with these labels count against it.", _some(unknown))
     return candidate, champion, scored or scored_too
@@ -164,7 +166,7 @@ def _report(test_set: TestSet, candidate: _Answers, champion: _Answers | None) -
 
 
 def _score(
-    store: Store, model: LocalModel, role: str, test_set: TestSet, request: EvaluateRequest
+    store: Store, model: LocalModel, role: str, test_set: TestSet, request: EvaluateRequest, forgotten: Forgotten
 ) -> tuple[_Answers, bool]:
     """:return: the model's answers, and whether it had to be asked: they are kept by model, test set and code."""
     parts = {
@@ -188,7 +190,8 @@ def _score(
     answers = _Answers(model, classifier.labels, scores, store.uri(f"{place}/{PREDICTIONS}"))
     with tempfile.TemporaryDirectory() as scratch:
         _write_predictions(Path(scratch) / PREDICTIONS, answers, test_set)
-        store.put_directory(Path(scratch), place, parts, overwrite=True)
+        with forgotten.while_writing(store):
+            store.put_directory(Path(scratch), place, parts, overwrite=True)
     return answers, True
 
 

@@ -26,6 +26,7 @@ from training.seen import Version, look, versions_of
 from training.store import MANIFEST, Store
 from training.traces import BatchRead, create_found, create_wanted, read_batches
 from training.watermark import Watermark
+from training.writing import wait_for_writers
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,14 +68,16 @@ def forget(request: ForgetRequest) -> ForgetResult:
         batches = read_batches(store)
         _require_known(batches, request.objects, before)
         forgotten = before.with_more(request.texts, request.objects)
-        create_wanted(db, batches, forgotten.texts, forgotten.objects)
-        create_found(db, store, batches)
-        create_going(db)
+        _look(db, store, batches, forgotten)
         versions, unknown = _versions(request, db, store, batches, forgotten)
         in_source, examples = _in_source(request, db, store)
-        copies = Copies(db, scratch, set(_places(db, batches)), forgotten.objects)
         if not request.dry_run:
             replace(forgotten, unfinished=True).write(store)
+            wait_for_writers(store)
+            if batches != (batches := read_batches(store)):
+                _look(db, store, batches, forgotten)
+                versions, unknown = _versions(request, db, store, batches, forgotten)
+        copies = Copies(db, scratch, set(_places(db, batches)), forgotten.objects)
         counts = _take_out(
             request, store, Rows(db, store, scratch, forgotten, batches), copies, everything=before.unfinished
         )
@@ -92,6 +95,12 @@ def _alone(request: ForgetRequest) -> Iterator[None]:
         return
     with locked(Path(request.work) / "forget"):
         yield
+
+
+def _look(db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[BatchRead], forgotten: Forgotten) -> None:
+    create_wanted(db, batches, forgotten.texts, forgotten.objects)
+    create_found(db, store, batches)
+    create_going(db)
 
 
 def _require_known(batches: Sequence[BatchRead], objects: Sequence[str], before: Forgotten) -> None:
@@ -139,9 +148,9 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
         counts["signatures"] += sum(
             rows.take_out_of_index(key) for key in store.list(place) if key.endswith(".parquet")
         )
-    counts["records of trainings"] += _drop_records(store, lost)
     if lost and not request.dry_run:
-        _drop_unfinished(Path(request.work))
+        _drop_unfinished(Path(request.work))  # first, which waits for a training that goes on
+    counts["records of trainings"] += _drop_records(store, lost)
 
     for batch in rows.batches:
         taken, emptied = rows.take_out_of_batch(batch, has_rows=batch.number in numbers)

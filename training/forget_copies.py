@@ -35,10 +35,11 @@ def create_going(db: duckdb.DuckDBPyConnection) -> None:
     :param db: knows what is wanted and found (training.traces).
     """
     db.execute(
-        "CREATE TEMP TABLE taken AS SELECT DISTINCT h0, h1 FROM found SEMI JOIN wanted_objects USING (batch, object)"
+        "CREATE OR REPLACE TEMP TABLE taken AS "
+        "SELECT DISTINCT h0, h1 FROM found SEMI JOIN wanted_objects USING (batch, object)"
     )
     db.execute(
-        "CREATE TEMP TABLE going AS FROM wanted_texts UNION "
+        "CREATE OR REPLACE TEMP TABLE going AS FROM wanted_texts UNION "
         "FROM taken ANTI JOIN (FROM rows ANTI JOIN wanted_objects USING (batch, object)) USING (h0, h1)"
     )
 

@@ -8,15 +8,17 @@ less would keep it from coming in again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from training.columns import Judged, Refused, lengths_of
-from training.contract import Unreachable
+from training.contract import BadInput, Unreachable
 from training.rows import FORGOTTEN
 from training.text import identity_of
+from training.writing import marked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +36,17 @@ class Forgotten:
 
     @classmethod
     def read(cls, store: Store) -> Forgotten:
+        """:raises BadInput: the list is damaged. Read as empty it would let in again what was forgotten."""
         try:
             values = store.read_json(LIST)
         except FileNotFoundError:
             return cls()
-        return cls(frozenset(values["texts"]), frozenset(values["objects"]), values["unfinished"])
+        except ValueError as error:
+            raise _damaged(store, error) from error
+        try:
+            return cls(frozenset(values["texts"]), frozenset(values["objects"]), values["unfinished"])
+        except (KeyError, TypeError) as error:
+            raise _damaged(store, error) from error
 
     @classmethod
     def in_force(cls, store: Store) -> Forgotten:
@@ -58,6 +66,17 @@ class Forgotten:
                 f"{store.uri(LIST)}: texts or objects were forgotten while this step worked, and it may have read "
                 "them. Nothing was written. A retry leaves them out."
             )
+
+    @contextmanager
+    def while_writing(self, store: Store) -> Iterator[None]:
+        """
+        For all that may hold a text: whoever forgets meanwhile waits for what is written inside, and looks through it.
+
+        :raises Unreachable: as ``require_unchanged``.
+        """
+        with marked(store):
+            self.require_unchanged(store)
+            yield
 
     def write(self, store: Store) -> None:
         values = {"texts": sorted(self.texts), "objects": sorted(self.objects), "unfinished": self.unfinished}
@@ -99,3 +118,10 @@ class Forgotten:
         first = np.fromiter((word[0] for word in self.words), np.uint64, len(self.words))
         suspects = np.flatnonzero(np.isin(h0, first))
         return np.array([i for i in suspects.tolist() if (int(h0[i]), int(h1[i])) in self.words], np.int64)
+
+
+def _damaged(store: Store, error: Exception) -> BadInput:
+    return BadInput(
+        f"{store.uri(LIST)}: the list of what was forgotten is damaged ({type(error).__name__}: {error}). Nothing was "
+        "done: without it forgotten texts and objects would come in again. Put the file back from a backup."
+    )

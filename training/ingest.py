@@ -67,55 +67,60 @@ def ingest(request: IngestRequest) -> IngestResult:
     forgotten = Forgotten.in_force(store)
     with store.scratch("ingest-") as scratch:
         found = read(request, scratch)
-        forgotten.require_unchanged(store)
         snapshot = found.snapshot
         hit, why, key, parts = judge(request, store, found)
         log.info("%s", why)
-        uri = store.uri(snapshot.key)
-        if found.batch is not None and (scratch / "batch").is_dir():
-            place = f"{BATCHES}/{found.batch['key']}"
-            store.put_directory(scratch / "batch", place, found.batch, overwrite=request.force, move=True)
-        for made in sorted((scratch / SIGNATURES).iterdir()) if (scratch / SIGNATURES).is_dir() else ():
-            store.put_directory(made, f"{SIGNATURES}/{made.name}", {}, overwrite=request.force, move=True)
-        watermark = found.watermark
-        if not store.is_complete(watermark.key) or request.force:
-            store.put_directory(
-                scratch / "watermark", watermark.key, watermark.to_json(), overwrite=request.force, move=True
-            )
-        report = _report(request, store, found, hit=hit)
-        if not hit:
-            log.info("writing %s", uri)
-            described = {
-                "dropped": found.dropped,
-                "examples": found.examples,
-                "source": found.waiting.source,
-                "watermark": store.uri(watermark.key),
-                "report": report,
-            }
-            snapshot.put(store, described)
+        with forgotten.while_writing(store):
+            report = _write(request, store, found, scratch, hit=hit)
     result = IngestResult(
         key=key,
         hit=hit,
         why=why,
-        snapshot=uri,
+        snapshot=store.uri(snapshot.key),
         digest=snapshot.digest,
         rows=snapshot.counts,
         labels=snapshot.labels,
         dropped=dict(found.dropped),
         source=dict(found.waiting.source),
-        watermark=store.uri(watermark.key),
+        watermark=store.uri(found.watermark.key),
         objects=dict(found.waiting.counts),
         quarantined=found.quarantined,
         warnings=[one.sentence for one in found.findings],
-        test_split=None if watermark.test_split is None else dict(watermark.test_split),
+        test_split=None if found.watermark.test_split is None else dict(found.watermark.test_split),
         report=report,
     )
     records = Records(store, "ingest")
     if hit and records.find(key) is not None:
         records.note_last(key, parts, request.pipeline)
     else:
-        records.write(key, parts, {"snapshot": uri, "digest": snapshot.digest}, request.pipeline)
+        records.write(key, parts, {"snapshot": result.snapshot, "digest": snapshot.digest}, request.pipeline)
     return result
+
+
+def _write(request: IngestRequest, store: Store, found: Ingested, scratch: Path, *, hit: bool) -> str | None:
+    """:return: URI of the report. The snapshot's manifest comes last."""
+    if found.batch is not None and (scratch / "batch").is_dir():
+        place = f"{BATCHES}/{found.batch['key']}"
+        store.put_directory(scratch / "batch", place, found.batch, overwrite=request.force, move=True)
+    for made in sorted((scratch / SIGNATURES).iterdir()) if (scratch / SIGNATURES).is_dir() else ():
+        store.put_directory(made, f"{SIGNATURES}/{made.name}", {}, overwrite=request.force, move=True)
+    watermark = found.watermark
+    if not store.is_complete(watermark.key) or request.force:
+        store.put_directory(
+            scratch / "watermark", watermark.key, watermark.to_json(), overwrite=request.force, move=True
+        )
+    report = _report(request, store, found, hit=hit)
+    if not hit:
+        log.info("writing %s", store.uri(found.snapshot.key))
+        described = {
+            "dropped": found.dropped,
+            "examples": found.examples,
+            "source": found.waiting.source,
+            "watermark": store.uri(watermark.key),
+            "report": report,
+        }
+        found.snapshot.put(store, described)
+    return report
 
 
 def _report(request: IngestRequest, store: Store, found: Ingested, *, hit: bool) -> str | None:

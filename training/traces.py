@@ -82,9 +82,9 @@ def create_found(db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[
         "NULL::TIMESTAMPTZ AS time, 0::UBIGINT AS h0, 0::UBIGINT AS h1 WHERE FALSE"
     )
     source = f"SELECT {columns} FROM read_parquet([{', '.join(files)}])" if files else nothing
-    db.execute(f"CREATE TEMP VIEW rows AS {source}")
+    db.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {source}")
     db.execute(
-        "CREATE TEMP TABLE found AS FROM rows SEMI JOIN wanted_texts USING (h0, h1) "
+        "CREATE OR REPLACE TEMP TABLE found AS FROM rows SEMI JOIN wanted_texts USING (h0, h1) "
         "UNION FROM rows SEMI JOIN wanted_objects USING (batch, object)"
     )
 

@@ -56,7 +56,7 @@ def train(request: TrainRequest) -> TrainResult:
     :raises BadInput: the snapshot, the base model or the configuration cannot be trained with.
     """
     store = Store(request.store)
-    Forgotten.in_force(store)
+    forgotten = Forgotten.in_force(store)
     records = Records(store, STAGE)
     parts = train_parts(request)
     key = key_of(parts)
@@ -64,6 +64,10 @@ def train(request: TrainRequest) -> TrainResult:
         _clear_abandoned(request.work)
         if request.force:
             _forget_other_runs(work, request.run)
+
+        def record(made: Mapping[str, Any]) -> None:
+            with forgotten.while_writing(store):
+                records.write(key, parts, made, request.pipeline)
 
         def is_whole(result: dict[str, Any]) -> bool:
             return store.is_intact(store.key(result["model"]))
@@ -77,12 +81,12 @@ def train(request: TrainRequest) -> TrainResult:
         log.info("%s: %s", STAGE, why)
         if found is not None:
             trained = Trained(**{name: found[name] for name in Trained.__dataclass_fields__})
-            result = _make_known(request, store, key, trained, work)
+            result = _make_known(request, store, key, trained, work, forgotten)
         else:
-            result = _train(request, store, key, work, lambda made: records.write(key, parts, made, request.pipeline))
+            result = _train(request, store, key, work, record)
         result = replace(result, hit=hit, why=why)
         if not hit:
-            records.write(key, parts, asdict(result), request.pipeline)
+            record(asdict(result))
         clear(work)
     return result
 
@@ -199,7 +203,9 @@ def _origin(snapshot: str) -> tuple[dict[str, str], dict[str, str]]:
     return {"ratchet.data_report": report} if report else {}, {OBJECTS: listed}
 
 
-def _make_known(request: TrainRequest, store: Store, key: str, trained: Trained, work: Path) -> TrainResult:
+def _make_known(
+    request: TrainRequest, store: Store, key: str, trained: Trained, work: Path, forgotten: Forgotten
+) -> TrainResult:
     """Log and register a model that is already in the store, unless MLflow has it. Nothing is trained."""
     result = _result(key, trained)
     if request.tracking is None:
@@ -214,6 +220,7 @@ def _make_known(request: TrainRequest, store: Store, key: str, trained: Trained,
                 return replace(
                     result, run_id=version.run_id, experiment_id=run.info.experiment_id, version=str(version.version)
                 )
+        forgotten.require_unchanged(store)
         log.info("MLflow does not have this model as a version of %s: it is logged without training.", name)
         progress.doing("recording in MLflow")
         model_key = store.key(trained.model)
@@ -226,7 +233,7 @@ def _make_known(request: TrainRequest, store: Store, key: str, trained: Trained,
 
 
 def _train(
-    request: TrainRequest, store: Store, key: str, work: Path, record: Callable[[dict[str, Any]], None]
+    request: TrainRequest, store: Store, key: str, work: Path, record: Callable[[Mapping[str, Any]], None]
 ) -> TrainResult:
     """:param record: told of the finished model before MLflow is: no outage there makes it be trained again."""
     from training.fit import fit, prepare

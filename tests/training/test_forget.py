@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -278,7 +280,9 @@ def test_forgetting_in_between_gives_what_reading_the_rest_anew_gives(tmp_path_f
     names = ["base"]
     for step in range(5):
         action = draw.choice(["add", "add", "change", "remove", "text", "object"])
-        rows = [(text(draw.randint(0, 400)), draw.choice("ab")) for _ in range(40)]
+        rows = [
+            (text(draw.randint(0, 400)), draw.choice("ab")) for _ in range(80)
+        ]  # of fewer, perhaps, none is a test row
         if action == "add":
             names.append(f"more{step}")
         if action in ("add", "change"):
@@ -293,3 +297,45 @@ def test_forgetting_in_between_gives_what_reading_the_rest_anew_gives(tmp_path_f
             forget(request_for(source, objects=[names.pop()]))
         table_of(result)
     assert same_as_anew(source, source.ingest())
+
+
+# beside another step
+
+
+@pytest.mark.parametrize("write", ["put_directory", "write_json", "write_bytes"])
+def test_a_text_that_is_forgotten_while_an_ingest_writes_it_is_found(source, monkeypatch, write):
+    """The ingest stands still at its first write; the forgetting begins there, and waits for it."""
+    source.ingest()
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    whole = getattr(Store, write)
+    forgetting = []
+
+    def standing_still(self, *args, **options):
+        if not forgetting and (write == "put_directory" or args[0].startswith(("batches", "watermarks", "data-rep"))):
+            request = request_for(source, SECRET)
+            forgetting.append(threading.Thread(target=forget, args=[request]))
+            forgetting[0].start()
+            while not Forgotten.read(self).unfinished:
+                time.sleep(0.01)
+        return whole(self, *args, **options)
+
+    monkeypatch.setattr(Store, write, standing_still)
+    before = source.ingest()
+    forgetting[0].join(60)
+    assert kept_anywhere(source.store, SECRET) == []
+    assert SECRET not in table_of(before)["text"].to_pylist()
+    assert texts_of(source.ingest()) == {text for text, _label in ROWS} | {"one more"}
+
+
+def test_an_ingest_that_writes_after_a_text_was_forgotten_writes_nothing(source, monkeypatch):
+    from training import ingest as stage
+
+    source.ingest()
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    judged = stage.judge
+    monkeypatch.setattr(stage, "judge", lambda *args: (judged(*args), forget(request_for(source, SECRET)))[0])
+    with pytest.raises(Unreachable, match="A retry leaves them out"):
+        source.ingest()
+    assert kept_anywhere(source.store, SECRET) == []
+    monkeypatch.undo()
+    assert texts_of(source.ingest()) == {text for text, _label in ROWS} | {"one more"}

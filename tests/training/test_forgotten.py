@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.training.source import ROWS, Source, rows_of, texts_of
-from training.contract import SurveyRequest, Unreachable
+from training.contract import BadInput, SurveyRequest, Unreachable
 from training.forgotten import LIST, Forgotten
 from training.store import Store
 from training.survey import survey
@@ -98,3 +98,13 @@ def test_the_list_holds_no_text(source):
     listed = (source.store / LIST).read_text()
     assert json.loads(listed)["texts"] == [identity_of("My secret")]
     assert "secret" not in listed
+
+
+@pytest.mark.parametrize("content", ["", '{"texts": []', '{"texts": []}', "[]"])
+def test_a_damaged_list_stops_what_would_let_the_forgotten_in_again(source, content):
+    source.put("first", ROWS)
+    forget(source, ROWS[0][0])
+    (source.store / LIST).write_text(content)
+    with pytest.raises(BadInput, match=r"forgotten\.json: .* damaged .* Put the file back"):
+        source.ingest()
+    assert not (source.store / "snapshots").exists()

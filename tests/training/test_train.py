@@ -26,10 +26,13 @@ from transformers import (
 from tests.tiny import tiny_checkpoint, tiny_tokenizer
 from tests.training import lab
 from training import checkpoints, loop
-from training.contract import BadInput
+from training import train as stage
+from training.contract import BadInput, Tracking, Unreachable
 from training.examples import count_tokens, token_limit
+from training.forgotten import Forgotten
 from training.keys import key_of, locked
 from training.store import Store
+from training.text import identity_of
 from training.train import train, train_parts
 
 pytestmark = pytest.mark.filterwarnings("default")  # of torch and transformers: theirs to mend
@@ -516,3 +519,30 @@ def test_the_key_is_computed_without_torch(tmp_path, base_model):
 
 def test_the_watched_trainer_is_a_trainer():
     assert issubclass(lab.WatchedTrainer, Trainer)
+
+
+def test_what_is_forgotten_during_a_training_is_not_found_as_its_result(tmp_path, base_model, monkeypatch):
+    request = lab.request_for(tmp_path, base_model, arguments={"num_train_epochs": 1})
+    store = Store(request.store)
+    put_model = stage.put_model
+
+    def forgotten_meanwhile(*args):
+        Forgotten(frozenset({identity_of("secret")})).write(store)
+        return put_model(*args)
+
+    monkeypatch.setattr(stage, "put_model", forgotten_meanwhile)
+    with pytest.raises(Unreachable, match="A retry leaves them out"):
+        train(request)
+    assert [key for key in store.list("keys/train") if key.endswith(".json")] == []
+    assert not train(request).hit
+
+
+def test_what_is_forgotten_before_a_model_is_made_known_keeps_it_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "connect", lambda tracking: None)
+    monkeypatch.setattr(stage, "find_version", lambda *args: None)
+    request = lab.request_for(tmp_path, tmp_path, tracking=Tracking(uri="", experiment="", model_name="films"))
+    store = Store(request.store)
+    Forgotten(frozenset({identity_of("secret")})).write(store)
+    made = stage.Trained(store.uri("models/1"), "1", {}, 1.0, 1.0)
+    with pytest.raises(Unreachable, match="A retry leaves them out"):
+        stage._make_known(request, store, "key", made, tmp_path, Forgotten())
