@@ -73,10 +73,9 @@ class FakeAirflow:
             return 200, {"import_errors": self.import_errors}
         if path.startswith("/dags?"):
             return 200, {"dags": [{"dag_id": name} for name in self.known]}
-        if path.startswith("/dags/~/dagRuns?state=running&state=queued"):
-            runs = [{"dag_id": name, "dag_run_id": RUN} for name in self.active_elsewhere]
-            return 200, {"dag_runs": runs}
         name = path.split("/")[2].partition("?")[0]
+        if name in self.active_elsewhere and path.startswith(f"/dags/{name}/dagRuns?state=running&state=queued"):
+            return 200, {"dag_runs": [{"dag_run_id": RUN}]}
         if name not in self.known:
             return 404, {"detail": "not found"}
         rest = path.partition(f"/dags/{name}")[2]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ratchet.cli import main, seen
+from ratchet.hooks.stage import StageFailed
 from ratchet.ledger import INGESTED, Ledger
 from tests.ratchet.test_cli_plan import spec_in
 from training.store import Store
@@ -63,6 +64,35 @@ def test_versions_are_listed_with_their_rows(asked, capsys):
 def test_the_status_says_that_nobody_saw_it(asked, capsys):
     assert main(["seen", asked.spec, "s3://films/*.csv", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == NOTHING
+
+
+def test_the_status_says_that_nobody_can_tell(asked, monkeypatch, capsys):
+    asked.answer = {**NOTHING, "unknown": ["2"]}
+    assert main(["seen", asked.spec, "a.csv"]) == 3
+    assert "Nobody can tell of version 2" in capsys.readouterr().out
+
+    def away(*args, **options):
+        raise StageFailed("MLflow does not answer.")
+
+    monkeypatch.setattr(seen, "run_stage", away)
+    assert main(["seen", asked.spec, "a.csv"]) == 3
+    assert "MLflow does not answer." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--json", "a.csv", "b.csv"], ["a.csv", "--json", "b.csv"], ["--text", "x", "a.csv", "--json", "b.csv"]],
+)
+def test_objects_may_come_behind_options(asked, tmp_path, arguments):
+    main(["seen", asked.spec, *arguments])
+    [(_stage, request, _env)] = asked
+    assert request.objects == [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+
+
+def test_an_option_that_there_is_not_is_refused(asked):
+    with pytest.raises(SystemExit) as ended:
+        main(["seen", asked.spec, "a.csv", "--jason"])
+    assert ended.value.code == 2
 
 
 def test_what_was_forgotten_is_not_what_nobody_saw(asked, capsys):

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ratchet.cli.home import has_stack
 from ratchet.document import SpecError
@@ -29,11 +30,22 @@ COMMANDS = {
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes a list of OBJECT from behind an option as well, which argparse does by itself from Python 3.12.7 on."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        options, rest = super().parse_known_args(args, namespace)
+        if isinstance(getattr(options, "objects", None), list) and self.get_default("objects") is None:
+            options.objects = [*options.objects, *(word for word in rest if not word.startswith("-"))]
+            rest = [word for word in rest if word.startswith("-")]
+        return options, rest
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """:return: the exit status: 2 for a spec, data or an option that no retry mends."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="ratchet", description="Retrain, gate and deploy Hugging Face models.")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     asked = [COMMANDS[name] for name in arguments[:1] if name in COMMANDS]
     for module in asked or dict.fromkeys(COMMANDS.values()):
         importlib.import_module(module).add_parser(subparsers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
+from urllib.parse import quote
 
 from ratchet.cli.ask import ask
 from ratchet.cli.home import has_stack
@@ -29,9 +30,11 @@ def active_runs(options: argparse.Namespace, pipelines: Collection[str]) -> list
     airflow = _airflow(options)
     if airflow is None:
         return []
-    answer = airflow.get("/dags/~/dagRuns?state=running&state=queued&order_by=run_after&limit=100")
-    found = [Run(airflow, run["dag_id"], run["dag_run_id"]) for run in answer["dag_runs"]]
-    return [run.url for run in found if run.pipeline in pipelines]
+    found = []
+    for pipeline in sorted(pipelines):  # each asked apart: an answer has at most 100 runs, which may all be of others
+        answer = airflow.find(f"/dags/{quote(pipeline, safe='')}/dagRuns?state=running&state=queued")
+        found += [Run(airflow, pipeline, run["dag_run_id"]).url for run in (answer or {"dag_runs": []})["dag_runs"]]
+    return found
 
 
 def _airflow(options: argparse.Namespace) -> Airflow | None:

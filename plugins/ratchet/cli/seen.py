@@ -11,7 +11,7 @@ from typing import Any
 
 from ratchet import settings
 from ratchet.cli.registry import tracking_of
-from ratchet.cli.retrain import EXIT_DONE, EXIT_FAILED, RunError
+from ratchet.cli.retrain import RunError
 from ratchet.cli.specs import load
 from ratchet.cli.stage import run_stage
 from ratchet.cli.table import table
@@ -20,13 +20,15 @@ from ratchet.hooks.stage import StageFailed
 from ratchet.ledger import INGESTED, Ledger
 from training.contract import BadInput, SeenRequest
 
+EXIT_SEEN, EXIT_UNSEEN, EXIT_UNKNOWN = 0, 1, 3
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "seen",
         help="say which model versions saw an object or a text",
         description="Ask the snapshot of every version of the pipeline's model. Exit status: 0 a version saw it, 1 "
-        "none did, 2 wrong usage.",
+        "none did, 2 wrong usage, 3 nobody can tell: MLflow or the store was away, or a snapshot is gone or damaged.",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument(
@@ -46,9 +48,11 @@ def seen(options: argparse.Namespace) -> int:
         result = _ask(spec.name, [object_name(one) for one in options.objects], texts)
     except (RunError, StageFailed) as error:
         print(error, file=sys.stderr)
-        return EXIT_FAILED
+        return EXIT_UNKNOWN
     print(json.dumps(result, indent=2) if options.json else _told(spec.name, result))
-    return EXIT_DONE if result["versions"] else EXIT_FAILED
+    if result["versions"]:
+        return EXIT_SEEN
+    return EXIT_UNKNOWN if result["unknown"] else EXIT_UNSEEN
 
 
 def _ask(pipeline: str, objects: list[str], texts: list[str]) -> dict[str, Any]:
