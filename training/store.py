@@ -118,9 +118,14 @@ class Store:
     A directory is complete when its manifest is there; a reader never sees half a file.
     """
 
-    def __init__(self, root: str) -> None:
-        """:param root: a path, a ``file://`` URI, quoted or not, or an ``s3://`` URI."""
+    def __init__(self, root: str, *, read_only: bool = False) -> None:
+        """
+        :param root: a path, a ``file://`` URI, quoted or not, or an ``s3://`` URI.
+        :param read_only: whatever would be written or removed is left as it is, and nothing is said.
+        """
         import fsspec
+
+        self.read_only = read_only
 
         self.is_local = "://" not in root or root.startswith("file://")
         if self.is_local:
@@ -168,6 +173,8 @@ class Store:
 
     def write_bytes(self, key: str, content: bytes) -> str:
         path = self._full(key)
+        if self.read_only:
+            return self.uri(key)
         if self.is_local:
             with _part_of(Path(path)) as file:
                 file.write(content)
@@ -185,6 +192,8 @@ class Store:
         """
         content = (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
         path = self._full(key)
+        if self.read_only:
+            return self.uri(key)
         if not self.is_local:
             try:
                 self.fs.pipe_file(path, content, mode="create")  # s3fs: If-None-Match
@@ -239,7 +248,7 @@ class Store:
         :param move: the files need not stay where they are; within one file system none is copied.
         :return: the directory's URI.
         """
-        if overwrite or not self.is_complete(key, manifest_name):
+        if not self.read_only and (overwrite or not self.is_complete(key, manifest_name)):
             if self.is_local:
                 _remove_abandoned_parts(Path(self._full(key)))
             for path in sorted(local.rglob("*")):
@@ -266,16 +275,18 @@ class Store:
 
     def put_file(self, local: Path, key: str) -> None:
         """Replace one file; the local one may be moved there. A reader sees the old one or the new one."""
-        self._put_file(local, key, move=True)
+        if not self.read_only:
+            self._put_file(local, key, move=True)
 
     def remove(self, key: str) -> None:
         """Remove one file. Safe to repeat."""
-        with suppress(FileNotFoundError):
-            self.fs.rm_file(self._full(key))
+        if not self.read_only:
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(self._full(key))
 
     def remove_abandoned_parts(self) -> None:
         """Remove what killed processes left unfinished in a local store; an object store keeps no half file."""
-        if self.is_local:
+        if self.is_local and not self.read_only:
             _remove_abandoned_parts(Path(self._path))
 
     def _device(self) -> int:
@@ -290,7 +301,8 @@ class Store:
 
         What a killed process left of its own is removed first; a lock tells it from what is in use.
         """
-        place = Path(self._path) / "scratch" if self.is_local else Path(tempfile.gettempdir()) / "ratchet-scratch"
+        beside = self.is_local and not self.read_only
+        place = Path(self._path) / "scratch" if beside else Path(tempfile.gettempdir()) / "ratchet-scratch"
         place.mkdir(parents=True, exist_ok=True)
         for left in place.iterdir():
             with suppress(FileNotFoundError), _locked_directory(left):

@@ -237,3 +237,23 @@ def test_a_reader_never_sees_half_a_record(store):
         seen.add(store.read_json("x.json")["n"])
     thread.join()
     assert seen == {0, 1}
+
+
+def test_a_store_that_is_read_alone_stays_as_it_is(tmp_path):
+    root = tmp_path / "store"
+    Store(str(root)).write_json("kept.json", {})
+    (root / ".part-left").touch()
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "file").write_text("new")
+    store = Store(str(root), read_only=True)
+    with store.scratch("test-"):
+        store.write_json("kept.json", {"new": 1})
+        store.write_bytes("bytes", b"new")
+        store.create_json("created.json", {})
+        store.put_file(tmp_path / "made" / "file", "file")
+        store.put_directory(tmp_path / "made", "directory", {}, overwrite=True)
+        store.remove("kept.json")
+        store.remove_abandoned_parts()
+        assert sorted(path.name for path in root.rglob("*")) == [".part-left", "kept.json"]
+    assert store.read_json("kept.json") == {}
+    assert (tmp_path / "made" / "file").read_text() == "new"

@@ -6,7 +6,6 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from ratchet.cli.home import has_stack
 from ratchet.document import SpecError
@@ -33,7 +32,9 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 class _Parser(argparse.ArgumentParser):
     """Takes a list of OBJECT from behind an option as well, which argparse does by itself from Python 3.12.7 on."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         options, rest = super().parse_known_args(args, namespace)
         if isinstance(getattr(options, "objects", None), list) and self.get_default("objects") is None:
             options.objects = [*options.objects, *(word for word in rest if not word.startswith("-"))]
