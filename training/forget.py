@@ -15,14 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serving.release import GOLDEN
 from training.contract import BadInput, ForgetRequest, ForgetResult
-from training.data_report import REPORTS
+from training.data_report import REPORT, REPORTS
 from training.forget_copies import Copies, create_going
 from training.forget_rows import Rows
 from training.forgotten import Forgotten
-from training.keys import locked
-from training.layout import BATCHES, database
+from training.keys import Records, locked
+from training.layout import BATCHES, database, is_damage
 from training.seen import Version, look, versions_of
+from training.snapshot import read_manifest
 from training.store import MANIFEST, Store
 from training.traces import BatchRead, create_found, create_wanted, read_batches
 from training.watermark import Watermark
@@ -35,29 +37,13 @@ EXAMPLES = 20
 KINDS = (BATCHES, "watermarks", REPORTS, "signatures")  # of directories with rows or examples, and a manifest
 
 
-class _Untouched(Store):
-    """A store that is read alone: what would be written is not."""
-
-    def write_bytes(self, key: str, content: bytes) -> str:  # noqa: ARG002
-        return self.uri(key)
-
-    def put_file(self, local: Path, key: str) -> None:
-        pass
-
-    def remove(self, key: str) -> None:
-        pass
-
-    def remove_abandoned_parts(self) -> None:
-        pass
-
-
 def forget(request: ForgetRequest) -> ForgetResult:
     """
     Take what the request names, and all that was forgotten before, out of the store. Safe to repeat.
 
     :raises BadInput: no object has such a name, or there is nothing to go on with; nothing was changed.
     """
-    store = (_Untouched if request.dry_run else Store)(request.store)
+    store = Store(request.store, read_only=request.dry_run)
     with _alone(request), store.scratch("forget-") as scratch, database(store) as db:
         before = Forgotten.read(store)
         if request.resume and not before.unfinished:
@@ -116,35 +102,51 @@ def _require_known(batches: Sequence[BatchRead], objects: Sequence[str], before:
 
 def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, *, everything: bool) -> dict[str, int]:
     """:param everything: an earlier look was broken off, so that nobody knows what was corrected."""
+    import duckdb
+
+    def complete(kind: str) -> list[str]:
+        return [place for place in store.list(kind) if store.is_complete(place)]
+
     counts: Counter[str] = Counter()
     for place in store.list("predictions"):
         counts["kept answers of models"] += copies.take_out_of_predictions(store, place)
     for kind in ("evaluations", "releases"):
-        for place in store.list(kind):
+        for place in copies.readable(
+            store, store.list(kind), lambda place: store.read_json(f"{place}/{GOLDEN}")["texts"]
+        ):
             counts[f"golden examples of {kind}"] += copies.take_out_of_golden(store, place)
-    for place in filter(store.is_complete, store.list(REPORTS)):
+    for place in copies.readable(store, complete(REPORTS), lambda place: store.read_json(f"{place}/{REPORT}")):
         counts["data reports"] += copies.take_out_of_report(store, place)
     if request.tracking is not None:
         for pipeline in _pipelines(store):
             counts["data reports in MLflow"] += _take_out_of_runs(request, copies, f"ratchet/{pipeline}/data")
     if request.endpoints is not None:
-        host = type(store)(request.endpoints)
-        for place in host.list("releases"):
+        host = Store(request.endpoints, read_only=request.dry_run)
+        for place in copies.readable(
+            host, host.list("releases"), lambda place: host.read_json(f"{place}/{GOLDEN}")["texts"]
+        ):
             counts["golden examples of endpoints"] += copies.take_out_of_golden(host, place)
 
     numbers = rows.batches_with_rows()
     touched = {one.number for one in rows.batches} if everything else numbers
     rows = replace(rows, batches=[rows.count_in_batch(one) if one.number in touched else one for one in rows.batches])
     lost: set[str] = set()
-    for place in filter(store.is_complete, store.list("snapshots")):
-        if rows.correct_snapshot(place, touched, copies.scrub):
+    for place in copies.readable(store, complete("snapshots"), lambda place: read_manifest(store, place)):
+        try:
+            corrected = rows.correct_snapshot(place, touched, copies.scrub)
+        except duckdb.Error as error:
+            if not is_damage(error):
+                raise
+            copies.tell_damaged(store, place, error)
+            continue
+        if corrected:
             counts["snapshots"] += 1
             lost.add(place.rpartition("/")[2])
         elif everything and store.read_json(f"{place}/{MANIFEST}").get("forgotten"):
             lost.add(place.rpartition("/")[2])
-    for place in filter(store.is_complete, store.list("watermarks")):
+    for place in copies.readable(store, complete("watermarks"), lambda place: Watermark.load(store, store.uri(place))):
         counts["watermarks"] += rows.correct_watermark(place, lost, copies.scrub)
-    for place in filter(store.is_complete, store.list("signatures")):
+    for place in complete("signatures"):
         counts["signatures"] += sum(
             rows.take_out_of_index(key) for key in store.list(place) if key.endswith(".parquet")
         )
@@ -175,12 +177,13 @@ def _take_out_of_runs(request: ForgetRequest, copies: Copies, experiment: str) -
 
 def _drop_records(store: Store, snapshots: set[str]) -> int:
     """Have a training on a snapshot that lost rows train, instead of finding what was made with them."""
-    gone = 0
-    for key in store.list("keys/train"):
-        if key.endswith(".json") and store.read_json(key)["parts"]["snapshot"] in snapshots:
-            store.remove(key)
-            gone += 1
-    return gone
+    from training.train import STAGE
+
+    records = Records(store, STAGE)
+    made = [key for key, parts in records.parts() if parts.get("snapshot") in snapshots]
+    for key in made:
+        records.remove(key)
+    return len(made)
 
 
 def _drop_incomplete(store: Store) -> int:

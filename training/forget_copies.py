@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.release import GOLDEN, MANIFEST, digest_of_golden
+from training.contract import BadInput
 from training.data_page import data_page
 from training.data_report import PAGE, REPORT
 from training.evaluate import PREDICTIONS
@@ -69,6 +70,24 @@ class Copies:
         found = self.db.sql("SELECT place FROM asked SEMI JOIN going USING (h0, h1)").fetchall()
         self.db.unregister("asked")
         return {given[place] for (place,) in found}
+
+    def readable(self, store: Store, places: Iterable[str], read: Callable[[str], object]) -> Iterator[str]:
+        """:return: the directories that can be read; what is damaged is told as left, and hinders nothing else."""
+        for place in places:
+            try:
+                read(place)
+            except FileNotFoundError:
+                continue
+            except (BadInput, ValueError, KeyError, TypeError) as error:
+                self.tell_damaged(store, place, error)
+            else:
+                yield place
+
+    def tell_damaged(self, store: Store, place: str, error: Exception) -> None:
+        self.left.append(
+            f"{store.uri(place)} is damaged, so that nobody can tell what it holds ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}). Put it back and forget again, or remove it."
+        )
 
     def take_out_of_predictions(self, store: Store, place: str) -> int:
         """:return: rows that are gone, from wherever in the test set's order they were."""

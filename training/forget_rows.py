@@ -135,8 +135,7 @@ class Rows:
         manifest = self.store.read_json(f"{key}/{MANIFEST}")
         layout = Layout(**manifest["layout"])
         told = scrub(manifest)
-        # one of an earlier form, which tells no files of its batches, is not read any more
-        if any(one["number"] in numbers for one in layout.batches) and all("files" in one for one in layout.batches):
+        if any(one["number"] in numbers for one in layout.batches):
             told = self._recounted(told, layout)
         if told != manifest:
             self.store.write_json(f"{key}/{MANIFEST}", told)

@@ -120,6 +120,16 @@ class Records:
     def last_parts(self, pipeline: str) -> dict[str, Any] | None:
         return (self._read(f"keys/{self.stage}/last/{pipeline}.json") or {}).get("parts")
 
+    def parts(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """:return: of all records that can be read, the key and the parts."""
+        for file in self.store.list(f"keys/{self.stage}"):
+            if file.endswith(".json") and (record := self._read(file)):
+                yield Path(file).stem, record.get("parts", {})
+
+    def remove(self, key: str) -> None:
+        """Have the work be done again."""
+        self.store.remove(f"keys/{self.stage}/{key}.json")
+
     def made(self, key: str) -> str | None:
         """:return: when, in ISO 8601 and UTC."""
         return (self._read(f"keys/{self.stage}/{key}.json") or {}).get("made")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from training.batch import REFUSED, batch_number
+from training.contract import BadInput
 from training.layout import BATCHES, Layout, create_kept, create_table, quoted
 from training.store import MANIFEST
 
@@ -38,13 +39,22 @@ class BatchRead:
 
 
 def read_batches(store: Store) -> list[BatchRead]:
-    """:return: all that are whole, also those that no snapshot draws on: quarantined, replaced, gone."""
+    """
+    :return: all that are whole, also those that no snapshot draws on: quarantined, replaced, gone.
+    :raises BadInput: the manifest of one is damaged.
+    """
     found = []
     for place in store.list(BATCHES):
         key = place.rpartition("/")[2]
         if store.is_complete(place):
-            objects = store.read_json(f"{place}/{MANIFEST}")["objects"]
-            # as they lie there, also where the manifest is of an earlier form, which no run reads any more
+            try:
+                objects = store.read_json(f"{place}/{MANIFEST}")["objects"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadInput(
+                    f"{store.uri(place)}/{MANIFEST} is damaged ({type(error).__name__}: {error}), so that nobody can "
+                    "tell which objects its rows came from. Nothing was done. Put the file back from a backup."
+                ) from error
+            # as they lie there: a run that recomputed may have left more than the manifest lists
             files = [file for file in store.list(place) if file.endswith(".parquet") and not file.endswith(REFUSED)]
             found.append(BatchRead(key, batch_number(key), objects, files))
     return found

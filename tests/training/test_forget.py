@@ -339,3 +339,39 @@ def test_an_ingest_that_writes_after_a_text_was_forgotten_writes_nothing(source,
     assert kept_anywhere(source.store, SECRET) == []
     monkeypatch.undo()
     assert texts_of(source.ingest()) == {text for text, _label in ROWS} | {"one more"}
+
+
+# what is damaged
+
+
+def damage(source, pattern, content):
+    """:return: what was damaged: the first such file of the store."""
+    file = next(iter(sorted(source.store.glob(pattern))))
+    file.write_text(content)
+    return file
+
+
+@pytest.mark.parametrize("content", ["{", "{}"])
+def test_what_is_damaged_is_told_and_hinders_nothing_else(source, content):
+    source.ingest()
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    before = source.ingest()
+    store = Store(str(source.store))
+    store.write_json("evaluations/1/golden.json", {})
+    store.write_json("keys/train/1.json", {})
+    files = [damage(source, pattern, content) for pattern in ("evaluations/1/golden.json", "keys/train/1.json")]
+    old = next(file for file in source.store.glob("snapshots/*/manifest.json") if file.parent.name != before.digest)
+    old.write_text(content)
+    result = forget(request_for(source, SECRET))
+    assert len(result.left) == 2
+    assert all(any(place.parent.as_uri() in told for told in result.left) for place in (files[0], old))
+    assert not Forgotten.read(store).unfinished
+    assert kept_anywhere(source.store, SECRET) == []
+
+
+def test_a_batch_whose_manifest_is_damaged_is_named_before_anything_is_changed(source):
+    source.ingest()
+    damage(source, "batches/*/manifest.json", "{")
+    with pytest.raises(BadInput, match=r"batches/.*manifest.json is damaged .* Nothing was done"):
+        forget(request_for(source, SECRET))
+    assert Forgotten.read(Store(str(source.store))) == Forgotten()
