@@ -95,8 +95,8 @@ class Rows:
         """Say in the batch's manifest how many rows of each object are gone. :return: the batch as it is then."""
         rest = dict(
             self.db.execute(
-                "SELECT object, count(*) FROM (FROM rows ANTI JOIN found USING (batch, object, row)) WHERE batch = ? "
-                "GROUP BY object",
+                "SELECT object, count(DISTINCT row) FROM (FROM rows ANTI JOIN found USING (batch, object, row)) "
+                "WHERE batch = ? GROUP BY object",
                 [batch.number],
             ).fetchall()
         )

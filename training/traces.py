@@ -54,7 +54,7 @@ def read_batches(store: Store) -> list[BatchRead]:
                     f"{store.uri(place)}/{MANIFEST} is damaged ({type(error).__name__}: {error}), so that nobody can "
                     "tell which objects its rows came from. Nothing was done. Put the file back from a backup."
                 ) from error
-            # as they lie there: a run that recomputed may have left more than the manifest lists
+            # as they lie there: a run that recomputed leaves the files that it read before, with the same rows
             files = [file for file in store.list(place) if file.endswith(".parquet") and not file.endswith(REFUSED)]
             found.append(BatchRead(key, batch_number(key), objects, files))
     return found

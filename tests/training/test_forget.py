@@ -122,6 +122,17 @@ def test_it_says_what_the_source_still_has(source):
     assert (result.in_source, result.examples) == (1, [f"{name_of(source, 'second')}, row 2"])
 
 
+def test_a_text_leaves_what_was_read_twice_and_is_counted_once(source):
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    source.ingest()
+    source.ingest(force=True)
+    forget(request_for(source, SECRET))
+    assert kept_anywhere(source.store, SECRET) == []
+    [manifest] = source.store.glob("batches/*/manifest.json")
+    assert [one["refused"] for one in json.loads(manifest.read_text())["objects"]] == [{}, {"forgotten": 1}]
+    assert source.ingest().dropped == {"forgotten": 1}
+
+
 def test_a_text_that_nobody_has_yet_is_kept_out(source):
     source.ingest()
     assert forget(request_for(source, SECRET)).counts == {}
