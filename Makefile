@@ -63,11 +63,15 @@ install:  ## both environments, from the pinned requirements
 	@$(SUBMAKE) -j2 $(RATCHET) $(TRAINING_READY)
 
 # An installation that was interrupted has no .ready and starts from nothing; one whose pins changed is brought up to date.
+# A second make waits for the first.
 define install_environment
 @set -e; directory=$(1); began=$$SECONDS; \
+exec 9>$$directory.lock; $(PYTHON) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' \
+  || { echo 'Ratchet needs Python 3.11: install it, or name it with PYTHON=.' >&2; exit 1; }; \
+if [ $$directory/.ready -nt $(3) ] && [ $$directory/.ready -nt $(4) ]; then exit 0; fi; \
 if [ -f $$directory/.ready ]; then rm -f $$directory/.ready $$directory/.ready-dev; \
-else $(PYTHON) -m venv --clear $$directory || { echo 'Ratchet needs Python 3.11: install it, or name it with PYTHON=.' >&2; exit 1; }; fi; \
-echo "Installing $(2) into $$directory ..."; \
+else $(PYTHON) -m venv --clear $$directory; fi; \
+echo "Installing $(2) into $$directory: one to ten minutes, by the registry ..."; \
 $$directory/bin/python -m pip install -qq --disable-pip-version-check --requirement $(3) --constraint $(4); \
 touch $$directory/.ready; echo "$$directory is ready after $$((SECONDS - began)) s."
 endef

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from training.watermark import ObjectRead, State, Watermark, reads_of
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
+
+log = logging.getLogger(__name__)
 
 DELETIONS = "deletions.parquet"
 COMPARED_ROWS = 200_000  # assumed: below it, telling row by row what changed costs about a second
@@ -101,7 +104,7 @@ def assemble(
         layout = _select(db, request, layout, watermark, waiting.own, settled)
         cells, arrived = _cells(db, new)
         findings: list[Finding] = find_personal_data(request.checks, batch)
-        last = _last_snapshot(store, before, force=request.force)
+        last = _last_snapshot(store, before)
         if watermark.near:
             keys = {one["number"]: one["key"] for one in batches}
             number = batch["number"] if batch else None
@@ -159,19 +162,15 @@ def _touched(
     return f"({' UNION ALL '.join(parts)})"
 
 
-def _last_snapshot(store: Store, before: Watermark, *, force: bool) -> Snapshot | None:
-    """
-    :return: the one that is in force; None: there is none.
-    :raises BadInput: it is damaged, and the run does not recompute.
-    """
+def _last_snapshot(store: Store, before: Watermark) -> Snapshot | None:
+    """:return: the one that is in force; None: there is none, or it is damaged."""
     key = f"snapshots/{before.snapshot}"
     if before.snapshot is None or not store.is_complete(key):
         return None
     try:
         return Snapshot.load(read_manifest(store, key))
-    except BadInput:
-        if not force:
-            raise
+    except BadInput as error:
+        log.warning("%s The new one is compared with none.", error)
         return None
 
 

@@ -72,8 +72,9 @@ CHECKS: dict[str, Check] = {
         ("report", "quarantine", "fail"),
     ),
     "near_test": Check(
-        "a training or validation text that is nearly one of any version of the test split: a word or a few characters "
-        "differ. With more than 200,000 rows it is looked for only when the spec names it",
+        "a training or validation text that is nearly one of any version of the test split: 70 per cent of the runs of "
+        "three characters that one of them has are in both, as when one word of a sentence differs. With more than "
+        "200,000 rows it is looked for only when the spec names it",
         "report",
         EVERY_POLICY,
     ),

@@ -120,6 +120,8 @@ class Made(Message):
     why: str
 
 
+LONGEST_WINDOW_DAYS = 36_500  # assumed: more is a slip, and much more is no date
+
 Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
 Policy = Literal["ignore", "report", "redact", "drop", "quarantine", "fail"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.batch import REFUSED
 from training.columns import LENGTHS
-from training.contract import SPLITS, Checks, IngestRequest
+from training.contract import SPLITS, BadInput, Checks, IngestRequest
 from training.data_page import data_page
 from training.keys import key_of
 from training.layout import BATCHES, database, parquet_files, quoted
@@ -91,7 +91,10 @@ def _last_manifest(store: Store, found: Ingested) -> dict[str, Any] | None:
     """:return: of the last snapshot, which the new one is compared with; None: there is none, or it is gone."""
     if found.quarantined or found.last is None or not store.is_complete(f"snapshots/{found.last}"):
         return None
-    return read_manifest(store, f"snapshots/{found.last}")
+    try:
+        return read_manifest(store, f"snapshots/{found.last}")
+    except BadInput:  # it is damaged, which ingest has told
+        return None
 
 
 def _labels(now: Mapping[str, Mapping[str, int]], last: Mapping[str, Mapping[str, int]] | None) -> dict[str, Any]:

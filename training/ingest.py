@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from training.assemble import COMPARED_ROWS, assemble, objects_of, selection_of
 from training.batch import batch_key, listed, read_batch
-from training.contract import SPLITS, BadInput, IngestRequest, IngestResult
+from training.contract import LONGEST_WINDOW_DAYS, SPLITS, BadInput, IngestRequest, IngestResult
 from training.data_report import describe, put_report, report_key
 from training.findings import Finding
 from training.forgotten import Forgotten
 from training.keys import Records, explain, key_of
-from training.layout import BATCHES, is_damage
+from training.layout import BATCHES, is_damage, is_readable
 from training.personal import check_region
 from training.refusal import BatchRefused, why_refused
 from training.signatures import SIGNATURES
@@ -110,7 +110,9 @@ def _write(request: IngestRequest, store: Store, found: Ingested, scratch: Path,
             scratch / "watermark", watermark.key, watermark.to_json(), overwrite=request.force, move=True
         )
     report = _report(request, store, found, hit=hit)
-    if not hit:
+    # the same rows of other objects: the manifest tells of what is in force
+    is_told = found.quarantined or store.uri(watermark.key) == request.watermark
+    if not hit or not is_told:
         log.info("writing %s", store.uri(found.snapshot.key))
         described = {
             "dropped": found.dropped,
@@ -141,7 +143,7 @@ def judge(request: IngestRequest, store: Store, found: Ingested) -> tuple[bool, 
     key = key_of(parts)
     records = Records(store, "ingest")
     last = records.last_parts(request.pipeline)
-    complete = store.is_complete(snapshot.key) and not read_manifest(store, snapshot.key).get("forgotten")
+    complete = _is_whole(store, snapshot.key) and not read_manifest(store, snapshot.key).get("forgotten")
     size = f"{sum(snapshot.counts.values()):,} rows, digest {snapshot.digest[:8]}"
     if found.quarantined:
         return True, f"hit: the last good snapshot stays in force: {size}; {found.quarantined}", key, parts
@@ -156,6 +158,14 @@ def judge(request: IngestRequest, store: Store, found: Ingested) -> tuple[bool, 
     if last["snapshot"] == snapshot.digest:
         return False, f"miss: snapshot {snapshot.digest[:8]} is gone or unfinished; made again", key, parts
     return False, f"miss: {_changes(store, last, found)} since snapshot {last['snapshot'][:8]}", key, parts
+
+
+def _is_whole(store: Store, key: str) -> bool:
+    """:param key: of a snapshot. :return: whether it is there, with a manifest that can be read."""
+    try:
+        return store.is_complete(key) and bool(read_manifest(store, key))
+    except BadInput:
+        return False
 
 
 def _day(made: str | None) -> str:
@@ -175,6 +185,8 @@ def _changes(store: Store, last: dict[str, Any], found: Ingested) -> str:
         difference = after - before
         return "; ".join([*phrases, f"{_counted(abs(difference), 'row')} {'fewer' if difference < 0 else 'more'}"])
     counts = _compared(read_table(store, key, *SPLITS, columns="h0, h1, split, label"), found.rows)
+    # the last snapshot has lost them already
+    counts["forgotten"] = read_manifest(store, key).get("forgotten", 0)
     return "; ".join([*phrases, *(f"{_counted(count, 'row')} {what}" for what, count in counts.items() if count)])
 
 
@@ -207,7 +219,7 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
     """
     _check(request)
     store, checks = Store(request.store), request.checks
-    before = Watermark.load(store, request.watermark)
+    before = _known(request, store)
     forgotten = Forgotten.in_force(store)
     fresh = request.force or before.reads != reads_of(request.reading, checks)
     waiting = compare(request.reading, before, checks.removed, fresh=fresh, forgotten=forgotten.objects)
@@ -250,10 +262,39 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
     )
 
 
+def _known(request: IngestRequest, store: Store) -> Watermark:
+    """
+    :return: what was read before; for a run that recomputes, as much of it as is whole.
+    :raises BadInput: it is damaged, and the run does not recompute.
+    """
+    try:
+        before = Watermark.load(store, request.watermark)
+    except BadInput as error:
+        if not request.force:
+            raise
+        log.warning("%s Which texts were in an earlier test split is not known any more.", error)
+        return Watermark()
+    damaged = [one for one in before.batches if request.force and not is_readable(store, one)]
+    if not damaged:
+        return before
+    log.warning(
+        "damaged, and passed over: %s. Which texts of them were in an earlier test split is not known any more.",
+        ", ".join(store.uri(f"{BATCHES}/{one['key']}") for one in damaged),
+    )
+    numbers = {one["number"] for one in damaged}
+    return replace(
+        before,
+        batches=[one for one in before.batches if one["number"] not in numbers],
+        objects=[one for one in before.objects if one.batch not in numbers],
+    )
+
+
 def _as_before(store: Store, before: Watermark, waiting: Waiting) -> Ingested | None:
     """:return: the snapshot that is in force, when it is whole."""
-    if before.snapshot is None or not store.is_complete(f"snapshots/{before.snapshot}"):
+    if before.snapshot is None or not _is_whole(store, f"snapshots/{before.snapshot}"):
         return None
+    if not all(store.exists(f"{BATCHES}/{one['key']}/{file}") for one in before.batches for file in one["files"]):
+        return None  # a closer look says which, and what to do
     manifest = read_manifest(store, f"snapshots/{before.snapshot}")
     return Ingested(
         Snapshot.load(manifest), before, manifest["dropped"], manifest["examples"], waiting, None, last=before.snapshot
@@ -290,7 +331,7 @@ def _last_good(
     if before.snapshot is None or not store.is_complete(f"snapshots/{before.snapshot}"):
         raise BadInput(
             f"{request.reading.source}: {reason}. There is no earlier snapshot to stay with; nothing was written. "
-            "Check format, encoding and columns."
+            "Check format, encoding and columns; a row needs one text and one label."
         )
     manifest = read_manifest(store, f"snapshots/{before.snapshot}")
     aside = objects_of(batch, "quarantined") if batch else []
@@ -329,6 +370,8 @@ def _check(request: IngestRequest) -> None:
         raise BadInput(
             "test_percent and validation_percent leave nothing to train on; together they must be below 100."
         )
+    if (days := request.checks.window_days) is not None and not 0 < days <= LONGEST_WINDOW_DAYS:
+        raise BadInput(f"window_days is {days}; it must be from 1 to {LONGEST_WINDOW_DAYS:,}, or left out.")
     check_region(request.checks.phone_region)
     if request.max_rows is not None and request.max_rows < 1:
         raise BadInput(f"max_rows is {request.max_rows}; it must be at least 1, or left out.")

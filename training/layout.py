@@ -102,6 +102,20 @@ def parquet_files(store: Store, batches: Sequence[Batch], places: Mapping[str, P
     return f"read_parquet([{', '.join(map(quoted, files))}])" if files else None
 
 
+def is_readable(store: Store, batch: Batch) -> bool:
+    """:return: whether the files of a batch are there, each from its beginning to its end."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        for file in batch["files"]:
+            with store.open(f"{BATCHES}/{batch['key']}/{file}") as content:
+                parquet.ParquetFile(content).close()
+    except (FileNotFoundError, pyarrow.ArrowInvalid):
+        return False
+    return True
+
+
 _NO_ROWS = (  # what DuckDB needs to know when there is no file
     "SELECT '' AS split, 0 AS rank, TRUE AS live, 0::BIGINT AS row, '' AS label, '' AS text, "
     "NULL::TIMESTAMPTZ AS time, 0::UBIGINT AS h0, 0::UBIGINT AS h1, 0::UBIGINT AS digest, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -303,7 +304,14 @@ class Store:
         """
         beside = self.is_local and not self.read_only
         place = Path(self._path) / "scratch" if beside else Path(tempfile.gettempdir()) / "ratchet-scratch"
-        place.mkdir(parents=True, exist_ok=True)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            raise BadInput(
+                f"{place} cannot be written ({error.strerror}). Nothing was done. Check whose it is."
+            ) from error
         for left in place.iterdir():
             with suppress(FileNotFoundError), _locked_directory(left):
                 shutil.rmtree(left, ignore_errors=True)

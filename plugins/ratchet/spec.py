@@ -30,7 +30,7 @@ from ratchet.location import (
     sql_source,
 )
 from training.checks import CHECKS
-from training.contract import Checks, Format, IngestRequest, Policy, Reading
+from training.contract import LONGEST_WINDOW_DAYS, Checks, Format, IngestRequest, Policy, Reading
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
 Name = Annotated[str, Field(min_length=1)]
@@ -102,7 +102,7 @@ class Data(Section):
     """Share of `source` that becomes the test split, per cent. Not used when `test` is given."""
     validation_percent: int = Field(default=Reading.validation_percent, ge=1, le=90)
     """Share of `source` that becomes the validation split, per cent. Not used when `validation` is given."""
-    window_days: int | None = Field(default=Checks.window_days, ge=1)
+    window_days: int | None = Field(default=Checks.window_days, ge=1, le=LONGEST_WINDOW_DAYS)
     """Age at which a row leaves training and validation, days; never the test split. Unset: rows stay."""
     max_rows_per_label: int | None = Field(default=Checks.max_rows_per_label, ge=1)
     """Most rows of one label to train on. Unset: all."""
@@ -151,9 +151,13 @@ class Data(Section):
     @field_validator("checks")
     @classmethod
     def _policies_to_choose_from(cls, value: dict[str, Policy]) -> dict[str, Policy]:
-        for name, policy in value.items():
-            if policy not in CHECKS[name].policies:
-                raise ValueError(f"{name} cannot be {policy}; expected {' or '.join(CHECKS[name].policies)}")
+        wrong = [
+            f"{name} cannot be {policy}, expected {' or '.join(CHECKS[name].policies)}"
+            for name, policy in value.items()
+            if policy not in CHECKS[name].policies
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return value
 
     @field_validator("labels")

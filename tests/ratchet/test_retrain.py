@@ -224,7 +224,7 @@ def test_unpausing_is_said_because_the_schedule_runs_from_then_on(fake, airflow)
     start(airflow, "sentiment", {}, tell=told.append)
     start(airflow, "sentiment", {}, tell=told.append)
     [text] = told
-    assert text.startswith("Unpaused sentiment: from now on its schedule starts runs too.")
+    assert text.startswith("Unpaused sentiment: from now on runs start by themselves, as its spec says.")
     assert fake.unpaused == ["sentiment"]
 
 

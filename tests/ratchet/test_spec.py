@@ -151,8 +151,10 @@ def test_every_check_can_be_given_each_of_its_policies(tmp_path):
 
 
 def test_a_policy_that_a_check_does_not_have_is_refused_with_those_it_has(tmp_path):
-    with pytest.raises(SpecError, match="empty_text cannot be report; expected drop or quarantine or fail"):
-        spec_at(tmp_path / "mail.yaml", f"{SHORTEST}  checks: {{empty_text: report}}\n")
+    with pytest.raises(SpecError) as refused:
+        spec_at(tmp_path / "mail.yaml", f"{SHORTEST}  checks: {{empty_text: report, in_test: ignore}}\n")
+    assert "empty_text cannot be report, expected drop or quarantine or fail" in str(refused.value)
+    assert "in_test cannot be ignore, expected drop or quarantine or fail" in str(refused.value)
 
 
 def test_the_spec_offers_the_metrics_that_the_gate_knows():

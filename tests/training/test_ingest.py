@@ -16,7 +16,7 @@ from training.contract import SPLITS, BadInput, Checks, IngestRequest, Reading
 from training.ingest import ingest
 from training.snapshot import read_split
 from training.sources import part
-from training.store import Store
+from training.store import Store, local_path
 from training.text import split_of
 
 ROWS = [(f"{['a good', 'a bad'][i % 2]} film, number {i}", ["pos", "neg"][i % 2]) for i in range(300)]
@@ -202,6 +202,54 @@ def test_force_writes_the_snapshot_again_and_mends_a_damaged_one(data):
     forced = ingest(request(data, force=True))
     assert (forced.hit, forced.why, forced.digest) == (False, "forced", first.digest)
     assert kept(forced) == set(ROWS)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["batches/*/rows-*.parquet", "watermarks/*/manifest.json", "snapshots/*/manifest.json"]
+)
+@pytest.mark.parametrize("how", ["gone", "empty"])
+def test_a_run_that_recomputes_mends_whatever_is_damaged(data, damaged, how):
+    first = ingest(request(put(data)))
+    second = ingest(request(put(data, name="more.jsonl", rows=[("more of it", "pos")]), watermark=first.watermark))
+    for path in (data.parent / "store").glob(damaged):
+        path.unlink() if how == "gone" else path.write_bytes(b"")
+    mended = ingest(request(data, watermark=second.watermark, force=True))
+    assert mended.digest == second.digest
+    assert kept(mended) == {*ROWS, ("more of it", "pos")}
+    assert ingest(request(data, watermark=mended.watermark)).hit
+
+
+def test_the_manifest_of_a_damaged_snapshot_is_made_again_by_itself(data):
+    first = ingest(request(put(data)))
+    Path(local_path(first.snapshot), "manifest.json").write_text("{}")
+    second = ingest(request(data, watermark=first.watermark))
+    assert second.digest == first.digest
+    assert kept(second) == set(ROWS)
+
+
+def test_rows_of_a_batch_that_are_gone_are_missed_although_nothing_is_new(data):
+    first = ingest(request(put(data)))
+    for path in (data.parent / "store" / "batches").rglob("rows-*.parquet"):
+        path.unlink()
+    with pytest.raises(BadInput, match="a run that recomputes"):
+        ingest(request(data, watermark=first.watermark))
+
+
+def test_objects_that_add_no_row_are_told_in_the_manifest_of_the_same_snapshot(data):
+    first = ingest(request(put(data)))
+    put(data, ("", "pos"), name="more.jsonl", rows=ROWS[:50])
+    second = ingest(request(data, watermark=first.watermark))
+    third = ingest(request(data, watermark=second.watermark))
+    assert first.digest == second.digest == third.digest
+    assert second.dropped == third.dropped == manifest_of(third)["dropped"] == {"duplicate": 50, "empty text": 1}
+    assert manifest_of(third)["watermark"] == second.watermark
+    assert second.report == third.report != first.report
+
+
+@pytest.mark.parametrize("days", [0, 1_000_000])
+def test_a_window_that_no_date_has_is_refused(data, days):
+    with pytest.raises(BadInput, match=r"window_days is .* from 1 to 36,500"):
+        ingest(request(put(data), window_days=days))
 
 
 def test_an_unfinished_snapshot_is_made_again(data):

@@ -3,7 +3,7 @@ import io
 import json
 import os
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow
@@ -156,6 +156,19 @@ def test_what_is_the_systems_is_no_data_by_whatever_name_and_nothing_of_it_is_sh
     with pytest.raises(BadInput, match=r"below /proc, /dev, /sys there is no data|matches no file") as refused:
         rows_of(uri, file_format="csv")
     assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["bad\udcff.csv", "\x1b[31mred.csv"])
+def test_a_name_that_cannot_be_told_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("text,label\na,x\n")
+    with pytest.raises(BadInput, match=r"(udcff|x1b).*Rename the file"):
+        open_source(str(tmp_path))
+
+
+def test_a_file_from_before_all_years_is_read(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\na,x\n")
+    os.utime(tmp_path / "rows.csv", (-(2**36), -(2**36)))
+    assert values_of(tmp_path / "rows.csv") == [("a", "x")]
 
 
 def test_a_pipe_is_no_file(tmp_path):
@@ -414,6 +427,11 @@ def test_numbers_and_booleans_are_labels_by_name(tmp_path):
         (pyarrow.array([1.0, 0.5, None]), [], [1.0, 0.5, None]),
         (pyarrow.array([["a"], [], None]), [], [["a"], [], None]),
         (pyarrow.nulls(3), [], [None, None, None]),
+        (
+            pyarrow.array([1, 2**31 - 1, None], pyarrow.int32()).cast(pyarrow.date32()),
+            [],
+            [date(1970, 1, 2), ..., None],
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "feather"])

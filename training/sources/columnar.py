@@ -167,7 +167,18 @@ def _values(values: pyarrow.Array) -> list[Any]:
         values = values.dictionary_decode()
     if types.is_string(values.type) or types.is_large_string(values.type):
         return [_decoded(value) for value in values.cast(pyarrow.large_binary()).to_pylist()]
-    return values.to_pylist()
+    try:
+        return values.to_pylist()
+    except (OverflowError, ValueError):
+        return [_value(value) for value in values]
+
+
+def _value(value: pyarrow.Scalar) -> Any:
+    """:return: Ellipsis, which is of no usable type, for what Python has no value of, such as a date after 9999."""
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return ...
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -66,6 +67,11 @@ def open_files(uri: str, file_format: str | None) -> Source:
     for file in found:
         if is_local(fs):
             _check_is_data(file.path)
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in file.path):
+            raise BadInput(
+                f"{file.path!a}: the name has control characters, or bytes that are no characters. Nothing was read. "
+                "Rename the file, or name the others by a glob."
+            )
         name = file.path if is_local(fs) else fs.unstrip_protocol(file.path)
         kind = file_format or _format_of(file.path)
         if kind is None:

@@ -31,7 +31,11 @@ class Found(NamedTuple):
 
 
 def found_file(path: str, stat: os.stat_result) -> Found:
-    return Found(path, stat.st_size, _version(stat), datetime.fromtimestamp(stat.st_mtime, UTC))
+    try:
+        modified: datetime | None = datetime.fromtimestamp(stat.st_mtime, UTC)
+    except (OverflowError, ValueError):  # no year that there is
+        modified = None
+    return Found(path, stat.st_size, _version(stat), modified)
 
 
 def found_object(path: str, info: dict[str, Any]) -> Found:

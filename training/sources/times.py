@@ -75,7 +75,14 @@ def times_of(values: pyarrow.Array) -> pyarrow.Array:
         found = _from_texts(values)
         if found is not None:
             return found
-    return pyarrow.array([time_of(value) for value in values.to_pylist()], _stamp())
+    return pyarrow.array([_time_of(value) for value in values], _stamp())
+
+
+def _time_of(value: pyarrow.Scalar) -> datetime | None:
+    try:
+        return time_of(value.as_py())
+    except (OverflowError, ValueError):  # beyond what Python has
+        return None
 
 
 def _stamp() -> pyarrow.DataType:

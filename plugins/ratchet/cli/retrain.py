@@ -211,7 +211,7 @@ def start(
     dag = _wait_until_parsed(airflow, pipeline, parse_seconds, tell, is_new=is_new)
     if dag["is_paused"]:
         airflow.patch(f"{address}?update_mask=is_paused", {"is_paused": False})
-        scheduled = ": from now on its schedule starts runs too" if dag.get("timetable_summary") else ""
+        scheduled = ": from now on runs start by themselves, as its spec says" if dag.get("timetable_summary") else ""
         tell(f"Unpaused {pipeline}{scheduled}. Pause it again at {airflow.url}{address}")
     active = airflow.get(f"{address}/dagRuns?state=running&state=queued&order_by=run_after&limit=100")["dag_runs"]
     try:

@@ -172,7 +172,9 @@ def _told(followed: Run, task: Task) -> str | None:
     seconds = _clock(task.seconds or 0)
     if task.state == "success":
         result = followed.result(task.name)
-        return f"{head} done     {seconds:>6}  {result.get('why', '')}".rstrip() + _data(result)
+        return f"{head} done     {seconds:>6}  {result.get('why', '')}".rstrip() + (
+            _data(result) if task.name == "ingest" else ""
+        )
     if task.state == "up_for_retry":
         return f"{head} failed   {seconds:>6}  attempt {task.attempt}; it is tried again"
     if task.state == "failed":
@@ -185,7 +187,7 @@ def _told(followed: Run, task: Task) -> str | None:
 
 
 def _data(result: dict[str, Any]) -> str:
-    """:return: lines about what ingest found in the data, and where all of it is told; empty for other steps."""
+    """:return: lines about what ingest found in the data, and where all of it is told."""
     lines = [f"warning: {warning}" for warning in result.get("warnings") or []]
     if result.get("dropped"):
         lines.append(dropped_rows(result["dropped"]))

@@ -307,7 +307,7 @@ def _deliver(home: Path) -> int:
         return 0
     airflow = _airflow()
     if airflow is None:
-        print("The stack is down. Start it with: make up; it finds the file and starts a run.")
+        print("The stack is down. Start it and a run with: make run; or with make up, and make more-data again.")
         return 0
     print(
         f"A run of {PIPELINE} starts by itself once they have been left alone for {new_data.quiet_minutes:g} min: it "

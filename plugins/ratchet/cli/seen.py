@@ -73,7 +73,9 @@ def _told(pipeline: str, result: Mapping[str, Any]) -> str:
         rows = [_row(one) for one in result["versions"]]
         lines.append(table([("VERSION", "ALIASES", "TRAINED", "SNAPSHOT", "ROWS"), *rows]))
     else:
-        lines.append(f"No version of {pipeline} saw it.")
+        lines.append(
+            f"No version of {pipeline} saw it{', as far as can still be told' if result['forgotten'] else ''}."
+        )
     if now := result["in_force"]:
         lines.append(f"The next training sees it, in snapshot {now['snapshot'][:12]}: {_rows(now)}")
     if result["forgotten"]:
