@@ -110,9 +110,9 @@ def _write(request: IngestRequest, store: Store, found: Ingested, scratch: Path,
             scratch / "watermark", watermark.key, watermark.to_json(), overwrite=request.force, move=True
         )
     report = _report(request, store, found, hit=hit)
-    # the same rows of other objects: the manifest tells of what is in force
-    is_told = found.quarantined or store.uri(watermark.key) == request.watermark
-    if not hit or not is_told:
+    # objects that add no row, but some that are left out, are told of in the same snapshot
+    is_told = found.quarantined or (hit and read_manifest(store, found.snapshot.key)["dropped"] == found.dropped)
+    if not is_told:
         log.info("writing %s", store.uri(found.snapshot.key))
         described = {
             "dropped": found.dropped,

@@ -136,7 +136,7 @@ def test_the_command_says_what_will_happen_and_where_to_watch(home, monkeypatch,
     assert "http://127.0.0.1:8080/dags/sentiment/runs" in told
     monkeypatch.setattr(sample, "_airflow", lambda: None)
     assert main(["sample", "more"]) == 0
-    assert "The stack is down. Start it with: make up" in capsys.readouterr().out
+    assert "The stack is down. Start it and a run with: make run" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_the_pinned_one_leaves_nothing_behind(tmp_path, monkeypatch):
