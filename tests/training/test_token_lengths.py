@@ -49,7 +49,8 @@ class Pipeline:
         return self.place / "data" / f"{name}.jsonl"
 
     def ingest(self, policy=None, **values):
-        policies = {"long_text": policy} if policy else {}
+        # what differs in a number alone is alike
+        policies = {"near_test": "ignore", "near_duplicate": "ignore", **({"long_text": policy} if policy else {})}
         request = IngestRequest(
             pipeline="words",
             store=str(self.place / "store"),

@@ -291,7 +291,7 @@ def test_a_forced_run_trains_anew_and_its_retry_continues(tmp_path, base_model, 
 def test_what_an_earlier_attempt_left_is_not_what_a_forced_run_asked_for(tmp_path, base_model, watched, monkeypatch):
     request = lab.request_for(tmp_path, base_model, trainer=watched)
     with monkeypatch.context() as broken:
-        broken.setattr("training.train._clear", lambda _work: None)
+        broken.setattr("training.train.clear", lambda _work: None)
         train(request)
     assert train(dataclasses.replace(request, force=True, run="monday")).why == "forced"
     assert lab.steps_trained() == [*range(18), *range(18)]
