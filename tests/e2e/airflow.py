@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ class Airflow:
         ports = {name.upper() + "_PORT": str(free_port()) for name in ("airflow", "mlflow", "endpoints")}
         self.settings.choose_ports(ports)
         self._guards: dict[str, subprocess.Popen[bytes]] = {}
+        self._groups: list[int] = []  # of all processes that were ever started
         self._token: str | None = None
 
     def start(self) -> None:
@@ -63,6 +65,7 @@ class Airflow:
                 stderr=log,
                 start_new_session=True,
             )
+        self._groups.append(self._guards[name].pid)
 
     def kill(self, name: str, chance: random.Random) -> None:
         """
@@ -79,6 +82,9 @@ class Airflow:
     def stop(self) -> None:
         for guard in self._guards.values():
             self._end(guard)
+        for group in self._groups:  # the idle workers of a scheduler that was killed outlive it and its guard
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
 
     def _end(self, guard: subprocess.Popen[bytes]) -> None:
         assert guard.stdin is not None
