@@ -101,7 +101,8 @@ def _write(request: IngestRequest, store: Store, found: Ingested, scratch: Path,
     """:return: URI of the report. The snapshot's manifest comes last."""
     if found.batch is not None and (scratch / "batch").is_dir():
         place = f"{BATCHES}/{found.batch['key']}"
-        store.put_directory(scratch / "batch", place, found.batch, overwrite=request.force, move=True)
+        # Also where a run beside this one was faster: it has the same rows in files of other names, so both are whole.
+        store.put_directory(scratch / "batch", place, found.batch, overwrite=True, move=True)
     for made in sorted((scratch / SIGNATURES).iterdir()) if (scratch / SIGNATURES).is_dir() else ():
         store.put_directory(made, f"{SIGNATURES}/{made.name}", {}, overwrite=request.force, move=True)
     watermark = found.watermark

@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from tests.training.source import ROWS, Source, rows_of, text, texts_of, watch_reading
 from training.contract import BadInput, Reading
+from training.ingest import read
 from training.store import Store
 from training.watermark import Watermark
 
@@ -261,6 +262,29 @@ def test_one_row_is_enough_where_a_check_says_quarantine_or_fail(source, check, 
 
 
 # what goes wrong
+
+
+def test_two_runs_at_once_on_the_same_new_objects_both_leave_a_whole_snapshot(source, monkeypatch):
+    source.ingest()
+    source.put("second", [("one more", "pos")])
+    before, others = source.watermark, []
+
+    def slower(*args):
+        found = read(*args)
+        if not others:  # the other run begins and ends before this one writes
+            others.append(None)
+            others[0] = source.ingest()
+            source.watermark = before
+        return found
+
+    monkeypatch.setattr("training.ingest.read", slower)
+    results = [source.ingest(), *others]
+    results.append(source.ingest())
+    assert len({result.digest for result in results}) == 1
+    assert all("one more" in texts_of(result) for result in results)
+    watermarks = [Watermark.load(Store(str(source.store)), result.watermark) for result in results]
+    written = {path.name for path in (source.store / "batches").rglob("rows-*")}
+    assert all({file for one in known.batches for file in one["files"]} <= written for known in watermarks)
 
 
 def test_nothing_is_left_of_an_attempt_that_breaks_off(source):
