@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LABELS = [f"label-{number}" for number in range(20)]
 WORDS = 30  # of a text
 VOCABULARY = 20_000
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.1
 
 OTHERWISE = """
 import sys

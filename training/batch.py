@@ -113,7 +113,7 @@ def read_batch(
     keys: list[dict[str, None]] = [{} for _ in unread]
     progress = _Progress(len(unread))
     with (
-        Readers(directory, batch_number(key), judge) as readers,
+        Readers(directory, batch_number(key), judge, sum(one.part.bytes or 0 for one in unread)) as readers,
         _Refusals(directory / REFUSED) as refusals,
     ):
         try:

@@ -160,12 +160,15 @@ def create_table(
     :param columns: name to type: VARCHAR, INTEGER, BIGINT or UBIGINT.
     :param rows: values in the order of the columns.
     """
+    if not rows:
+        db.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(map(' '.join, columns.items()))})")
+        return
     import pyarrow
 
     kinds = {"VARCHAR": pyarrow.string(), "BIGINT": pyarrow.int64(), "INTEGER": pyarrow.int32()}
     kinds["UBIGINT"] = pyarrow.uint64()  # which is not what a number above 2**63 becomes by itself
     schema = pyarrow.schema([(column, kinds[kind]) for column, kind in columns.items()])
-    given = pyarrow.table([list(values) for values in zip(*rows, strict=True)] or [[]] * len(columns), schema=schema)
+    given = pyarrow.table([list(values) for values in zip(*rows, strict=True)], schema=schema)
     db.register("given", given)
     db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM given")
     db.unregister("given")

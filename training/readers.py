@@ -12,7 +12,8 @@ import os
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 FEW_ROWS = 30_000  # assumed: they take half as long as starting the processes does
+FEW_BYTES = 8 << 20  # of files, the same
 ROW_GROUP_ROWS = 1 << 17  # measured: larger ones compress no better
 BUFFER_BYTES = 64 << 20  # of rows that wait to be written
+# Hashes do not get any smaller; texts get half as large, in a quarter of the time that all of ingest takes (measured).
+UNCOMPRESSED = ("text", "h0", "h1", "digest")
 
 
 @dataclass(frozen=True)
@@ -99,22 +103,18 @@ def open_writer(path: Path, schema: pyarrow.Schema) -> parquet.ParquetWriter:
     return parquet.ParquetWriter(
         path,
         schema,
-        compression={column: _compression(column) for column in schema.names},
-        compression_level={"text": 1, "row": 1},
+        compression={column: "none" if column in UNCOMPRESSED else "zstd" for column in schema.names},
         use_dictionary=["label", "split", "object", "batch"],
         write_statistics=["object", "row", "time"],
         store_schema=False,
     )
 
 
-def _compression(column: str) -> str:
-    return "none" if column in ("h0", "h1", "digest") else "zstd"  # hashes do not get any smaller
-
-
 class Readers:
     """As many readers as there are processors, and one here for the first rows."""
 
-    def __init__(self, directory: Path, number: int, judge: Judge) -> None:
+    def __init__(self, directory: Path, number: int, judge: Judge, size: int = 0) -> None:
+        """:param size: bytes of what is to be read, as far as it is known."""
         # Which rows are in which file is a matter of time. So a batch that is read again has other files under other
         # names, and until its manifest is replaced the old one names the old ones.
         token = secrets.token_hex(4)
@@ -123,6 +123,12 @@ class Readers:
         self._here = Reader(next(self._files), number, judge)
         self._taken_here = 0
         self._elsewhere: list[_Process] = []
+        if size > FEW_BYTES:
+            self._start()
+
+    def _start(self) -> None:
+        if not self._elsewhere and (processors := cores()) > 1:
+            self._elsewhere = [_Process(next(self._files), self._number, self._judge) for _ in range(processors)]
 
     @property
     def blocks_at_once(self) -> int:
@@ -130,8 +136,8 @@ class Readers:
         return 2 * len(self._elsewhere)
 
     def take(self, index: int, block: Block, split: Split | None) -> Future[Taken]:
-        if not self._elsewhere and self._taken_here >= FEW_ROWS and (processors := cores()) > 1:
-            self._elsewhere = [_Process(next(self._files), self._number, self._judge) for _ in range(processors)]
+        if self._taken_here >= FEW_ROWS:
+            self._start()
         if self._elsewhere:
             return min(self._elsewhere, key=lambda process: process.waiting).take(index, block, split)
         done: Future[Taken] = Future()
@@ -142,8 +148,11 @@ class Readers:
 
     def close(self) -> list[str]:
         """Finish all files. :return: their names."""
-        names = [self._here.close(), *(process.close() for process in self._elsewhere)]
-        return [name for name in names if name is not None]
+        readers: list[Reader | _Process] = [self._here, *self._elsewhere]
+        names = [name for one in readers if (name := one.close()) is not None]
+        # While it is decided about the rows: whoever keeps the files waits until they are on the disk.
+        threading.Thread(target=_to_disk, args=[[self._here.path.with_name(name) for name in names]]).start()
+        return names
 
     def __enter__(self) -> Readers:
         return self
@@ -151,8 +160,15 @@ class Readers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._elsewhere:
-            process.end()
+        if self._elsewhere:
+            with ThreadPoolExecutor(len(self._elsewhere)) as all_at_once:
+                list(all_at_once.map(_Process.end, self._elsewhere))
+
+
+def _to_disk(paths: Sequence[Path]) -> None:
+    for path in paths:
+        with suppress(OSError), path.open("rb") as file:  # it is gone, or whoever keeps it finds out what is wrong
+            os.fsync(file.fileno())
 
 
 class _Process:

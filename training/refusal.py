@@ -71,7 +71,8 @@ def why_refused_beside_others(
     checks: Checks, db: duckdb.DuckDBPyConnection, batch: Mapping[str, Any] | None
 ) -> str | None:
     """As ``why_refused``, for what is wrong with a row beside others."""
-    if batch is None:
+    reasons = [reason for (reason,) in db.sql("SELECT DISTINCT reason FROM dropped").fetchall()]
+    if batch is None or not {policy(checks, reason) for reason in reasons} & {"fail", "quarantine"}:
         return None
     # whichever row of a text stays: it is wrong because of the new one
     new = (

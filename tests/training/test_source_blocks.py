@@ -177,6 +177,14 @@ JSON_LINES = st.lists(st.one_of(GOOD, GOOD, PLAIN, TOKENS, LITERAL, damaged(PLAI
 @example(
     [b'{"text":"a","label":"x"}{"text":"a","label":"x"}', b'{"text":"c","label":"x"}\0}'], b"\n", True, COLUMNS[0], 999
 )
+@example(
+    [b'{"text":"a","label":"x"}{"text":"b","label":"y"}', b'{"text":"a"', b',"label":"x"}'],
+    b"\n",
+    True,
+    COLUMNS[0],
+    900,
+)
+@example([b'{"text":"a","label":"x"} {"text":"b"}', b"", b'{"text":"a","label":"x"}'], b"\n", True, COLUMNS[0], 900)
 @example([b'{"text":"a","label":"x"}'] * 3, b"\n", True, COLUMNS[1], 30)
 @example([b'{"text":"a","label":"x","time":null}'] * 3, b"\n", True, COLUMNS[1], 30)
 def test_jsonl(lines, end, is_ended, columns, block_bytes):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -49,21 +49,21 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
     """:raises BadInput: this is no JSONL. A column that no row has is for ``check_keys`` to find."""
     skip_mark(stream, name)
     number = 1
+    buffer = bytearray(part.BLOCK_BYTES)  # one for all blocks: memory that is asked for anew costs more than reading
     while True:
         begin = stream.tell() if stream.seekable() else 0
-        if not (content := stream.read(part.BLOCK_BYTES)):
+        if not (size := stream.readinto(buffer)):
             return
-        if not content.endswith(b"\n"):
-            rest = stream.readline(LONGEST_LINE)
-            if len(rest) == LONGEST_LINE:
-                raise BadInput(f"{name}: a line of more than {LONGEST_LINE:,} bytes. Nothing was kept. Is this JSONL?")
-            content += rest
-        yield _Block(content, number, columns, stretch_of(stream, begin, len(content)))
-        number += content.count(b"\n")
+        rest = b"" if buffer.endswith(b"\n", 0, size) else stream.readline(LONGEST_LINE)
+        if len(rest) == LONGEST_LINE:
+            raise BadInput(f"{name}: a line of more than {LONGEST_LINE:,} bytes. Nothing was kept. Is this JSONL?")
+        place = stretch_of(stream, begin, size + len(rest))
+        yield _Block(place or b"".join((memoryview(buffer)[:size], rest)), number, columns)
+        number += buffer.count(b"\n", 0, size) + rest.count(b"\n")
 
 
 @lru_cache
-def _decoder(columns: Columns) -> Callable[[bytes], Any] | None:
+def _decoder(columns: Columns) -> msgspec.json.Decoder[Line] | None:
     """:return: None: the columns' names are too odd for msgspec, or one column is asked for twice."""
     names = {field: name for field, name in columns._asdict().items() if name is not None}
     if len(set(names.values())) < len(names):
@@ -73,25 +73,18 @@ def _decoder(columns: Columns) -> Callable[[bytes], Any] | None:
         line = msgspec.defstruct("Line", fields, bases=(Line,), rename=names, gc=False)
     except ValueError:
         return None
-    return msgspec.json.Decoder(line).decode
+    return msgspec.json.Decoder(line)
 
 
 @dataclass(frozen=True)
 class _Block:
-    content: bytes | Stretch  # whole lines
+    content: bytes | Stretch  # whole lines, or where they are read
     first: int  # the number of the first line
     columns: Columns
-    place: Stretch | None = None  # where the content is read again
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Block, (self.place or self.content, self.first, self.columns)
 
     def parse(self) -> Batch:
-        content = self.content if isinstance(self.content, bytes) else self.content.read()
-        lines = content.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        rows = self._decoded(lines)
+        content = memoryview(self.content) if isinstance(self.content, bytes) else self.content.read()
+        rows = self._decoded(content)
         names = _names([row.label for row in rows])
         texts = [row.text for row in rows]
         held: Sequence[int] = range(len(rows))
@@ -99,26 +92,33 @@ class _Block:
             held = [at for at in held if type(texts[at]) is str and names[at] is not None]
         tables = [self._table(rows, names, held)] if held else []
         left = sorted(set(range(len(rows))).difference(held)) if len(held) < len(rows) else ()
+        lines = _lines(content) if left else ()
         others = (read_line(self.first + at, lines[at], self.columns) for at in left)
         batch = batch_of((row for row in others if row is not None), self.columns, *tables)
         keys = self.columns.names
         if not held or (self.columns.time is not None and all(row.time is UNSET for row in rows)):
-            keys = keys_of([*lines[:SHOWN_LINES], *(lines[at] for at in left)], keys[:2] if held else ())
+            shown = _lines(content)[:SHOWN_LINES]
+            keys = keys_of([*shown, *(lines[at] for at in left)], keys[:2] if held else ())
         return replace(batch, keys=keys)
 
-    def _decoded(self, lines: Sequence[bytes]) -> Sequence[Line]:
-        decode = _decoder(self.columns)
-        if decode is None:
-            return [UNREAD] * len(lines)
+    def _decoded(self, content: memoryview) -> Sequence[Line]:
+        """:return: what is on each line."""
+        decoder = _decoder(self.columns)
         longest = sys.get_int_max_str_digits()  # Python refuses more, lest a number keep it busy for ever
-        if longest and max(map(len, lines), default=0) > longest:
-            lines = [line if len(line) <= longest else b"" for line in lines]
+        if decoder is not None and (objects := _objects(content, longest)):
+            with suppress(ValueError, RecursionError):  # msgspec's own errors are the former
+                found = decoder.decode_lines(content)
+                if len(found) == objects:
+                    return found
+        lines = _lines(content)
+        if decoder is None:
+            return [UNREAD] * len(lines)
         rows: list[Line] = []
-        rest = iter(lines)
+        rest = (line if len(line) <= longest or not longest else b"" for line in lines)
         while len(rows) < len(lines):
             try:
-                rows.extend(map(decode, rest))  # what was read before an error stays
-            except (ValueError, RecursionError):  # msgspec's own errors are the former
+                rows.extend(map(decoder.decode, rest))  # what was read before an error stays
+            except (ValueError, RecursionError):
                 rows.append(UNREAD)
         return rows
 
@@ -131,6 +131,37 @@ class _Block:
         texts = pyarrow.array([row.text for row in rows], pyarrow.large_string())
         times = None if self.columns.time is None else _times([row.time for row in rows])
         return table_of(np.asarray(held) + self.first, texts, pyarrow.array(names, pyarrow.large_string()), times)
+
+
+def _lines(content: memoryview) -> list[bytes]:
+    lines = bytes(content).split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _objects(content: memoryview, longest: int) -> int:
+    """
+    msgspec takes several lines at once for JSON with whatever white space between. Where each line begins with a brace
+    and ends with one, no object goes on in the next line: there would have to be a comma at one of these places.
+
+    :param longest: bytes of a line that may be; 0: any.
+    :return: how many objects msgspec finds if each line is one; 0: not each line can be.
+    """
+    import numpy as np
+
+    data = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(data == _NEWLINE)
+    if not len(ends) or ends[-1] + 1 < len(data):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if longest and (ends - starts).max() > longest:
+        return 0
+    is_each = (data[starts] == _OPENING).all() and (data[ends - 1] == _CLOSING).all()
+    return len(ends) if is_each else 0
+
+
+_OPENING, _CLOSING, _NEWLINE = b"{}\n"
 
 
 def _names(labels: Sequence[Any]) -> Sequence[str | None]:

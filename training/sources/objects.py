@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,18 +60,36 @@ class Stretch:
     size: int
     version: str
 
-    def read(self) -> bytes:
-        """:raises ReadFailed: the file is another one now."""
-        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
-            content = os.pread(file.fileno(), self.size, self.offset)
-            if len(content) < self.size or _version(os.fstat(file.fileno())) != self.version:
-                raise _told(_Changed(), self.path)
+    def read(self) -> memoryview:
+        """
+        :return: the bytes; they stay until this thread reads the next stretch.
+        :raises ReadFailed: the file is gone, or another one now.
+        """
+        if len(_space.content) < self.size:
+            _space.content = bytearray(self.size)
+        content = memoryview(_space.content)[: self.size]
+        try:
+            with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
+                read = os.preadv(file.fileno(), [content], self.offset)
+                if read < self.size or _version(os.fstat(file.fileno())) != self.version:
+                    raise _Changed
+        except (OSError, _Changed) as error:
+            raise _told(error, self.path) from error
         return content
+
+
+class _Space(threading.local):
+    """Memory that is asked for anew for each stretch costs more than reading does (measured)."""
+
+    content = bytearray()
+
+
+_space = _Space()
 
 
 def stretch_of(stream: io.BufferedReader, offset: int, size: int) -> Stretch | None:
     """:return: None: the stream is no plain local file."""
-    if not isinstance(stream.raw, io.FileIO):
+    if not isinstance(stream.raw, io.FileIO) or not stream.seekable():
         return None
     return Stretch(os.fsdecode(stream.raw.name), offset, size, _version(os.fstat(stream.fileno())))
 
