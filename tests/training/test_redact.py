@@ -4,7 +4,6 @@ import re
 import time
 
 import pyarrow
-import pyarrow.compute
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +54,60 @@ def test_phone_numbers_as_a_country_writes_them_are_found_when_it_is_named(regio
         assert redacted(text, None) == (text, ())
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("€ 5  an +49\u00a030\u202f901820,\u2009danke", "€ 5  an <PHONE>,\u2009danke"),
+        ("DE89\u00a03704\u00a00044\u202f0532\u00a00130\u00a000", "<ACCOUNT>"),
+        ("4111\u20091111  1111\u00a01111", "<CARD>"),
+        ("+49  30  901820, DE89  3704 0044 0532 0130 00", "<PHONE>, <ACCOUNT>"),
+        ("ｊｏ＠ｅｘａｍｐｌｅ．ｏｒｇ，　＋４９　３０　９０１８２０", "<EMAIL>，　<PHONE>"),
+        ("ＤＥ８９３７０４００４４０５３２０１３０００ ４１１１１１１１１１１１１１１１", "<ACCOUNT> <CARD>"),
+        ("٤١١١ ١١١١ ١١١١ ١١١١", "<CARD>"),
+        ("jo\u200b@exa\u00admple\ufeff.org and +49 30 90\u200b18\u206020", "<EMAIL> and <PHONE>"),
+        ("4111\u20111111\u20111111\u20111111, +49–30–901820", "<CARD>, <PHONE>"),
+        ("jo@mu\u0308ller.de", "<EMAIL>"),
+        ("ﬁne \u202e½ ² \u200d  Ａ jo@example.org \u200b²", "ﬁne \u202e½ ² \u200d  Ａ <EMAIL> \u200b²"),
+    ],
+)
+def test_width_spaces_and_characters_that_nobody_sees_hide_nothing_and_stay_elsewhere(text, expected):
+    assert redacted(text, None)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tel0301234567, Tel-030901820, fon:030901820", "tel<PHONE>, Tel-<PHONE>, fon:<PHONE>"),
+        ("tel+4930901820bitte", "tel<PHONE>bitte"),
+        ("unter 01701234567erreichbar", "unter <PHONE>erreichbar"),
+        ("meineIBANDE89370400440532013000bitte", "meineIBAN<ACCOUNT>bitte"),
+        ("Karte4111111111111111gilt", "Karte<CARD>gilt"),
+        ("jo@example.orgUnd, li@example.org2026", "<EMAIL>Und, <EMAIL>2026"),
+    ],
+)
+def test_words_that_are_glued_to_it_hide_nothing(text, expected):
+    assert redacted(text, "DE")[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("region", "text", "expected"),
+    [
+        ("US", "call me at 2125551234", "call me at <PHONE>"),
+        ("US", "phone number is 2127365000", "phone number is <PHONE>"),
+        ("US", "about my order, call 212-736-5000", "about my order, call <PHONE>"),
+        ("US", "call about order 212-736-5000", "call about order 212-736-5000"),
+        ("US", "iPhone 2127365000", "iPhone 2127365000"),
+        ("DE", "Bestellung 0301234567 vom 3.5.", "Bestellung 0301234567 vom 3.5."),
+        ("DE", "Kunden-Nr.: 0301 234567, Tel.: 0301 234567", "Kunden-Nr.: 0301 234567, Tel.: <PHONE>"),
+        ("DE", "Rechnungsnummer lautet 0170/1234567", "Rechnungsnummer lautet 0170/1234567"),
+        ("DE", "Bestellung per +49 30 901820", "Bestellung per <PHONE>"),
+        ("DE", "4711 123456 und 5301234567", "4711 123456 und 5301234567"),
+    ],
+)
+def test_a_word_before_it_says_whether_a_number_is_a_phone_s(region, text, expected):
+    assert redacted(text, region)[0] == expected
+
+
 HARMLESS = [
     *("2026-11-21", "21.11.2026", "11/21/2026 08:15", "2026-11-21T08:15:00.123456Z", "20261121081500", "07 03 2009"),
     *("04.08.2007-27.04.2015", "1642-1649", "1700000000", "1700000000000", "08:15:00.123456"),
@@ -65,6 +118,7 @@ HARMLESS = [
     *("bdfde1fd-0772-2103-b71b-5e20f20c2a33", "1+49947113", "arXiv:0704.3116", "+3 points, +100 %", "82550-9471"),
     *("icon@2x.png", "@jo.doe thanks", "meet @ 8.30", "a@b", "jo@localhost", "4111111111111112", "1111 1111 1111 1111"),
     *("GB82 WEST 1234 5698 7654 33", "AB12 3456 7890 1234 5678", "EN60 2004 and more words behind it"),
+    *("a4111111111111111f0", "0f4111111111111111", "4111111111111111a9", "SN0123456789X1", "DE893704004405320130001"),
 ]
 
 
@@ -78,6 +132,7 @@ PIECES = st.sampled_from(
     [
         *("jo@example.com", "+49 30 901820", "4111 1111 1111 1111", "DE89370400440532013000", "030 901820"),
         *(" ", ", ", "(", ")", "-", ".", "x", "12", "+", "@", "é", "谢", "7", "GB82 ", "０３"),
+        *("  ", "\u00a0", "\u200b", "＠", "４", "–", "\u0308", "tel", "Bestellung "),
     ]
 )
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=8).map("".join))
@@ -88,7 +143,7 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=8).map("".join))
 def test_the_columns_are_looked_through_without_missing_a_text(text, region):
     _text, kinds = redacted(text, region)
     if kinds and not any(0xD800 <= ord(character) < 0xE000 for character in text):
-        [found] = pyarrow.compute.match_substring_regex(pyarrow.array([text]), may_hold(region)).to_pylist()
+        [found] = may_hold(pyarrow.array([text]), region).to_pylist()
         assert found
 
 
