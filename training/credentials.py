@@ -8,6 +8,8 @@ import os
 import re
 from urllib.parse import quote, unquote
 
+from training.visible import visible
+
 SECRET = re.compile(
     "token|secret|passw|api_?key|access_?key|private_?key|key_id|sql_uri", re.IGNORECASE
 )  # in a variable's name
@@ -45,10 +47,14 @@ def _secrets() -> list[str]:
 
 
 class MaskingStream(io.TextIOWrapper):
-    """Standard output or error, whoever writes there: our log, a library's own, a warning, a traceback."""
+    """
+    Standard output or error, whoever writes there: our log, a library's own, a warning, a traceback.
+
+    What is data in it, such as a label or the name of an object, does nothing to a terminal.
+    """
 
     def write(self, text: str) -> int:
-        return super().write(masked(text))
+        return super().write(visible(masked(text), keep="\n\t\r"))  # libraries write lines of progress over
 
 
 def refusal(error: BaseException | None) -> str | None:

@@ -6,11 +6,10 @@ Standard library only: the gate runs inside Airflow.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from html import escape
 
-JOINERS = "\u200c\u200d"  # characters that nobody sees, with which some scripts and emoji are spelt
+from training.visible import visible
 
 
 def document(title: str, body: str, style: str = "") -> str:
@@ -60,13 +59,7 @@ def text(value: object) -> str:
     :return: HTML that shows the value as it is, also in an attribute: no character of it is markup, or turns the
         direction of what follows; one that nobody sees is shown by its number.
     """
-    escaped = escape(str(value), quote=True)
-    return escaped if escaped.isprintable() else "".join(map(_visible, escaped))
-
-
-def _visible(character: str) -> str:
-    seen = character.isprintable() or character in "\n\t" or character in JOINERS
-    return character if seen or unicodedata.category(character) == "Zs" else f"[U+{ord(character):04X}]"
+    return visible(escape(str(value), quote=True))
 
 
 STYLE = """

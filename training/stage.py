@@ -15,6 +15,7 @@ from typing import Any
 from training.contract import EXIT_BAD_INPUT, BadInput, Message, Unreachable
 from training.credentials import MaskingStream, masked, refusal
 from training.room import no_room
+from training.visible import visible
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _failed(error: Exception, result: Path) -> int:
         log.error("%s", why)
     else:
         log.exception("The stage failed and may be retried.")
-    told = json.dumps({"error": masked(why or f"{type(error).__name__}: {error}")})
+    told = json.dumps({"error": visible(masked(why or f"{type(error).__name__}: {error}"))})
     try:
         write_result(result, told)
     except OSError:  # the disk is full here as well: the log has it

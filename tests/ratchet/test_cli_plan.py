@@ -48,6 +48,15 @@ def test_each_step_is_shown_with_its_state_and_the_reason(tmp_path, monkeypatch,
     assert (request.train["arguments"], request.train["store"]) == ({"seed": 1}, (tmp_path / "store").as_uri())
 
 
+def test_nothing_of_the_data_does_anything_to_the_terminal(tmp_path, monkeypatch, capsys):
+    def run_stage(stage, request, log, reads):
+        return {"steps": [], "dropped": {}, "warnings": ["the label \x1b[31mred\u202e is new"]}
+
+    monkeypatch.setattr(plan, "run_stage", run_stage)
+    assert main(["plan", spec_in(tmp_path, monkeypatch)]) == 0
+    assert "Warning: the label [U+001B][31mred[U+202E] is new" in capsys.readouterr().out
+
+
 def test_a_plan_goes_on_from_where_the_next_run_would(tmp_path, monkeypatch, capsys):
     spec, asked = spec_in(tmp_path, monkeypatch), []
     last = {"watermark": "file:///store/watermarks/1", "report": "s3://store/data-reports/1"}

@@ -73,6 +73,20 @@ def test_bad_input_ends_with_2_and_the_error(files, request_, named):
     assert "Traceback" not in ended.stdout
 
 
+def test_names_and_labels_in_log_and_error_do_nothing_to_a_terminal(files):
+    name = "red\u202e.jsonl"
+    (files / "rows.jsonl").rename(files / name)
+    request = json.loads((files / "request.json").read_text())
+    request["reading"]["source"] = str(files / name)
+    (files / "request.json").write_text(json.dumps(request))
+    assert "red[U+202E].jsonl: 30,000 rows" in finish(files).stdout
+    (files / name).write_text(json.dumps({"text": "one", "\x1b[31mred": "two\u202e"}) + "\n")
+    ended = finish(files)
+    assert ended.returncode == 2
+    assert "red[U+202E].jsonl" in result_in(files)["error"]
+    assert not {"\x1b", "\u202e"} & {*ended.stdout, *result_in(files)["error"]}
+
+
 def test_any_other_failure_ends_with_1_and_the_error(files):
     (files / "store").write_text("a file where the store should be")
     ended = finish(files)

@@ -6,10 +6,12 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 
 from ratchet.cli.home import has_stack
 from ratchet.document import SpecError
 from training.contract import EXIT_BAD_INPUT, BadInput
+from training.visible import VisibleStream
 
 # subcommand -> module with ``add_parser(subparsers)``, imported only for the subcommand that was asked for, or for help
 IN_A_CHECKOUT = {
@@ -51,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for module in asked or dict.fromkeys(COMMANDS.values()):
         importlib.import_module(module).add_parser(subparsers)
     options = parser.parse_args(arguments)
+    with redirect_stdout(VisibleStream(sys.stdout)), redirect_stderr(VisibleStream(sys.stderr)):
+        return _execute(options)
+
+
+def _execute(options: argparse.Namespace) -> int:
     try:
         return options.execute(options)
     except (SpecError, BadInput) as error:
