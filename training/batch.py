@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 3  # of the files and of what counts as a usable row; another number and everything is read again
 PROGRESS_SECONDS = 5.0
+SHOWN_OBJECTS = 20  # in the log, of those with refused rows and of the others
 REFUSED = "refused.parquet"  # the rows that cannot be used, each with its reason
 
 
@@ -129,10 +130,8 @@ def read_batch(
             ) from error
     for read, seen in zip(objects, keys, strict=True):
         check_keys(read.name, seen, columns)
-    for one in objects:
-        refused = f"; {one.refused.total():,} refused: {listed(one.refused)}" if one.refused else ""
-        level = logging.WARNING if one.refused else logging.INFO
-        log.log(level, "read %s: %s rows%s", one.name, f"{one.rows:,}", refused)
+    _tell([one for one in objects if not one.refused], logging.INFO)
+    _tell([one for one in objects if one.refused], logging.WARNING)
     return {
         "key": key,
         "number": batch_number(key),
@@ -146,6 +145,17 @@ def read_batch(
 
 def listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+
+
+def _tell(objects: Sequence[ReadObject], level: int) -> None:
+    shown = objects if len(objects) <= SHOWN_OBJECTS else objects[: SHOWN_OBJECTS - 1]
+    for one in shown:
+        refused = f"; {one.refused.total():,} refused: {listed(one.refused)}" if one.refused else ""
+        log.log(level, "read %s: %s rows%s", one.name, f"{one.rows:,}", refused)
+    if rest := objects[len(shown) :]:
+        refusals = sum((one.refused for one in rest), Counter())
+        refused = f"; {refusals.total():,} refused: {listed(refusals)}" if refusals else ""
+        log.log(level, "read %s more objects: %s rows%s", f"{len(rest):,}", f"{sum(o.rows for o in rest):,}", refused)
 
 
 def _object(unread: Unread) -> ReadObject:

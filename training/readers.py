@@ -57,6 +57,7 @@ class Reader:
         """:param path: of the file. :param number: of the batch."""
         self.path, self.number, self.judge = path, number, judge
         self._waiting: list[pyarrow.Table] = []
+        self._rows = self._bytes = 0  # that wait
         self._writer: parquet.ParquetWriter | None = None
 
     def take(self, index: int, block: Block, split: Split | None) -> Taken:
@@ -70,10 +71,9 @@ class Reader:
             for name, value, kind in (("object", index, pyarrow.int32()), ("batch", self.number, pyarrow.int64())):
                 rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
             self._waiting.append(rows)
-            if (
-                sum(table.num_rows for table in self._waiting) >= ROW_GROUP_ROWS
-                or sum(table.nbytes for table in self._waiting) > BUFFER_BYTES
-            ):
+            self._rows += rows.num_rows
+            self._bytes += rows.nbytes
+            if self._rows >= ROW_GROUP_ROWS or self._bytes > BUFFER_BYTES:
                 self._write()
         return Taken(judged.total, judged.refused, judged.lengths, judged.personal, batch.keys)
 
@@ -91,6 +91,7 @@ class Reader:
 
         table = pyarrow.concat_tables(self._waiting)
         self._waiting.clear()
+        self._rows = self._bytes = 0
         if self._writer is None:
             self._writer = open_writer(self.path, table.schema)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)

@@ -521,6 +521,17 @@ def test_the_log_tells_the_story(data, caplog):
     assert "miss: first run" in lines
 
 
+def test_of_many_objects_the_log_shows_a_few_and_counts_the_others(data, caplog):
+    for number in range(60):
+        put(data, rows=[ROWS[number], *([("", "pos")] if number % 2 else [])], name=f"{number}.jsonl")
+    with caplog.at_level(logging.INFO):
+        ingest(request(data))
+    told = [line for line in caplog.messages if line.startswith("read ")]
+    assert len(told) == 40
+    assert "read 11 more objects: 11 rows" in told
+    assert "read 11 more objects: 22 rows; 11 refused: empty text 11" in told
+
+
 def test_a_long_read_says_how_far_it_is(data, caplog, monkeypatch):
     monkeypatch.setattr(batch, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(part, "BLOCK_BYTES", 1 << 14)

@@ -23,7 +23,7 @@ from training.contract import BadInput
 from training.rows import Unusable, label_of
 from training.sources import part
 from training.sources.blocks import batch_of, table_of
-from training.sources.objects import Stretch, stretch_of
+from training.sources.objects import Stretch, space, stretch_of
 from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, Row
 from training.sources.times import time_of, times_of
 from training.sources.unicode import skip_mark
@@ -49,17 +49,18 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
     """:raises BadInput: this is no JSONL. A column that no row has is for ``check_keys`` to find."""
     skip_mark(stream, name)
     number = 1
-    buffer = bytearray(part.BLOCK_BYTES)  # one for all blocks: memory that is asked for anew costs more than reading
     while True:
         begin = stream.tell() if stream.seekable() else 0
-        if not (size := stream.readinto(buffer)):
+        buffer = space(part.BLOCK_BYTES)
+        if not (size := stream.readinto(memoryview(buffer)[: part.BLOCK_BYTES])):
             return
         rest = b"" if buffer.endswith(b"\n", 0, size) else stream.readline(LONGEST_LINE)
         if len(rest) == LONGEST_LINE:
             raise BadInput(f"{name}: a line of more than {LONGEST_LINE:,} bytes. Nothing was kept. Is this JSONL?")
         place = stretch_of(stream, begin, size + len(rest))
-        yield _Block(place or b"".join((memoryview(buffer)[:size], rest)), number, columns)
+        block = _Block(place or b"".join((memoryview(buffer)[:size], rest)), number, columns)
         number += buffer.count(b"\n", 0, size) + rest.count(b"\n")
+        yield block
 
 
 @lru_cache

@@ -65,9 +65,7 @@ class Stretch:
         :return: the bytes; they stay until this thread reads the next stretch.
         :raises ReadFailed: the file is gone, or another one now.
         """
-        if len(_space.content) < self.size:
-            _space.content = bytearray(self.size)
-        content = memoryview(_space.content)[: self.size]
+        content = memoryview(space(self.size))[: self.size]
         try:
             with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
                 read = os.preadv(file.fileno(), [content], self.offset)
@@ -79,12 +77,17 @@ class Stretch:
 
 
 class _Space(threading.local):
-    """Memory that is asked for anew for each stretch costs more than reading does (measured)."""
-
     content = bytearray()
 
 
 _space = _Space()
+
+
+def space(size: int) -> bytearray:
+    """:return: so many bytes or more, the same ones for this thread: others cost more than what is read into them."""
+    if len(_space.content) < size:
+        _space.content = bytearray(size)
+    return _space.content
 
 
 def stretch_of(stream: io.BufferedReader, offset: int, size: int) -> Stretch | None:
