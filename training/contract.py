@@ -238,9 +238,10 @@ class ForgetRequest(Message):
     store: str
     work: str  # local directory of the stages: unfinished trainings go
     tracking: Tracking | None = None  # experiment and model are those of any pipeline: all are looked through
-    watermark: str | None = None  # URI of the one in force: says what is still in the source
+    watermarks: list[str] = field(default_factory=list)  # URIs of those in force: say what is still in the sources
     objects: list[str] = field(default_factory=list)  # names, as sources give them
     texts: list[str] = field(default_factory=list)  # identities (training.forgotten): no request holds a text
+    near: bool = False  # also the texts that are nearly these
     endpoints: str | None = None  # state directory of a local endpoint host, for its copies of releases
     resume: bool = False  # go on with what was begun before
     dry_run: bool = False
@@ -251,8 +252,10 @@ class ForgetResult(Message):
     counts: dict[str, int]  # what was taken out or corrected, by kind
     versions: list[str]  # models:/NAME/VERSION whose training, validation or test rows they were
     unknown: list[str]  # versions whose snapshot is gone
-    in_source: int  # rows that the source still has
+    in_source: int  # rows that the sources still have
     examples: list[str]  # object and row, of the first of these
+    near: int  # texts that are nearly the forgotten ones; they are forgotten too if the request says so
+    near_examples: list[str]  # object and row, of the first rows that have them
     left: list[str]  # what else could not be reached, a sentence each
 
 

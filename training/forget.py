@@ -15,17 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving.release import GOLDEN
 from training.contract import BadInput, ForgetRequest, ForgetResult
-from training.data_report import REPORT, REPORTS
+from training.damage import Damage
+from training.data_report import REPORTS
 from training.forget_copies import Copies, create_going
 from training.forget_rows import Rows
 from training.forgotten import Forgotten
 from training.keys import Records, locked
-from training.layout import BATCHES, database, is_damage
+from training.layout import BATCHES, database
+from training.near_copies import NearCopies, find_near_copies
 from training.seen import Version, look, versions_of
 from training.snapshot import read_manifest
-from training.store import MANIFEST, Store
+from training.store import Store
 from training.traces import BatchRead, create_found, create_wanted, read_batches
 from training.watermark import Watermark
 from training.writing import wait_for_writers
@@ -43,7 +44,7 @@ def forget(request: ForgetRequest) -> ForgetResult:
 
     :raises BadInput: no object has such a name, or there is nothing to go on with; nothing was changed.
     """
-    store = Store(request.store, read_only=request.dry_run)
+    store, damage = Store(request.store, read_only=request.dry_run), Damage()
     with _alone(request), store.scratch("forget-") as scratch, database(store) as db:
         before = Forgotten.read(store)
         if request.resume and not before.unfinished:
@@ -54,23 +55,33 @@ def forget(request: ForgetRequest) -> ForgetResult:
         batches = read_batches(store)
         _require_known(batches, request.objects, before)
         forgotten = before.with_more(request.texts, request.objects)
-        _look(db, store, batches, forgotten)
+        batches = _look(db, store, batches, forgotten, damage)
+        near = find_near_copies(db, store, batches, scratch, damage, all_rows=request.near)
+        if request.near and near.texts:
+            forgotten = forgotten.with_more(near.texts, ())
+            batches = _look(db, store, batches, forgotten, damage)
         versions, unknown = _versions(request, db, store, batches, forgotten)
-        in_source, examples = _in_source(request, db, store)
+        in_source, examples = _in_source(request, db, store, damage)
         if not request.dry_run:
             replace(forgotten, unfinished=True).write(store)
             wait_for_writers(store)
-            if batches != (batches := read_batches(store)):
-                _look(db, store, batches, forgotten)
+            if batches != (now := read_batches(store)):
+                batches = _look(db, store, now, forgotten, damage)
                 versions, unknown = _versions(request, db, store, batches, forgotten)
-        copies = Copies(db, scratch, set(_places(db, batches)), forgotten.objects)
-        counts = _take_out(
-            request, store, Rows(db, store, scratch, forgotten, batches), copies, everything=before.unfinished
-        )
+        copies = Copies(db, scratch, set(_places(db, batches)), forgotten.objects, damage)
+        rows = Rows(db, store, scratch, forgotten, batches, damage)
+        counts = _take_out(request, store, rows, copies, everything=before.unfinished)
         if not request.dry_run:
             replace(forgotten, unfinished=False).write(store)
     return ForgetResult(
-        counts=counts, versions=versions, unknown=unknown, in_source=in_source, examples=examples, left=copies.left
+        counts=counts,
+        versions=versions,
+        unknown=unknown,
+        in_source=in_source,
+        examples=examples,
+        near=len(near.texts),
+        near_examples=list(near.examples),
+        left=[*damage.told, *copies.left, *_unlooked(near)],
     )
 
 
@@ -83,10 +94,14 @@ def _alone(request: ForgetRequest) -> Iterator[None]:
         yield
 
 
-def _look(db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[BatchRead], forgotten: Forgotten) -> None:
+def _look(
+    db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[BatchRead], forgotten: Forgotten, damage: Damage
+) -> list[BatchRead]:
+    """:return: the batches with the files that can be read."""
     create_wanted(db, batches, forgotten.texts, forgotten.objects)
-    create_found(db, store, batches)
+    found = create_found(db, store, batches, damage)
     create_going(db)
+    return found
 
 
 def _require_known(batches: Sequence[BatchRead], objects: Sequence[str], before: Forgotten) -> None:
@@ -102,50 +117,45 @@ def _require_known(batches: Sequence[BatchRead], objects: Sequence[str], before:
 
 def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, *, everything: bool) -> dict[str, int]:
     """:param everything: an earlier look was broken off, so that nobody knows what was corrected."""
-    import duckdb
 
     def complete(kind: str) -> list[str]:
         return [place for place in store.list(kind) if store.is_complete(place)]
 
     counts: Counter[str] = Counter()
+    damage = copies.damage
     for place in store.list("predictions"):
-        counts["kept answers of models"] += copies.take_out_of_predictions(store, place)
+        with damage.passed_over(store.uri(place)):
+            counts["kept answers of models"] += copies.take_out_of_predictions(store, place)
     for kind in ("evaluations", "releases"):
-        for place in copies.readable(
-            store, store.list(kind), lambda place: store.read_json(f"{place}/{GOLDEN}")["texts"]
-        ):
-            counts[f"golden examples of {kind}"] += copies.take_out_of_golden(store, place)
-    for place in copies.readable(store, complete(REPORTS), lambda place: store.read_json(f"{place}/{REPORT}")):
-        counts["data reports"] += copies.take_out_of_report(store, place)
+        for place in store.list(kind):
+            with damage.passed_over(store.uri(place)):
+                counts[f"golden examples of {kind}"] += copies.take_out_of_golden(store, place)
+    for place in complete(REPORTS):
+        with damage.passed_over(store.uri(place)):
+            counts["data reports"] += copies.take_out_of_report(store, place)
     if request.tracking is not None:
         for pipeline in _pipelines(store):
             counts["data reports in MLflow"] += _take_out_of_runs(request, copies, f"ratchet/{pipeline}/data")
     if request.endpoints is not None:
         host = Store(request.endpoints, read_only=request.dry_run)
-        for place in copies.readable(
-            host, host.list("releases"), lambda place: host.read_json(f"{place}/{GOLDEN}")["texts"]
-        ):
-            counts["golden examples of endpoints"] += copies.take_out_of_golden(host, place)
+        for place in host.list("releases"):
+            with damage.passed_over(host.uri(place)):
+                counts["golden examples of endpoints"] += copies.take_out_of_golden(host, place)
 
     numbers = rows.batches_with_rows()
     touched = {one.number for one in rows.batches} if everything else numbers
     rows = replace(rows, batches=[rows.count_in_batch(one) if one.number in touched else one for one in rows.batches])
     lost: set[str] = set()
-    for place in copies.readable(store, complete("snapshots"), lambda place: read_manifest(store, place)):
-        try:
-            corrected = rows.correct_snapshot(place, touched, copies.scrub)
-        except duckdb.Error as error:
-            if not is_damage(error):
-                raise
-            copies.tell_damaged(store, place, error)
-            continue
-        if corrected:
-            counts["snapshots"] += 1
-            lost.add(place.rpartition("/")[2])
-        elif everything and store.read_json(f"{place}/{MANIFEST}").get("forgotten"):
-            lost.add(place.rpartition("/")[2])
-    for place in copies.readable(store, complete("watermarks"), lambda place: Watermark.load(store, store.uri(place))):
-        counts["watermarks"] += rows.correct_watermark(place, lost, copies.scrub)
+    for place in complete("snapshots"):
+        with damage.passed_over(store.uri(place)):
+            if rows.correct_snapshot(place, touched, copies.scrub):
+                counts["snapshots"] += 1
+                lost.add(place.rpartition("/")[2])
+            elif everything and read_manifest(store, place).get("forgotten"):
+                lost.add(place.rpartition("/")[2])
+    for place in complete("watermarks"):
+        with damage.passed_over(store.uri(place)):
+            counts["watermarks"] += rows.correct_watermark(place, lost, copies.scrub)
     for place in complete("signatures"):
         counts["signatures"] += sum(
             rows.take_out_of_index(key) for key in store.list(place) if key.endswith(".parquet")
@@ -238,12 +248,26 @@ def _places(db: duckdb.DuckDBPyConnection, batches: Sequence[BatchRead]) -> Iter
         yield names[number, index], row
 
 
-def _in_source(request: ForgetRequest, db: duckdb.DuckDBPyConnection, store: Store) -> tuple[int, list[str]]:
-    """:return: how many of the rows are in objects that the source had when it was last read, and the first of them."""
-    names = {(one.batch, one.index): one.name for one in Watermark.load(store, request.watermark).objects}
-    found = [
+def _in_source(
+    request: ForgetRequest, db: duckdb.DuckDBPyConnection, store: Store, damage: Damage
+) -> tuple[int, list[str]]:
+    """:return: how many of the rows are in objects that a source had when it was last read, and the first of them."""
+    names: dict[tuple[int, int], str] = {}
+    for uri in request.watermarks:
+        with damage.passed_over(uri):
+            names |= {(one.batch, one.index): one.name for one in Watermark.load(store, uri).objects}
+    found = {
         (names[number, index], row)
         for number, index, row in db.sql("SELECT batch, object, row FROM found").fetchall()
         if (number, index) in names
-    ]
+    }
     return len(found), [f"{name}, row {row}" for name, row in sorted(found)[:EXAMPLES]]
+
+
+def _unlooked(near: NearCopies) -> list[str]:
+    if not near.unlooked:
+        return []
+    return [
+        f"Texts that are nearly the forgotten ones, if any, among {near.unlooked:,} rows. Comparing so many takes "
+        "long; --near does it, also with --dry-run, as long as what is to be forgotten is still there."
+    ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.release import GOLDEN, MANIFEST, digest_of_golden
-from training.contract import BadInput
+from training.damage import Damage
 from training.data_page import data_page
 from training.data_report import PAGE, REPORT
 from training.evaluate import PREDICTIONS
@@ -57,7 +57,8 @@ class Copies:
     scratch: Path
     places: Collection[Place]
     objects: Collection[str]
-    left: list[str] = field(default_factory=list)  # what could not be reached, a sentence each
+    damage: Damage
+    left: list[str] = field(default_factory=list)  # what could not be reached and is not damaged, a sentence each
 
     def going(self, identities: Iterable[str]) -> set[str]:
         """:return: those of texts that go; more than an identity's digits may be given."""
@@ -70,24 +71,6 @@ class Copies:
         found = self.db.sql("SELECT place FROM asked SEMI JOIN going USING (h0, h1)").fetchall()
         self.db.unregister("asked")
         return {given[place] for (place,) in found}
-
-    def readable(self, store: Store, places: Iterable[str], read: Callable[[str], object]) -> Iterator[str]:
-        """:return: the directories that can be read; what is damaged is told as left, and hinders nothing else."""
-        for place in places:
-            try:
-                read(place)
-            except FileNotFoundError:
-                continue
-            except (BadInput, ValueError, KeyError, TypeError) as error:
-                self.tell_damaged(store, place, error)
-            else:
-                yield place
-
-    def tell_damaged(self, store: Store, place: str, error: Exception) -> None:
-        self.left.append(
-            f"{store.uri(place)} is damaged, so that nobody can tell what it holds ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). Put it back and forget again, or remove it."
-        )
 
     def take_out_of_predictions(self, store: Store, place: str) -> int:
         """:return: rows that are gone, from wherever in the test set's order they were."""
@@ -149,7 +132,8 @@ class Copies:
         while found is not None:
             page = client.search_runs([found.experiment_id], page_token=token)
             for run in page:
-                changed += self._take_out_of_run(client, run.info.run_id, dry_run=dry_run)
+                with self.damage.passed_over(run.info.artifact_uri):
+                    changed += self._take_out_of_run(client, run.info.run_id, dry_run=dry_run)
             if not (token := page.token):
                 break
         return changed

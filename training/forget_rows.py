@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.batch import REFUSED
 from training.contract import SPLITS, Split
+from training.damage import Damage
 from training.forgotten import Forgotten
 from training.layout import Layout, create_every, create_kept, quoted
 from training.readers import open_writer
@@ -38,6 +39,7 @@ class Rows:
     scratch: Path
     forgotten: Forgotten
     batches: Sequence[BatchRead]
+    damage: Damage
 
     def batches_with_rows(self) -> set[int]:
         """:return: the numbers of the batches that have rows to take out."""
@@ -47,10 +49,12 @@ class Rows:
         """:return: rows that were taken out, and refused ones that keep place and reason and lose text and label."""
         named = batch.named(self.forgotten.objects)
         taken = emptied = 0
-        if has_rows:
-            taken = sum(self._rewrite(file, lambda rows: self._without(rows, named)) for file in batch.files)
+        for file in batch.files if has_rows else ():
+            with self.damage.passed_over(self.store.uri(file)):
+                taken += self._rewrite(file, lambda rows: self._without(rows, named))
         if self.store.exists(f"{batch.place}/{REFUSED}"):
-            emptied = self._rewrite(f"{batch.place}/{REFUSED}", lambda rows: self._emptied(rows, named))
+            with self.damage.passed_over(self.store.uri(f"{batch.place}/{REFUSED}")):
+                emptied = self._rewrite(f"{batch.place}/{REFUSED}", lambda rows: self._emptied(rows, named))
         return taken, emptied
 
     def _without(self, rows: pyarrow.Table, named: Sequence[int]) -> tuple[pyarrow.Table, int]:
@@ -93,6 +97,8 @@ class Rows:
 
     def count_in_batch(self, batch: BatchRead) -> BatchRead:
         """Say in the batch's manifest how many rows of each object are gone. :return: the batch as it is then."""
+        if batch.damaged:  # its other rows cannot be counted
+            return batch
         rest = dict(
             self.db.execute(
                 "SELECT object, count(DISTINCT row) FROM (FROM rows ANTI JOIN found USING (batch, object, row)) "
@@ -116,6 +122,11 @@ class Rows:
             and h1: those that a snapshot leaves out, signatures, texts that are nearly others (near_h0, near_h1).
         :return: rows that are gone.
         """
+        with self.damage.passed_over(self.store.uri(key)):
+            return self._take_out_of_index(key)
+        return 0
+
+    def _take_out_of_index(self, key: str) -> int:
         source = f"read_parquet({quoted(self.store.duckdb_path(key))})"
         rest = f"{source} i ANTI JOIN wanted_texts USING (h0, h1) ANTI JOIN wanted_objects USING (batch, object)"
         if "near_h0" in self.db.sql(f"FROM {source}").columns:
@@ -136,7 +147,8 @@ class Rows:
         layout = Layout(**manifest["layout"])
         told = scrub(manifest)
         if any(one["number"] in numbers for one in layout.batches):
-            told = self._recounted(told, layout)
+            with self.damage.passed_over(self.store.uri(key)):
+                told = self._recounted(told, layout)
         if told != manifest:
             self.store.write_json(f"{key}/{MANIFEST}", told)
         return told.get("forgotten") != manifest.get("forgotten")

@@ -143,14 +143,15 @@ def database(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
             yield db
 
 
-def is_damage(error: duckdb.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """:return: whether a file of the store is gone or not what it was; not that a disk is full or a server away."""
     import duckdb
 
     if no_room(error):
         return False
-    # what fsspec raises comes as a bare Error with a traceback for its text
-    return isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)) or "FileNotFoundError" in str(error)
+    if type(error) is duckdb.Error:  # of Parquet's inner parts; or what fsspec raised, with a traceback for its text
+        return "FileNotFoundError" in str(error) or not str(error).startswith("Traceback")
+    return isinstance(error, (duckdb.IOException, duckdb.InvalidInputException))
 
 
 def create_table(

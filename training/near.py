@@ -109,15 +109,8 @@ def near_file() -> str:
     return f"near-{key_of({'signatures': method(), 'alike': ALIKE, 'first': FIRST})[:16]}.parquet"
 
 
-def find_near(db: duckdb.DuckDBPyConnection, signatures: str, earlier: str | None) -> None:
-    """
-    Make the texts that are nearly others known to ``db``: ``near`` with check, batch, object, row, h0, h1, the near_h0
-    and near_h1 of the one that is nearest, and their similarity; a text is in it once for each check.
-
-    :param db: knows ``every`` and ``settled``, and ``touched`` if anything was decided before.
-    :param signatures: relation (training.signatures).
-    :param earlier: relation with what was found before, as ``near``; None: all texts are looked at.
-    """
+def know_similarity(db: duckdb.DuckDBPyConnection) -> None:
+    """Make the function ``similarity`` of two texts known to ``db``."""
     import pyarrow
 
     db.create_function(
@@ -127,6 +120,18 @@ def find_near(db: duckdb.DuckDBPyConnection, signatures: str, earlier: str | Non
         "DOUBLE",
         type="arrow",
     )
+
+
+def find_near(db: duckdb.DuckDBPyConnection, signatures: str, earlier: str | None) -> None:
+    """
+    Make the texts that are nearly others known to ``db``: ``near`` with check, batch, object, row, h0, h1, the near_h0
+    and near_h1 of the one that is nearest, and their similarity; a text is in it once for each check.
+
+    :param db: knows ``every`` and ``settled``, and ``touched`` if anything was decided before.
+    :param signatures: relation (training.signatures).
+    :param earlier: relation with what was found before, as ``near``; None: all texts are looked at.
+    """
+    know_similarity(db)
     wanted = "spread"
     if earlier is None:
         db.execute(_STANDING.format(signatures=signatures, moved="FALSE"))

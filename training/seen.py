@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, SeenRequest, SeenResult, Tracking
+from training.damage import Damage
 from training.forgotten import Forgotten
-from training.layout import Layout, database, quoted
+from training.layout import Layout, database, is_damage, quoted
 from training.patience import connect, patiently
 from training.snapshot import read_manifest
 from training.store import Store
@@ -51,7 +52,10 @@ def seen(request: SeenRequest) -> SeenResult:
     names = names_like(batches, request.objects)
     with database(store) as db:
         create_wanted(db, batches, request.texts, names)
-        create_found(db, store, batches)
+        damage = Damage()
+        batches = create_found(db, store, batches, damage)
+        for told in damage.told:
+            log.warning("%s", told)
         asked = [*(one.snapshot for one in versions), *filter(None, [request.snapshot])]
         sightings = look(db, store, asked, batches, names)
     forgotten = Forgotten.read(store)
@@ -75,12 +79,18 @@ def look(
     :param db: knows ``found`` (training.traces).
     :return: by snapshot what it has of what is looked for; None: nothing. One that is gone or damaged is left out.
     """
+    import duckdb
+
     sightings: dict[str, Sighting | None] = {}
     for digest in dict.fromkeys(digests):
         try:
             sightings[digest] = _look(db, store, digest, batches, names)
         except BadInput as error:
             log.warning("%s", error)
+        except duckdb.Error as error:
+            if not is_damage(error):
+                raise
+            log.warning("%s: %s", store.uri(f"snapshots/{digest}"), str(error).splitlines()[0])
     return sightings
 
 
@@ -127,6 +137,8 @@ def _look(
     """:raises BadInput: the snapshot is gone or damaged."""
     layout = Layout(**read_manifest(store, f"snapshots/{digest}")["layout"])
     dead = {one["number"]: set(one.get("dead", ())) for one in layout.batches}
+    if damaged := [batch.place for batch in batches if batch.damaged and batch.number in dead]:
+        raise BadInput(f"{store.uri(damaged[0])}, which {store.uri(f'snapshots/{digest}')} draws on, is damaged.")
     objects: set[str] = set()
     refused: Counter[str] = Counter()
     for batch in batches:

@@ -39,6 +39,11 @@ def method() -> dict[str, Any]:
     return {"format": FORMAT, "bands": [BANDS, BAND_SLOTS, SEED], "rensa": RMinHash.ALGORITHM_VERSION}
 
 
+def signatures_key(batch: str) -> str:
+    """:param batch: key of one."""
+    return key_of({"batch": batch, "method": method()})
+
+
 def sign(
     db: duckdb.DuckDBPyConnection,
     store: Store,
@@ -60,7 +65,7 @@ def sign(
         rows = parquet_files(store, [batch], places)
         if rows is None:
             continue
-        key = key_of({"batch": batch["key"], "method": method()})
+        key = signatures_key(batch["key"])
         if not force and store.is_complete(f"{SIGNATURES}/{key}"):
             files.append(store.duckdb_path(f"{SIGNATURES}/{key}/{FILE}"))
             continue

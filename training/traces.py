@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from training.batch import REFUSED, batch_number
 from training.contract import BadInput
-from training.layout import BATCHES, Layout, create_kept, create_table, quoted
+from training.damage import Damage
+from training.layout import BATCHES, Layout, create_kept, create_table, is_damage, quoted
 from training.store import MANIFEST
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class BatchRead:
     number: int
     objects: Sequence[Mapping[str, Any]]  # as the batch's manifest has them
     files: Sequence[str]  # keys of those with rows
+    damaged: bool = False  # there are others with rows, which cannot be read
 
     @property
     def place(self) -> str:
@@ -80,11 +82,37 @@ def create_wanted(
     create_table(db, "wanted_objects", {"batch": "BIGINT", "object": "INTEGER"}, objects)
 
 
-def create_found(db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[BatchRead]) -> None:
+def create_found(
+    db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[BatchRead], damage: Damage
+) -> list[BatchRead]:
     """
     Make the rows known to ``db`` that are wanted: the table ``found`` with batch, object, row, split, label, time, h0
     and h1; and ``rows``, the same of all rows there are.
+
+    :return: the batches with the files that can be read.
     """
+    import duckdb
+
+    try:
+        _create_found(db, store, batches)
+    except duckdb.Error as error:
+        if not is_damage(error):
+            raise
+        batches = [_readable(db, store, one, damage) for one in batches]
+        _create_found(db, store, batches)
+    return list(batches)
+
+
+def _readable(db: duckdb.DuckDBPyConnection, store: Store, batch: BatchRead, damage: Damage) -> BatchRead:
+    files = []
+    for file in batch.files:
+        with damage.passed_over(store.uri(file)):
+            db.execute(f"SELECT bit_xor(hash(r)) FROM read_parquet({quoted(store.duckdb_path(file))}) r").fetchall()
+            files.append(file)
+    return replace(batch, files=files, damaged=len(files) < len(batch.files))
+
+
+def _create_found(db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[BatchRead]) -> None:
     files = [quoted(store.duckdb_path(file)) for one in batches for file in one.files]
     columns = "batch, object, row, split, label, time, h0, h1"
     nothing = (

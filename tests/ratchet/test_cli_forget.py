@@ -17,6 +17,8 @@ DONE = {
     "unknown": [],
     "in_source": 3,
     "examples": ["/data/a.csv, row 7"],
+    "near": 0,
+    "near_examples": [],
     "left": ["Release 1 is old."],
 }
 
@@ -56,7 +58,7 @@ def test_what_was_done_and_what_was_not_reached_is_told_and_remembered(asked, sp
     assert main(["forget", spec, "--text", "My Secret", "--object", "a.csv", "--reason", "asked for"]) == 0
     [request] = asked
     assert (request.texts, request.objects) == ([identity_of("my secret")], [str(tmp_path / "a.csv")])
-    assert request.watermark == "file:///store/watermarks/1"
+    assert request.watermarks == ["file:///store/watermarks/1"]
     shown = capsys.readouterr().out
     assert shown.splitlines()[:8] == [
         "Taken out or corrected:",
@@ -87,7 +89,7 @@ def test_a_dry_run_remembers_nothing(asked, spec, ledger, capsys):
 def test_nothing_is_taken_out_under_a_run_of_a_pipeline_of_the_store(
     asked, spec, ledger, fake, tmp_path, capsys, pipeline, status
 ):
-    Ledger(Store(str(tmp_path / "store")), "other").append(INGESTED)
+    Ledger(Store(str(tmp_path / "store")), "other").append(INGESTED, watermark="file:///store/watermarks/2")
     fake.active_elsewhere = [pipeline]
     assert main(["forget", spec, "--text", "x"]) == status
     assert (capsys.readouterr().err.startswith("A run is active: http")) == bool(status)
@@ -107,7 +109,38 @@ def test_going_on_needs_no_text(asked, spec, ledger):
     assert [record["event"] for record in ledger.records()] == [INGESTED, "forgotten"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--resume", "--text", "x"]])
+@pytest.mark.parametrize(
+    ("flags", "heading"),
+    [
+        ([], "Not reached:"),
+        (["--dry-run"], "Not reached:"),
+        (["--near"], "With them:"),
+    ],
+)
+def test_texts_that_are_nearly_the_forgotten_ones_are_shown_by_place(
+    asked, spec, ledger, monkeypatch, capsys, flags, heading
+):
+    monkeypatch.setitem(DONE, "near", 2)
+    monkeypatch.setitem(DONE, "near_examples", ["/data/b.csv, row 3", "/data/b.csv, row 9"])
+    assert main(["forget", spec, "--text", "x", *flags]) == 0
+    assert asked[0].near == ("--near" in flags)
+    shown = capsys.readouterr().out.splitlines()
+    place = shown.index(heading)
+    assert shown[place + 1 : place + 4] == [
+        "- 2 texts that are nearly the forgotten ones:",
+        "    /data/b.csv, row 3",
+        "    /data/b.csv, row 9",
+    ]
+    assert any("--near takes them out" in line for line in shown) == ("--dry-run" in flags)
+
+
+def test_the_sources_of_all_pipelines_of_the_store_are_looked_at(asked, spec, ledger, tmp_path):
+    Ledger(Store(str(tmp_path / "store")), "other").append(INGESTED, watermark="file:///store/watermarks/2")
+    assert main(["forget", spec, "--text", "x", "--dry-run"]) == 0
+    assert asked[0].watermarks == ["file:///store/watermarks/1", "file:///store/watermarks/2"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--near"], ["--resume", "--text", "x"], ["--resume", "--near"]])
 def test_nothing_or_too_much_is_refused(asked, spec, arguments, capsys):
     assert main(["forget", spec, *arguments]) == 2
     assert "or only --resume" in capsys.readouterr().err

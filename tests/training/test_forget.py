@@ -21,7 +21,7 @@ from training.forget import forget
 from training.forgotten import Forgotten
 from training.snapshot import read_table
 from training.store import Store
-from training.text import identity_of
+from training.text import identity_of, text_hash
 
 SECRET = "a secret that nobody may keep"
 
@@ -30,7 +30,7 @@ def request_for(source, *texts, objects=(), **changes):
     request = ForgetRequest(
         store=str(source.store),
         work=str(source.place / "work"),
-        watermark=source.watermark,
+        watermarks=[source.watermark],
         texts=[identity_of(text) for text in texts],
         objects=[name_of(source, name) for name in objects],
     )
@@ -313,9 +313,13 @@ def test_forgetting_in_between_gives_what_reading_the_rest_anew_gives(tmp_path_f
 # beside another step
 
 
-@pytest.mark.parametrize("write", ["put_directory", "write_json", "write_bytes"])
-def test_a_text_that_is_forgotten_while_an_ingest_writes_it_is_found(source, monkeypatch, write):
+@pytest.mark.parametrize(
+    ("write", "whose"),
+    [("put_directory", "source"), ("write_json", "source"), ("write_bytes", "source"), ("put_directory", "other")],
+)
+def test_a_text_that_is_forgotten_while_an_ingest_writes_it_is_found(source, other, monkeypatch, write, whose):
     """The ingest stands still at its first write; the forgetting begins there, and waits for it."""
+    writing = {"source": source, "other": other}[whose]
     source.ingest()
     source.put("second", [(SECRET, "pos"), ("one more", "pos")])
     whole = getattr(Store, write)
@@ -331,11 +335,11 @@ def test_a_text_that_is_forgotten_while_an_ingest_writes_it_is_found(source, mon
         return whole(self, *args, **options)
 
     monkeypatch.setattr(Store, write, standing_still)
-    before = source.ingest()
+    before = writing.ingest()
     forgetting[0].join(60)
     assert kept_anywhere(source.store, SECRET) == []
     assert SECRET not in table_of(before)["text"].to_pylist()
-    assert texts_of(source.ingest()) == {text for text, _label in ROWS} | {"one more"}
+    assert texts_of(writing.ingest()) == {text for text, _label in ROWS} | {"one more"}
 
 
 def test_an_ingest_that_writes_after_a_text_was_forgotten_writes_nothing(source, monkeypatch):
@@ -350,6 +354,42 @@ def test_an_ingest_that_writes_after_a_text_was_forgotten_writes_nothing(source,
     assert kept_anywhere(source.store, SECRET) == []
     monkeypatch.undo()
     assert texts_of(source.ingest()) == {text for text, _label in ROWS} | {"one more"}
+
+
+# for two pipelines
+
+
+@pytest.fixture
+def other(source, tmp_path):
+    """Another pipeline that reads the same folder into the same store."""
+    other = Source(tmp_path / "other")
+    other.folder, other.store = source.folder, source.store
+    other.reading = replace(source.reading, test_percent=20)
+    return other
+
+
+def test_what_one_pipeline_forgets_the_other_has_forgotten(source, other):
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    source.put("third", [("two more", "neg")])
+    source.ingest()
+    before = other.ingest()
+    result = forget(request_for(source, SECRET, objects=["third"]))
+    assert result.counts["snapshots"] == result.counts["watermarks"] == 2
+    assert SECRET not in texts_of(before)
+    for pipeline in (source, other):
+        after = pipeline.ingest()
+        assert texts_of(after) == {text for text, _label in ROWS} | {"one more"}
+        assert same_as_anew(pipeline, after)
+    assert kept_anywhere(source.store, SECRET) == kept_anywhere(source.store, "two more") == []
+
+
+def test_what_only_the_other_pipeline_has_read_is_told_as_in_the_source(source, other):
+    source.ingest()
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    other.ingest()
+    watermarks = [source.watermark, other.watermark]
+    result = forget(request_for(source, SECRET, watermarks=watermarks))
+    assert (result.in_source, result.examples) == (1, [f"{name_of(source, 'second')}, row 1"])
 
 
 # what is damaged
@@ -378,6 +418,95 @@ def test_what_is_damaged_is_told_and_hinders_nothing_else(source, content):
     assert all(any(place.parent.as_uri() in told for told in result.left) for place in (files[0], old))
     assert not Forgotten.read(store).unfinished
     assert kept_anywhere(source.store, SECRET) == []
+
+
+def cut_off(file):
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def garbled(file):
+    """The end, which tells where things lie, is whole."""
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * (len(content) - 2004) + content[-2000:])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damaged"),
+    [
+        ("predictions/1/predictions.parquet", cut_off),
+        ("predictions/1/predictions.parquet", garbled),
+        ("signatures/*/signatures.parquet", cut_off),
+        ("watermarks/*/near-*.parquet", cut_off),
+        ("watermarks/*/deletions.parquet", cut_off),
+        ("batches/*/refused.parquet", cut_off),
+        ("batches/*/rows-*.parquet", cut_off),
+        ("batches/*/rows-*.parquet", garbled),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_text_leaves_the_others(source, pattern, damaged):
+    source.put("second", [(ROWS[0][0].upper(), ROWS[0][1]), (f"{ROWS[1][0]}!", ROWS[1][1]), ("", "pos")])
+    source.ingest(bad_rows_percent=50.0)
+    first = set(source.store.glob(pattern))
+    source.put("third", [(SECRET, "pos"), (SECRET.replace("nobody", "no body"), "neg"), (SECRET, None)])
+    others = texts_of(source.ingest(bad_rows_percent=50.0)) - {SECRET}
+    identities = [text_hash(text) for text, _label in [*ROWS, (SECRET, "pos")]]
+    (source.store / "predictions" / "1").mkdir(parents=True)
+    parquet.write_table(pyarrow.table({"text_sha256": identities}), source.store / "predictions/1/predictions.parquet")
+    file = min(first or source.store.glob(pattern))
+    damaged(file)
+    for _time in range(2):
+        left = forget(request_for(source, SECRET)).left
+        assert any(told.startswith((file.as_uri(), file.parent.as_uri())) for told in left)
+        assert not Forgotten.read(Store(str(source.store))).unfinished
+    file.unlink()
+    assert kept_anywhere(source.store, SECRET) == []
+    assert texts_of(source.ingest(bad_rows_percent=50.0, force=True)) == others
+
+
+def test_texts_that_are_nearly_the_forgotten_one_are_told_and_stay(source):
+    alike = SECRET.replace("nobody", "no body")
+    source.put("second", [(SECRET, "pos"), (alike, "neg"), ("one more", "pos")])
+    source.ingest()
+    result = forget(request_for(source, SECRET))
+    assert (result.near, result.near_examples) == (1, [f"{name_of(source, 'second')}, row 2"])
+    assert alike in texts_of(source.ingest())
+
+
+@pytest.mark.parametrize("policy", ["report", "ignore"])  # with signatures in the store, and without
+def test_texts_that_are_nearly_the_named_one_go_as_well_where_that_is_asked_for(source, policy):
+    alike = SECRET.replace("nobody", "no body")
+    source.put("second", [(SECRET, "pos"), (alike, "neg"), ("one more", "pos")])
+    checks = {"policies": {"near_test": policy, "near_duplicate": policy}}
+    source.ingest(**checks)
+    told = forget(request_for(source, SECRET, near=True, dry_run=True))
+    assert kept_anywhere(source.store, alike)
+    assert told.near == 1
+    assert forget(request_for(source, SECRET, near=True)) == told
+    assert kept_anywhere(source.store, alike) == kept_anywhere(source.store, SECRET) == []
+    source.put("third", [(alike.upper(), "pos"), ("two more", "pos")])
+    result = source.ingest(**checks)
+    assert texts_of(result) == {text for text, _label in ROWS} | {"one more", "two more"}
+    assert same_as_anew(source, result, **checks)
+
+
+def test_an_object_takes_along_what_is_nearly_its_rows_where_that_is_asked_for(source):
+    alike = SECRET.replace("nobody", "no body")
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    source.put("third", [(alike, "neg"), ("two more", "pos")])
+    source.ingest()
+    assert forget(request_for(source, objects=["second"], near=True)).counts["rows"] == 3
+    assert kept_anywhere(source.store, alike) == []
+
+
+def test_rows_that_nobody_has_compared_are_told_when_there_are_many(source, monkeypatch):
+    from training import near_copies
+
+    source.put("second", [(SECRET, "pos"), (SECRET.replace("nobody", "no body"), "neg")])
+    source.ingest(policies={"near_test": "ignore", "near_duplicate": "ignore"})
+    monkeypatch.setattr(near_copies, "UNASKED_ROWS", 100)
+    result = forget(request_for(source, SECRET, dry_run=True))
+    assert (result.near, ["302 rows" in told for told in result.left]) == (0, [True])
+    assert forget(request_for(source, SECRET, dry_run=True, near=True)).near == 1
 
 
 def test_a_batch_whose_manifest_is_damaged_is_named_before_anything_is_changed(source):

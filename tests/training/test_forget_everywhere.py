@@ -111,7 +111,7 @@ def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline):
         store=str(pipeline.store),
         work=str(pipeline.place / "work"),
         tracking=pipeline.tracking,
-        watermark=pipeline.watermark,
+        watermarks=[pipeline.watermark],
         texts=[identity_of(text) for text in SECRETS],
         endpoints=str(host),
     )

@@ -25,6 +25,10 @@ NOT_REACHED = (
     "Copies of the source, backups of the store, logs, and what killed processes left in the directory for temporary "
     "files (ratchet-*).",
     "Runs in MLflow that Ratchet did not write, and deleted ones until mlflow gc.",
+    "Labels of the forgotten rows: in models, evaluations, verdicts and releases, in manifests of snapshots, in "
+    "data-reports, keys and the ledger, in MLflow, and in the database and the logs of Airflow.",
+    "Names of objects: in forgotten.json, which keeps them out, in manifests of batches and snapshots, in "
+    "data-reports, keys and the ledger, and in the database and the logs of Airflow.",
     "Golden examples in releases on the endpoint hosts of other machines and in a cloud.",
 )
 
@@ -40,6 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument("--object", action="append", default=[], metavar="NAME", dest="objects", help="may be repeated")
     add_texts(parser)
+    parser.add_argument(
+        "--near", action="store_true", help="also texts that are nearly these; --dry-run shows where they are"
+    )
     parser.add_argument("--reason", help="why; kept in the ledger, so without the text")
     parser.add_argument("--dry-run", action="store_true", help="say what it would do, and change nothing")
     parser.add_argument("--resume", action="store_true", help="finish what was killed")
@@ -49,7 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def forget(options: argparse.Namespace) -> int:
     texts, objects = identities(options), [object_name(one) for one in options.objects]
-    if options.resume == bool(texts or objects):
+    if options.resume == bool(texts or objects) or (options.resume and options.near):
         raise BadInput("Name objects with --object, or texts with --text or --texts; or only --resume.")
     spec = load(options.pipeline)
     try:
@@ -64,28 +71,30 @@ def _forget(options: argparse.Namespace, pipeline: str, texts: list[str], object
 
     store = Store(settings.store_uri())
     ledger = Ledger(store, pipeline)
-    last = ledger.last(INGESTED)
+    pipelines = sorted({pipeline, *(place.rpartition("/")[2] for place in store.list("ledger"))})
+    last = [Ledger(store, name).last(INGESTED) for name in pipelines]
     tracking, access = tracking_of(pipeline)
     request = ForgetRequest(
         store=store.root,
         work=str(settings.work_directory()),
         tracking=tracking,
-        watermark=last["watermark"] if last else None,
+        watermarks=[record["watermark"] for record in last if record],
         objects=objects,
         texts=texts,
+        near=options.near,
         endpoints=str(ratchet_home() / "endpoints") if has_stack() else None,
         resume=options.resume,
         dry_run=options.dry_run,
     )
     if not options.dry_run:
-        pipelines = {pipeline, *(place.rpartition("/")[2] for place in store.list("ledger"))}
         if active := active_runs(options, pipelines):
             raise RunError(
                 f"A run is active: {', '.join(active)}. Nothing was changed: it may hold what is to be forgotten. Wait "
                 "for it, or end it, and repeat this command."
             )
         if not options.resume:
-            ledger.append(FORGET, objects=objects, texts=len(texts), reason=options.reason, who=getpass.getuser())
+            told = {"objects": objects, "texts": len(texts), "near": options.near, "reason": options.reason}
+            ledger.append(FORGET, who=getpass.getuser(), **told)
     try:
         result = run_stage("forget", request, _show, env=access)
     except BadInput as error:
@@ -93,9 +102,9 @@ def _forget(options: argparse.Namespace, pipeline: str, texts: list[str], object
             ledger.append(FORGET_REFUSED, error=str(error))
         raise
     if not options.dry_run:
-        told = ("counts", "versions", "unknown", "in_source", "left")
-        ledger.append(FORGOTTEN, who=getpass.getuser(), **{name: result[name] for name in told})
-    print(_told(result, dry_run=options.dry_run))
+        names = ("counts", "versions", "unknown", "in_source", "near", "left")
+        ledger.append(FORGOTTEN, who=getpass.getuser(), **{name: result[name] for name in names})
+    print(_told(result, near=options.near, dry_run=options.dry_run))
     return EXIT_DONE
 
 
@@ -104,11 +113,17 @@ def _show(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _told(result: Mapping[str, Any], *, dry_run: bool) -> str:
+def _told(result: Mapping[str, Any], *, near: bool, dry_run: bool) -> str:
     counts = [(f"{count:,}", what) for what, count in result["counts"].items()]
     lines = ["Would take out or correct:" if dry_run else "Taken out or corrected:"]
     lines.append(table(counts, indent="  ") if counts else "  nothing: it is nowhere in the store")
+    alike = [f"- {result['near']:,} texts that are nearly the forgotten ones:", *_places(result["near_examples"])]
+    if result["near"] and near:
+        lines += ["With them:", *alike]
     lines.append("Not reached:")
+    if result["near"] and not near:
+        how = "--near takes them out as well." if dry_run else "Forget those that should go with --text or --texts."
+        lines += [*alike, f"    Look at them there. {how}"]
     if result["versions"]:
         lines.append(f"- Models that were trained or tested on it: {', '.join(result['versions'])}")
     if result["unknown"]:
@@ -116,9 +131,13 @@ def _told(result: Mapping[str, Any], *, dry_run: bool) -> str:
     if result["in_source"]:
         more = result["in_source"] - len(result["examples"])
         lines.append(f"- {result['in_source']:,} rows in the source, which are not read again:")
-        lines += [f"    {one}" for one in result["examples"]] + ([f"    and {more:,} more"] if more else [])
+        lines += [*_places(result["examples"]), *([f"    and {more:,} more"] if more else [])]
     lines += _items([*result["left"], *NOT_REACHED])
     return "\n".join(lines)
+
+
+def _places(examples: Iterable[str]) -> list[str]:
+    return [f"    {one}" for one in examples]
 
 
 def _items(sentences: Iterable[str]) -> list[str]:
