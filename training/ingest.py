@@ -234,6 +234,11 @@ def read(request: IngestRequest, scratch: Path) -> Ingested:
     (scratch / "watermark").mkdir()
     batch = _take_in(request, store, waiting, scratch, forgotten) if waiting.unread else None
     try:
+        if waiting.emptied and checks.removed == "drop":
+            raise BatchRefused(
+                f"{waiting.emptied[0]} holds no object any more, and all its rows would go. If that is meant, name "
+                "another source; where objects leave once they are read, checks.removed: keep"
+            )
         if batch is not None and (reason := why_refused(checks, batch)):
             raise BatchRefused(reason)
         found = assemble(request, store, before, waiting, batch, scratch, fresh=fresh)

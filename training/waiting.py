@@ -9,7 +9,7 @@ from typing import Any
 from training.batch import Unread
 from training.contract import Reading, Split
 from training.snapshot import Settings
-from training.sources import Source, open_source
+from training.sources import NothingThere, Source, open_source
 from training.watermark import ObjectRead, Watermark
 
 
@@ -25,6 +25,7 @@ class Waiting:
     counts: Mapping[str, int]  # new, changed, removed, unchanged
     gone: Sequence[ObjectRead]  # whose rows are in force no more
     names: Mapping[str, Sequence[str]]  # of the new, the changed and the removed ones
+    emptied: Sequence[str] = ()  # URIs of sources that hold no object any more
 
 
 def compare(
@@ -36,12 +37,23 @@ def compare(
     :param fresh: nothing that was read counts.
     :param forgotten: names of objects that are not there for us.
     """
-    sources: dict[Split | None, Source] = {
-        None: open_source(reading.source, file_format=reading.format, query=reading.query)
-    }
-    for role, uri in (("validation", reading.validation), ("test", reading.test)):
-        if uri is not None:
-            sources[role] = open_source(uri, role=role, file_format=reading.format)  # type: ignore[index,arg-type]
+    given: dict[Split | None, str] = {None: reading.source}
+    if reading.validation is not None:
+        given["validation"] = reading.validation
+    if reading.test is not None:
+        given["test"] = reading.test
+    had = set() if fresh else {one.split if one.split in given else None for one in before.in_force()}
+    sources: dict[Split | None, Source] = {}
+    emptied: list[str] = []
+    for role, uri in given.items():
+        try:
+            query = None if role else reading.query
+            sources[role] = open_source(uri, role=role, file_format=reading.format, query=query)
+        except NothingThere:
+            if role not in had:
+                raise
+            emptied.append(uri)
+            sources[role] = Source([], {"uri": uri, "files": 0, "bytes": 0})
     own = {part.split for part in sources[None].parts if part.split} | {role for role in sources if role}
     settings: Settings = {
         "test_percent": None if "test" in own else reading.test_percent,
@@ -74,6 +86,6 @@ def compare(
     counts = {what: len(found) for what, found in names.items()} | {"unchanged": unchanged}
     in_force = {(one.batch, one.index) for one in read_before}
     gone = [one for one in before.in_force() if (one.batch, one.index) not in in_force]
-    given: dict[str, Any] = {role: source.described for role, source in sources.items() if role}
-    described = {**sources[None].described, **given}
-    return Waiting(described, settings, frozenset(own), unread, read_before, counts, gone, names)
+    roles: dict[str, Any] = {role: source.described for role, source in sources.items() if role}
+    described = {**sources[None].described, **roles}
+    return Waiting(described, settings, frozenset(own), unread, read_before, counts, gone, names, emptied)

@@ -4,6 +4,7 @@ import json
 import os
 import random
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from tests.training.source import ROWS, Source, rows_of, text, texts_of, watch_reading
-from training.contract import BadInput, Reading
+from training.contract import BadInput, Reading, SurveyRequest
 from training.ingest import read
 from training.store import Store
+from training.survey import survey
 from training.watermark import Watermark
 
 # what is read
@@ -51,6 +53,60 @@ def test_the_rows_of_an_object_that_is_gone_leave_or_stay_as_the_spec_says(sourc
     gone = source.ingest()
     assert gone.objects["removed"] == 1
     assert "one more" not in texts_of(gone)
+
+
+def waiting_in(source, **checks):
+    request = SurveyRequest(store=str(source.store), reading=source.reading, watermark=source.watermark, **checks)
+    return survey(request).objects
+
+
+@pytest.mark.parametrize("how", ["files", "folder"])
+def test_a_source_without_any_object_changes_nothing_and_the_run_says_so(source, how):
+    before = source.ingest()
+    source.remove("first")
+    if how == "folder":
+        source.folder.rmdir()
+    assert waiting_in(source) == 1
+    for _run in range(2):
+        empty = source.ingest()
+        assert (empty.snapshot, empty.test_split) == (before.snapshot, before.test_split)
+        assert "holds no object any more, and all its rows would go" in empty.quarantined
+        assert waiting_in(source) == 0  # or a run would start over and over
+
+    source.folder.mkdir(exist_ok=True)
+    source.put("first", ROWS)
+    back = source.ingest()
+    assert (back.digest, back.test_split, back.quarantined) == (before.digest, before.test_split, None)
+    assert source.ingest(cold=True).digest == back.digest
+
+
+def test_objects_may_all_leave_where_their_rows_are_kept(source, monkeypatch):
+    before = source.ingest(removed="keep")
+    source.remove("first")
+    assert waiting_in(source, removed="keep") == 0
+    empty = source.ingest(removed="keep")
+    assert (empty.hit, empty.digest, empty.quarantined) == (True, before.digest, None)
+    source.put("second", [("one more", "pos")])
+    assert texts_of(source.ingest(removed="keep")) == {text for text, _ in ROWS} | {"one more"}
+
+
+def test_a_test_source_without_any_object_leaves_the_last_snapshot_in_force(source):
+    exam = source.place / "exam"
+    exam.mkdir()
+    (exam / "exam.jsonl").write_text('{"text": "a question", "label": "pos"}\n')
+    source.reading = replace(source.reading, test=str(exam))
+    before = source.ingest()
+    (exam / "exam.jsonl").unlink()
+    source.put("second", [("one more", "pos")])
+    empty = source.ingest()
+    assert empty.snapshot == before.snapshot
+    assert f"{exam} holds no object any more" in empty.quarantined
+
+
+def test_a_source_that_never_had_an_object_is_refused(source):
+    source.remove("first")
+    with pytest.raises(BadInput, match="matches no file"):
+        source.ingest()
 
 
 def test_other_columns_or_splits_mean_that_everything_is_read_again(source, monkeypatch):

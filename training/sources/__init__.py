@@ -9,9 +9,9 @@ have passed by the next time.
 from __future__ import annotations
 
 from training.contract import BadInput, Split
-from training.sources.part import BadRow, Batch, Block, Columns, Part, ReadFailed, Row, Source
+from training.sources.part import BadRow, Batch, Block, Columns, NothingThere, Part, ReadFailed, Row, Source
 
-__all__ = ["BadRow", "Batch", "Block", "Columns", "Part", "ReadFailed", "Row", "Source", "open_source"]
+__all__ = ["BadRow", "Batch", "Block", "Columns", "NothingThere", "Part", "ReadFailed", "Row", "Source", "open_source"]
 
 
 def open_source(

@@ -21,7 +21,7 @@ from training.sources.delimited import read_delimited
 from training.sources.jsonl import read_jsonl
 from training.sources.objects import Found, Reader, found_file, found_object, is_local, read_object
 from training.sources.parquet import read_parquet
-from training.sources.part import Part, ReadFailed, Source
+from training.sources.part import NothingThere, Part, ReadFailed, Source
 from training.store import for_fsspec
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ SYSTEM = ("/proc", "/dev", "/sys")  # what runs on the machine and how, secrets 
 
 def open_files(uri: str, file_format: str | None) -> Source:
     """
-    :raises BadInput: no file is there, or one of an unknown format.
+    :raises NothingThere: no file is there. :raises BadInput: one is of an unknown format.
     :raises ReadFailed: the source cannot be listed now.
     """
     import fsspec
@@ -132,7 +132,7 @@ def _find(fs: Any, pattern: str, uri: str, file_format: str | None) -> list[Foun
         log.info("%s: %d files passed over (hidden, unfinished or no data): %s", uri, len(passed_over), shown)
     if not found:
         what = f"holds no data file ({len(passed_over)} other files)" if passed_over else "matches no file"
-        raise BadInput(f"{uri} {what}. Check the path; known endings: {', '.join(FORMATS)}, also with .gz or .zst.")
+        raise NothingThere(f"{uri} {what}. Check the path; known endings: {', '.join(FORMATS)}, also with .gz or .zst.")
     return found
 
 

@@ -20,6 +20,10 @@ SHOWN_CHARACTERS = 60  # of a column's name in an error
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # but tabs and line ends, which are in real headers
 
 
+class NothingThere(BadInput):
+    """The source holds no object."""
+
+
 class ReadFailed(Unreachable):
     """An object could not be read now, or is not what was listed any more; a retry may find it well."""
 
