@@ -237,7 +237,7 @@ def test_of_two_writers_of_one_object_one_wins(s3):
 def test_a_text_is_forgotten_in_a_store_in_a_bucket(s3, tmp_path):
     s3.put_object(Bucket="acme", Key="in/a.jsonl", Body=jsonl([*ROWS, ("my secret", "pos"), ("my secret", None)]))
     before = ingest(request("s3://acme/in/"))
-    asked = {"store": "s3://acme/store", "work": str(tmp_path), "watermark": before.watermark}
+    asked = {"store": "s3://acme/store", "work": str(tmp_path), "watermarks": [before.watermark]}
     done = forget(ForgetRequest(**asked, texts=[identity_of("My Secret")]))
     assert (done.counts["rows"], done.counts["refused rows"]) == (1, 1)
     assert done.examples == [f"s3://acme/in/a.jsonl, row {len(ROWS) + 1}"]
