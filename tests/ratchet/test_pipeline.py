@@ -14,7 +14,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from ratchet.cli import active, main
+from ratchet.cli.retrain import Airflow
 from ratchet.stub import write_stub
+from tests.ratchet.fake_airflow import PASSWORD
 from tests.servers import ROOT, endpoint_host, mlflow_server, training_python
 from training.text import split_of
 
@@ -170,6 +173,12 @@ class World:
         records = [json.loads(path.read_text()) for path in paths]
         return [(record["event"], record.get("to") or record["digest"]) for record in records]
 
+    def shown(self):
+        """:return: what everything says that may show texts as they are: golden examples, reports."""
+        places = [self.root / name for name in ("store", "endpoints", "mlflow", "work")]
+        files = [path for place in places for kind in ("*.json", "*.html") for path in place.rglob(kind)]
+        return [path.read_text() for path in files]
+
     def releases(self):
         return sorted(path.name for path in (self.root / "store" / "releases").iterdir())
 
@@ -236,6 +245,49 @@ def test_bad_input_fails_at_once_and_names_the_file(world, capsys):
     assert (ended.states["ingest"], ended.tries["ingest"]) == ("failed", 1)
     assert "rows.csv" in capsys.readouterr().out
     assert world.versions("broken") == []
+
+
+def test_what_is_forgotten_stays_out_of_all_that_follows(world, url, monkeypatch, tmp_path):
+    """Forget, retrain, judge, deploy anew; then back to the release before, whose golden examples lost texts."""
+    rows = sentences(400, seed=6)
+    dag = world.pipeline("forgetful", rows)
+    first = world.run(dag)
+    assert (first.state, world.champion("forgetful")) == ("success", "1")
+    gone = [text for text, _label in rows if split_of(text, 15, 10) == "test"][:20]
+    gone += [text for text, _label in rows if split_of(text, 15, 10) == "train"][:20]
+    assert any(text in content for text in gone for content in world.shown())
+
+    monkeypatch.setattr(active, "_airflow", lambda options: Airflow(url, "operator", PASSWORD))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", world.mlflow)
+    monkeypatch.setenv("RATCHET_HOME", str(world.root))
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(gone))
+    spec = str(world.dags / "forgetful.yaml")
+    assert main(["seen", spec, "--texts", str(texts)]) == 0
+    assert main(["forget", spec, "--texts", str(texts)]) == 0
+
+    again = world.run(dag)
+    assert again.state == "success"
+    assert {name: state for name, state in again.states.items() if state != "success"} == {}
+    assert again.returned["ingest"]["dropped"] == {"forgotten": 40}
+    for split, count in (("train", 20), ("test", 20), ("validation", 0)):
+        assert again.returned["ingest"]["rows"][split] == first.returned["ingest"]["rows"][split] - count
+    assert (again.returned["train"]["version"], again.returned["evaluate"]["rows"]) == (
+        "2",
+        first.returned["evaluate"]["rows"] - 20,
+    )
+    assert world.champion("forgetful") == "2"
+    live = again.returned["deploy"]
+    assert httpx.get(f"{live['url'].rstrip('/')}/metadata").json()["release"] == live["digest"]
+
+    back = world.example("example_deploy_any_model")
+    back.get_task("deploy").model, back.get_task("deploy").endpoint = "models:/forgetful/1", live["endpoint"]
+    deployed = world.run(back).returned["deploy"]
+    assert deployed["model_digest"] == first.returned["deploy"]["model_digest"]
+    assert httpx.get(f"{live['url'].rstrip('/')}/metadata").json()["release"] == deployed["digest"]
+
+    assert [text for text in gone for content in world.shown() if text in content] == []
+    assert main(["seen", spec, "--texts", str(texts)]) == 1
 
 
 def test_any_two_versions_are_judged_on_any_parquet_file(world, monkeypatch):
