@@ -16,7 +16,7 @@ from training.findings import Finding, enforce
 from training.label_checks import check_labels
 from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
 from training.near_checks import REASONS, dropped_checks, look_for_near, near_findings
-from training.personal_finding import find_personal_data
+from training.personal_finding import find_personal_data, find_personal_labels
 from training.refusal import BatchRefused, why_refused_beside_others
 from training.rows import EXAMPLES_PER_REASON, policy_of
 from training.settle import settle
@@ -111,6 +111,7 @@ def assemble(
             findings += near_findings(db, request.checks, store, watermark.in_force(), keys, number)
         labels = check_labels(request.checks, Snapshot(cells, waiting.settings, layout), last, arrived)
         findings += labels.findings
+        findings += find_personal_labels(request.checks, cells["train"].keys() - labels.left_out.keys())
         lengths, long = check_token_lengths(request, db, parquet_files(store, [new], places) if new else None)
         findings += long
         enforce(request.checks, findings)

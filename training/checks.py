@@ -37,6 +37,11 @@ CHECKS: dict[str, Check] = {
         default="ignore",
         policies=("ignore", "report", "redact", "drop", "quarantine", "fail"),
     ),
+    "personal_label": Check(
+        "a label that looks like an e-mail address or holds a number as `personal_data` finds them; it stays as it is",
+        "report",
+        ("ignore", "report"),
+    ),
     "forgotten": Check("a row whose text `ratchet forget` took out", policies=("drop",)),
     "long_text": Check(
         "texts with more tokens than `train.max_length`, or else the base model, takes, in a sample of the new ones; "

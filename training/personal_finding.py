@@ -1,17 +1,19 @@
-"""Say how much personal data there is in the new rows, and never what."""
+"""Say how much personal data there is in the new rows and in the labels, and never what."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from training.batch import listed
 from training.contract import Checks, Policy
 from training.findings import Finding
 from training.personal import CHECK
+from training.redact import may_hold, redacted
 from training.rows import EXAMPLES_PER_REASON, policy_of
 
+PERSONAL_LABEL = "personal_label"  # as in training.checks
 _BECAME: dict[Policy, str] = {
     "report": " and stay as they are",
     "redact": ", which was taken out of their texts",
@@ -42,3 +44,29 @@ def find_personal_data(checks: Checks, batch: Mapping[str, Any] | None) -> list[
         f"the first in {examples[0]['file']}, row {examples[0]['row']}."
     )
     return [Finding(CHECK, held, sentence, examples)]
+
+
+def find_personal_labels(checks: Checks, labels: Iterable[str]) -> list[Finding]:
+    """
+    :param labels: those of the snapshot that can be trained.
+    :return: nothing, when none looks like personal data. An example is ``label``, with placeholders.
+    """
+    import pyarrow
+
+    if policy_of(checks, PERSONAL_LABEL) == "ignore":
+        return []
+    column = pyarrow.array(sorted(labels), pyarrow.large_string())
+    kinds: Counter[str] = Counter()
+    shown = []
+    for label in column.filter(may_hold(column, checks.phone_region)).to_pylist():
+        clean, found = redacted(label, checks.phone_region)
+        kinds.update(found)
+        if found:
+            shown.append(clean)
+    if not shown:
+        return []
+    sentence = (
+        f"{len(shown):,} of {len(column):,} labels look like personal data ({listed(kinds)}) and stay as they are: the "
+        "model, the log and all reports have them. If they are, give the rows other labels in the source."
+    )
+    return [Finding(PERSONAL_LABEL, len(shown), sentence, [{"label": one} for one in shown[:EXAMPLES_PER_REASON]])]

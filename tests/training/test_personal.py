@@ -148,6 +148,24 @@ def test_rows_that_arrow_cannot_hold_are_looked_at_as_well(source):
     assert MAIL not in everything_kept(source)
 
 
+MAILBOXES = [(f"message {i} to somebody", ["anna@example.org", "li +49 30 901820"][i % 2]) for i in range(60)]
+
+
+def test_labels_that_look_like_personal_data_are_told_by_their_number_and_not_shown(source, caplog):
+    source.put("second", MAILBOXES)
+    checks = {"near_duplicate": "ignore", "near_test": "ignore", "new_label": "report"}
+    [warning] = [one for one in source.ingest(policies=checks).warnings if "personal" in one]
+    assert warning.startswith("2 of 4 labels look like personal data (e-mail address 1, phone number 1) and stay as")
+    assert "anna" not in warning
+    told = [one for one in caplog.messages if "personal" in one]
+    assert told == [warning]
+
+
+def test_labels_are_not_looked_at_when_the_spec_says_so(source):
+    source.put("second", MAILBOXES)
+    assert not [one for one in source.ingest(policies={"personal_label": "ignore"}).warnings if "personal" in one]
+
+
 def test_numbers_of_a_country_are_found_when_the_spec_names_it(source):
     source.put("second", [("call 030 901820", "pos")])
     assert new_texts(ingest(source, "redact", phone_region="DE")) == {"call <PHONE>"}
