@@ -108,7 +108,8 @@ def assemble(
         if watermark.near:
             keys = {one["number"]: one["key"] for one in batches}
             number = batch["number"] if batch else None
-            findings += near_findings(db, request.checks, store, watermark.in_force(), keys, number)
+            told = before.near is not None
+            findings += near_findings(db, request.checks, store, watermark.in_force(), keys, number, told=told)
         labels = check_labels(request.checks, Snapshot(cells, waiting.settings, layout), last, arrived)
         findings += labels.findings
         findings += find_personal_labels(request.checks, cells["train"].keys() - labels.left_out.keys())

@@ -90,6 +90,8 @@ def near_findings(
     objects: Sequence[ObjectRead],
     batches: Mapping[int, str],
     new: int | None,
+    *,
+    told: bool,
 ) -> list[Finding]:
     """
     Each finding's examples are the nearest texts, nearest first: file, row, text; near_file, near_row, near_text;
@@ -97,7 +99,9 @@ def near_findings(
 
     :param db: knows ``near`` and ``every``.
     :param objects: those that are in force. :param batches: keys by number.
-    :param new: number of the new batch. Where a policy refuses new rows, or ends the run, only what they bring counts.
+    :param new: number of the new batch.
+    :param told: an earlier run looked for texts that are alike, and told of those there were. Then only what new rows
+        bring counts, and also where a policy refuses them or ends the run.
     """
     findings = []
     for check, alike in _ALIKE.items():
@@ -105,7 +109,7 @@ def near_findings(
         if policy == "ignore":
             continue
         chosen = f'near WHERE "check" = {quoted(check)}'
-        if policy in ("quarantine", "fail"):
+        if told or policy in ("quarantine", "fail"):
             news = f"(SELECT h0, h1 FROM every WHERE batch = {new or 0})"
             chosen += f" AND ((h0, h1) IN {news} OR (near_h0, near_h1) IN {news})"
         [(count,)] = db.sql(f"SELECT count(*) FROM {chosen}").fetchall()

@@ -2,8 +2,10 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from tests.training.near_texts import EXAM, LEAK, TWINS, WORDS, in_split, sentence
 from tests.training.source import ROWS, Source, rows_of, texts_of
@@ -186,8 +188,11 @@ def test_an_append_compares_what_is_new_and_nothing_else(source, monkeypatch):
     source.ingest()
     compared = watch_comparisons(monkeypatch)
     source.put("more", [(TWINS[0], "a"), (TWINS[1], "a")])
-    assert "1 training or validation text is nearly another" not in source.ingest().warnings[0]
+    [told] = source.ingest().warnings
+    assert "1 training or validation text is nearly another" in told
     assert len(compared) < 20
+    [found] = Path(source.watermark.removeprefix("file://")).glob("near-*.parquet")
+    assert parquet.read_metadata(found).num_rows > 100  # those of the first run among them
 
 
 def test_texts_of_one_template_are_not_all_compared_with_each_other(tmp_path, monkeypatch):

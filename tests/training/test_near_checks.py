@@ -53,6 +53,20 @@ def test_what_is_left_out_is_shown_as_well_and_what_is_ignored_is_not(found):
     assert LEAK in [one["text"] for one in findings["near_test"].examples]
 
 
+def test_what_an_earlier_run_told_of_is_not_told_again_and_what_new_rows_bring_is(tmp_path):
+    source = Source(tmp_path)
+    draw = random.Random(5)
+    few = [(sentence(draw), "ab"[i % 2]) for i in range(200)]
+    source.put("first", [*few, (EXAM, "a"), (LEAK, "a"), *((text, "a") for text in TWINS)])
+    assert len(source.ingest().warnings) == 2
+    source.put("second", [(sentence(draw), "a"), (sentence(draw), "b")])
+    assert source.ingest().warnings == []
+    source.put("third", [(LEAK + " indeed", "a")])
+    [again] = [one for one in source.ingest().warnings if "test split" in one]
+    assert again.startswith("1 training or validation text is nearly a text of the test split")
+    assert "third.jsonl" in again
+
+
 def test_among_many_rows_alike_texts_are_looked_for_only_when_the_spec_says_so(found, monkeypatch, caplog):
     monkeypatch.setattr(near_checks, "UNASKED_ROWS", 100)
     with caplog.at_level(logging.INFO):
