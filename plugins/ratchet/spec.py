@@ -513,5 +513,7 @@ def _where_it_belongs(loc: KeyPath) -> str:
 def nearest(word: str, valid: Iterable[str]) -> str:
     """:return: the valid word that was probably meant, and all of them."""
     valid = list(valid)
-    close = difflib.get_close_matches(word, valid, n=1)
+    close = [one for one in valid if one.startswith(word)]
+    if len(close) != 1:
+        close = difflib.get_close_matches(word, valid, n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + "valid: " + ", ".join(valid)

@@ -259,6 +259,7 @@ BAD = [
     (SHORTEST + "trigger:\n  timezone: Europe/Berln", 6, "trigger.timezone", "did you mean 'Europe/Berlin'?"),
     (SHORTEST + "trigger:\n  timezone: ../etc", 6, "trigger.timezone", "expected an IANA time zone"),
     (SHORTEST + "trigger:\n  new_data: 5", 6, "trigger.new_data", "expected keys and values, found 5"),
+    (SHORTEST + "trigger:\n  new_data: {quiet: 5}", 6, "trigger.new_data.quiet", "did you mean 'quiet_minutes'?"),
     (SHORTEST + "trigger:\n  new_data: {min_row: 5}", 6, "trigger.new_data.min_row", "did you mean 'min_rows'?"),
     (SHORTEST + "trigger:\n  new_data: {zzz: 5}", 6, "trigger.new_data.zzz", "unknown key; valid: min_rows, quiet"),
     (SHORTEST + "trigger:\n  new_data: {min_rows: 0}", 6, "trigger.new_data.min_rows", "equal to 1, found 0"),
