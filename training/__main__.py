@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from training import contract
 from training.stage import clean_up_on_sigterm, die_with_parent, log_to_stdout, run
@@ -39,7 +40,10 @@ def main() -> int:
     clean_up_on_sigterm()
     log_to_stdout()
     module, function, request_type = STAGES[options.stage]
-    stage = getattr(importlib.import_module(module), function)
+
+    def stage(request: Any) -> contract.Message:
+        return getattr(importlib.import_module(module), function)(request)  # what fails here is told as the rest
+
     return run(stage, request_type, options.request, options.result)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from training.contract import EXIT_BAD_INPUT, BadInput, Message, Unreachable
 from training.credentials import MaskingStream, masked, refusal
+from training.missing import missing_package
 from training.room import no_room
 from training.visible import visible
 
@@ -85,7 +86,7 @@ def _failed(error: Exception, result: Path) -> int:
     if isinstance(error, Unreachable):
         passing = str(error)
     else:
-        final = str(error) if isinstance(error, BadInput) else refusal(error)
+        final = str(error) if isinstance(error, BadInput) else refusal(error) or missing_package(error)
         passing = no_room(error)
     if why := final or passing:
         log.error("%s", why)

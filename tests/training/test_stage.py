@@ -87,6 +87,20 @@ def test_names_and_labels_in_log_and_error_do_nothing_to_a_terminal(files):
     assert not {"\x1b", "\u202e"} & {*ended.stdout, *result_in(files)["error"]}
 
 
+@pytest.mark.parametrize(("module", "package"), [("duckdb", "duckdb"), ("phonenumbers", "phonenumberslite")])
+def test_an_environment_that_is_installed_by_half_says_what_it_lacks(files, module, package):
+    request = json.loads((files / "request.json").read_text())
+    request["checks"] = {"policies": {"personal_data": "redact"}, "phone_region": "DE"}
+    (files / "request.json").write_text(json.dumps(request))
+    hide = f"import sys; sys.modules[{module!r}] = None; sys.argv = ['training', *sys.argv[1:]]"
+    start = f"{hide}; from training.__main__ import main; sys.exit(main())"
+    stage = [sys.executable, "-c", start, *command(files)[3:]]
+    ended = subprocess.run(stage, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2, ended.stdout
+    assert f"lacks the package {package} " in result_in(files)["error"]
+    assert "Traceback" not in ended.stdout
+
+
 def test_any_other_failure_ends_with_1_and_the_error(files):
     (files / "store").write_text("a file where the store should be")
     ended = finish(files)

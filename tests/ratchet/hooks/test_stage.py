@@ -39,7 +39,7 @@ def stages(tmp_path, monkeypatch):
     for name in ("training", "serving"):
         (packages / name).mkdir(parents=True)
         (packages / name / "__init__.py").touch()
-    for name in ("contract.py", "credentials.py", "room.py", "stage.py", "visible.py"):
+    for name in ("contract.py", "credentials.py", "missing.py", "room.py", "stage.py", "visible.py"):
         (packages / "training" / name).symlink_to(REAL / name)
 
     def find(name):
