@@ -54,7 +54,8 @@ def read_batches(store: Store) -> list[BatchRead]:
             except (ValueError, KeyError, TypeError) as error:
                 raise BadInput(
                     f"{store.uri(place)}/{MANIFEST} is damaged ({type(error).__name__}: {error}), so that nobody can "
-                    "tell which objects its rows came from. Nothing was done. Put the file back from a backup."
+                    "tell which objects its rows came from. Nothing was done. Put the file back from a backup, or "
+                    "remove its directory: a run that recomputes reads the objects again."
                 ) from error
             # as they lie there: a run that recomputed leaves the files that it read before, with the same rows
             files = [file for file in store.list(place) if file.endswith(".parquet") and not file.endswith(REFUSED)]

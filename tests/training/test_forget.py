@@ -215,6 +215,21 @@ def test_an_object_that_was_never_read_is_refused_with_the_nearest_name(source):
     assert Forgotten.read(Store(str(source.store))) == Forgotten()
 
 
+def test_names_and_labels_of_what_is_forgotten_stay_only_where_the_docs_say(source):
+    """As docs/architecture.md has it, "Not reached"."""
+    source.put("mine", [(f"{SECRET} {i}", "unheard-of") for i in range(3)] + [("", "unheard-of"), (SECRET, "unique")])
+    source.put("second", [(f"more {i}", "pos") for i in range(9)] + [("", "pos")])
+    source.ingest(bad_rows_percent=50.0)
+    forget(request_for(source, objects=["mine"]))
+    source.ingest(bad_rows_percent=50.0)
+
+    def kinds(needle):
+        return {path.partition("/")[0] for path in kept_anywhere(source.store, needle)}
+
+    assert kinds("mine.jsonl") <= {"forgotten.json", "batches", "snapshots", "data-reports", "keys", "ledger"}
+    assert kinds("unheard-of") | kinds("unique") <= {"snapshots", "data-reports", "keys", "ledger"}
+
+
 # looking only, and going on
 
 
@@ -515,3 +530,20 @@ def test_a_batch_whose_manifest_is_damaged_is_named_before_anything_is_changed(s
     with pytest.raises(BadInput, match=r"batches/.*manifest.json is damaged .* Nothing was done"):
         forget(request_for(source, SECRET))
     assert Forgotten.read(Store(str(source.store))) == Forgotten()
+
+
+def test_what_was_begun_is_finished_once_a_batch_without_backup_is_removed(source):
+    source.ingest()
+    source.put("second", [(SECRET, "pos"), ("one more", "pos")])
+    before = source.ingest()
+    with killed_after(1):
+        forget(request_for(source, SECRET))
+    [file] = [file for file in source.store.glob("batches/*/manifest.json") if "second" not in file.read_text()]
+    file.write_text("{")
+    with pytest.raises(BadInput, match="or remove its directory"):
+        forget(request_for(source, resume=True))
+    shutil.rmtree(file.parent)
+    left = forget(request_for(source, resume=True)).left
+    assert any(told.startswith(f"{before.snapshot} is damaged") for told in left)
+    assert kept_anywhere(source.store, SECRET) == []
+    assert texts_of(source.ingest(force=True)) == {text for text, _label in ROWS} | {"one more"}

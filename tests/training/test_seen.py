@@ -81,6 +81,17 @@ def test_a_version_whose_snapshot_is_gone_is_no_version_that_saw_nothing(source,
     assert (found.versions, found.unknown) == ([], ["1"])
 
 
+@pytest.mark.parametrize("pattern", ["watermarks/*/deletions.parquet", "batches/*/rows-*.parquet"])
+def test_nobody_can_tell_of_a_version_whose_rows_are_damaged(source, client, tracking_server, pattern):
+    source.put("second", [(ROWS[0][0].upper(), ROWS[0][1])])
+    name = f"seen-damaged-{pattern[0]}"
+    register(client, name, source.ingest())
+    [file] = source.store.glob(pattern)
+    file.write_bytes(file.read_bytes()[:-20])
+    found = ask(source, tracking_server, name, ROWS[0][0])
+    assert (found.versions, found.unknown) == ([], ["1"])
+
+
 def test_what_was_forgotten_is_told_as_such(source, client, tracking_server, tmp_path):
     register(client, "seen-forgotten", source.ingest())
     identity = identity_of(ROWS[0][0])
