@@ -169,7 +169,7 @@ _OTHER_NUMBER = re.compile(
     r"|^\d{1,3}(?:\.\d{1,3}){3}$"  # a network address, or a version
 )
 _LONGER_BEFORE = re.compile(r"[0-9][-.:+]?$|[0-9A-Za-z][-_]$")
-_LONGER_AFTER = re.compile(r"[-.:]?[0-9]|,[0-9]{1,2}(?![0-9])")
+_LONGER_AFTER = re.compile(r"[-.:]?[0-9]|,[0-9]{1,2}(?![0-9])|-[0-9A-Fa-f]{4}-")  # the last one: of a UUID
 # What a text says of a number before it, in English and German; assumed to be most of what is written there
 _PHONE_WORD = re.compile(
     r"(?:tel|telefon\w*|t[eé]l[eé]phone|telefono|teléfono|phone|fon|mobile?|mobilfunk\w*|mobil(?:nr|nummer)|handy\w*"
@@ -186,7 +186,7 @@ _OTHER_WORD = re.compile(
 _WORDS_BEFORE = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*\.?")
 _SAID_WITHIN = 3  # words before the number, assumed: "Tel. ist jetzt", "order number is"
 _GLUED_BEFORE = re.compile(r"(?<![0-9A-Za-z])(?P<word>[A-Za-z]+)(?=\(?[0-9])")
-_GLUED_AFTER = re.compile(r"(?<=[0-9])[A-Za-z]{3,}(?![A-Za-z]*[0-9])")  # a word; fewer letters may belong to the number
+_GLUED_AFTER = re.compile(r"(?<=[0-9])[A-Za-z]{3,}+(?![-_0-9])")  # a word; fewer letters may belong to the number
 
 
 def _phones(text: str, region: str | None) -> Iterator[Span]:
