@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.checks import policy_of
 from training.contract import SPLITS, BadInput, IngestRequest, Split
 from training.exam import next_version
 from training.findings import Finding, enforce
@@ -17,8 +18,8 @@ from training.label_checks import check_labels
 from training.layout import Batch, Layout, create_every, create_kept, create_table, database, parquet_files, quoted
 from training.near_checks import REASONS, dropped_checks, look_for_near, near_findings
 from training.personal_finding import find_personal_data, find_personal_labels
+from training.reasons import EXAMPLES_PER_REASON
 from training.refusal import BatchRefused, why_refused_beside_others
-from training.rows import EXAMPLES_PER_REASON, policy_of
 from training.settle import settle
 from training.snapshot import Cell, Snapshot, read_manifest
 from training.store import Store

@@ -25,7 +25,7 @@ from training.forgotten import Forgotten
 from training.keys import key_of
 from training.personal import Tally, scan_of
 from training.readers import Readers, Taken
-from training.rows import EXAMPLES_PER_REASON
+from training.reasons import EXAMPLES_PER_REASON
 from training.sources.part import Columns, Part, ReadFailed, check_keys
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.contract import Policy
+from training.contract import Checks, Policy
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,8 @@ CHECKS: dict[str, Check] = {
         EVERY_POLICY,
     ),
 }
+
+
+def policy_of(checks: Checks, check: str) -> Policy:
+    """:return: what the spec wants; otherwise the check's default. :param check: a key of ``CHECKS``."""
+    return checks.policies.get(check, CHECKS[check].default)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from training.contract import SPLITS, Split
 from training.personal import Found, Scan
-from training.rows import NOT_UTF8, PERSONAL_DATA, UNKNOWN_LABEL, Unusable, label_of, text_of
+from training.reasons import NOT_UTF8, PERSONAL_DATA, UNKNOWN_LABEL
+from training.rows import Unusable, label_of, text_of
 from training.sources.part import BadRow, Batch, Row
 from training.text import normalised
 

@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from training.batch import REFUSED
+from training.checks import policy_of
 from training.columns import LENGTHS
 from training.contract import SPLITS, BadInput, Checks, IngestRequest
 from training.data_page import data_page
 from training.keys import key_of
 from training.layout import BATCHES, database, parquet_files, quoted
 from training.personal import scan_of
+from training.reasons import UNTRAINED_LABEL, check_of
 from training.redact import redacted
-from training.rows import UNTRAINED_LABEL, check_of, policy_of
 from training.snapshot import read_manifest
 from training.store import MANIFEST, Store
 from training.text import text_hash

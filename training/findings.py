@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.checks import policy_of
 from training.contract import BadInput, Checks
 from training.refusal import BatchRefused
-from training.rows import policy_of
 
 log = logging.getLogger(__name__)
 

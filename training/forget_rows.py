@@ -18,7 +18,7 @@ from training.damage import Damage
 from training.forgotten import Forgotten
 from training.layout import Layout, create_every, create_kept, quoted
 from training.readers import open_writer
-from training.rows import FORGOTTEN
+from training.reasons import FORGOTTEN
 from training.snapshot import Cell, Snapshot
 from training.store import MANIFEST, Store
 from training.traces import BatchRead

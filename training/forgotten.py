@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from training.columns import Judged, Refused, lengths_of
 from training.contract import BadInput, Unreachable
-from training.rows import FORGOTTEN
+from training.reasons import FORGOTTEN
 from training.text import identity_of
 from training.writing import marked
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.checks import policy_of
 from training.contract import SPLITS, Checks, Split
 from training.findings import Finding
-from training.rows import EXAMPLES_PER_REASON, NEW_LABEL, RARE_LABEL, UNTRAINED_LABEL, policy_of
+from training.reasons import EXAMPLES_PER_REASON, NEW_LABEL, RARE_LABEL, UNTRAINED_LABEL
 from training.shares import moved_shares
 from training.snapshot import Cell, Snapshot
 

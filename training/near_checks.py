@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.checks import policy_of
 from training.contract import Checks
 from training.findings import Finding
 from training.layout import BATCHES, Batch, quoted
 from training.near import NEAR_DUPLICATE, NEAR_TEST, find_near, near_file
-from training.rows import NEARLY_DUPLICATE, NEARLY_IN_TEST, policy_of
+from training.reasons import NEARLY_DUPLICATE, NEARLY_IN_TEST
 from training.signatures import SIGNATURES, sign
 from training.store import MANIFEST, Store
 from training.watermark import ObjectRead

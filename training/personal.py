@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from training.checks import policy_of
 from training.contract import BadInput, Checks, Policy
+from training.reasons import EXAMPLES_PER_REASON
 from training.redact import FORMAT, LIBRARIES, may_hold, redacted
-from training.rows import EXAMPLES_PER_REASON, policy_of
 from training.sources.part import BadRow, Batch, Row
 
 if TYPE_CHECKING:

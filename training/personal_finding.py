@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from training.batch import listed
+from training.checks import policy_of
 from training.contract import Checks, Policy
 from training.findings import Finding
 from training.personal import CHECK
+from training.reasons import EXAMPLES_PER_REASON
 from training.redact import may_hold, redacted
-from training.rows import EXAMPLES_PER_REASON, policy_of
 
 PERSONAL_LABEL = "personal_label"  # as in training.checks
 _BECAME: dict[Policy, str] = {

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from training.batch import listed
+from training.checks import policy_of
 from training.contract import BadInput, Checks
-from training.rows import ORDINARY, check_of, policy
+from training.reasons import ORDINARY, check_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +36,7 @@ def why_refused(checks: Checks, batch: Mapping[str, Any]) -> str | None:
     for one in batch["objects"]:
         reasons.update(one["refused"])
     rows = sum(one["rows"] for one in batch["objects"])
-    decided = {reason: policy(checks, reason) for reason, _count in reasons.most_common()}
+    decided = {reason: policy_of(checks, check_of(reason)) for reason, _count in reasons.most_common()}
     if failed := [reason for reason in decided if decided[reason] == "fail"]:
         raise BadInput(
             f"{_first(batch, failed[0])}: {failed[0]} ({reasons[failed[0]]:,} of {rows:,} new rows), and "
@@ -72,7 +73,7 @@ def why_refused_beside_others(
 ) -> str | None:
     """As ``why_refused``, for what is wrong with a row beside others."""
     reasons = [reason for (reason,) in db.sql("SELECT DISTINCT reason FROM dropped").fetchall()]
-    if batch is None or not {policy(checks, reason) for reason in reasons} & {"fail", "quarantine"}:
+    if batch is None or not {policy_of(checks, check_of(reason)) for reason in reasons} & {"fail", "quarantine"}:
         return None
     # whichever row of a text stays: it is wrong because of the new one
     new = (
@@ -85,7 +86,7 @@ def why_refused_beside_others(
     ).fetchall()
     for wanted in ("fail", "quarantine"):
         for reason, count, (index, row) in found:
-            if policy(checks, reason) != wanted:
+            if policy_of(checks, check_of(reason)) != wanted:
                 continue
             place = f"{batch['objects'][index]['name']}, row {row}"
             if wanted == "quarantine":

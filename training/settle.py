@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.rows import CONFLICT, DUPLICATE, IN_TEST, IN_VALIDATION
+from training.reasons import CONFLICT, DUPLICATE, IN_TEST, IN_VALIDATION
 
 if TYPE_CHECKING:
     import duckdb

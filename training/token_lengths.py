@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.checks import policy_of
 from training.contract import IngestRequest
 from training.examples import smallest_limit
 from training.findings import Finding
 from training.model import find_tokenizer
-from training.rows import policy_of
 
 if TYPE_CHECKING:
     import duckdb
