@@ -78,14 +78,13 @@ CHECKS: dict[str, Check] = {
     ),
     "near_test": Check(
         "a training or validation text that is nearly one of any version of the test split: 70 per cent of the runs of "
-        "three characters that one of them has are in both, as when one word of a sentence differs. With more than "
-        "200,000 rows it is looked for only when the spec names it",
+        "three characters that one of them has are in both, as when one word of a long sentence differs "
+        "([data.md](data.md#texts-that-are-nearly-the-same))",
         "report",
         EVERY_POLICY,
     ),
     "near_duplicate": Check(
-        "a training or validation text that is nearly another one of the same label and split. With more than 200,000 "
-        "rows it is looked for only when the spec names it",
+        "a training or validation text that is nearly another one of the same label and split",
         "report",
         EVERY_POLICY,
     ),

@@ -13,86 +13,52 @@ The test split itself is left as it is: its rows leave it by deletion and correc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from training.buckets import COMPARED, FIRST, UNLIKE_BITS, Band, Texts, candidates
 from training.keys import key_of
 from training.shingles import ALIKE, similarities
-from training.signatures import KEYS, method
+from training.signatures import KEYS, SKETCH, method
 
 if TYPE_CHECKING:
     import duckdb
 
-FIRST = 4  # of a bucket, those that its other texts are compared with; measured, docs/decisions.md
-SPREAD_ROWS = 200_000  # in one query, one for each band of a text; measured: more take memory and save little
 NEAR_TEST, NEAR_DUPLICATE = "near_test", "near_duplicate"  # as in training.checks
+
+_SIDES = """
+    CREATE TEMP TABLE sides AS
+    SELECT label, rank, row_number() OVER ()::UINTEGER AS side FROM (SELECT DISTINCT label, rank FROM every)
+"""
 
 # One row for each text. Numbers are in the order of identities, so that lower says which of two texts stays.
 _STANDING = """
     CREATE OR REPLACE TEMP TABLE standing AS
     WITH placed AS (
-        SELECT s.*, hash(e.label, e.rank) AS side, {moved} AS moved, coalesce(e.rank = 0, FALSE) AS test,
+        SELECT s.*, side, {moved} AS moved, coalesce(e.rank = 0, FALSE) AS test,
             coalesce(e.live AND e.rank > 0 AND d.reason IS NULL, FALSE) AS learnt
         FROM {signatures} s
         LEFT JOIN every e ON s.batch = e.batch AND s.object = e.object AND s.row = e.row
+        LEFT JOIN sides USING (label, rank)
         LEFT JOIN settled d ON s.batch = d.batch AND s.object = d.object AND s.row = d.row
     ),
     texts AS (
         FROM placed WHERE learnt OR test OR moved
         QUALIFY row_number() OVER (PARTITION BY h0, h1 ORDER BY learnt DESC, test DESC, batch, object, row) = 1
     )
-    SELECT row_number() OVER (ORDER BY h0, h1) AS number, * FROM texts
-"""
-
-_SPREAD = """
-    CREATE OR REPLACE TEMP TABLE spread AS
-    SELECT number, h0, h1, side, test, learnt, moved, unnest([{buckets}]) AS bucket FROM standing
-"""
-
-# What is decided about the others of a bucket changes only where one that moved is among its first, or was.
-_ASKED = f"""
-    INSERT INTO asked
-    WITH
-    moved AS (
-        SELECT bucket, min(number) AS text, min(number) FILTER (test) AS test FROM spread WHERE moved GROUP BY bucket
-    ),
-    tests AS (SELECT bucket, min(number, {FIRST})[{FIRST}] AS last FROM spread WHERE test GROUP BY bucket),
-    sides AS (
-        SELECT bucket, side, min(number, {FIRST})[{FIRST}] AS last FROM spread WHERE learnt GROUP BY bucket, side
-    )
-    SELECT h0, h1 FROM spread s
-    JOIN moved m USING (bucket) LEFT JOIN tests t USING (bucket) JOIN sides l USING (bucket, side)
-    WHERE learnt AND (m.test <= coalesce(t.last, m.test) OR m.text <= coalesce(l.last, m.text))
-"""
-
-_CANDIDATES = f"""
-    INSERT INTO candidates
-    WITH
-    tests AS (SELECT bucket, min(number, {FIRST}) AS others FROM spread WHERE test GROUP BY bucket),
-    sides AS (
-        SELECT bucket, side, min(number, {FIRST}) AS others FROM spread WHERE learnt GROUP BY bucket, side
-        HAVING count(*) > 1
-    ),
-    wanted AS (FROM {{wanted}} WHERE learnt),
-    found AS (
-        SELECT number, unnest(others) AS other FROM wanted JOIN tests USING (bucket)
-        UNION ALL
-        SELECT * FROM (SELECT number, unnest(others) AS other FROM wanted JOIN sides USING (bucket, side))
-        WHERE other < number
-    )
-    FROM found
+    SELECT row_number() OVER (ORDER BY h0, h1) - 1 AS number, * FROM texts
 """
 
 _NEAR = f"""
     CREATE TEMP TABLE near AS
     WITH
-    pairs AS (SELECT DISTINCT number, other FROM candidates),
     texts AS (
         SELECT number, test, s.h0, s.h1, text FROM standing s JOIN every e USING (batch, object, row)
-        SEMI JOIN (SELECT number FROM pairs UNION SELECT other FROM pairs) USING (number)
+        SEMI JOIN (SELECT number FROM candidates UNION SELECT other FROM candidates) USING (number)
     ),
     compared AS (
         SELECT p.number, o.test, similarity(t.text, o.text) AS similarity, o.h0 AS near_h0, o.h1 AS near_h1
-        FROM pairs p JOIN texts t ON p.number = t.number JOIN texts o ON p.other = o.number
+        FROM candidates p JOIN texts t ON p.number = t.number JOIN texts o ON p.other = o.number
     ),
     nearest AS (
         SELECT number, test, min({{'unlike': 1 - similarity, 'h0': near_h0, 'h1': near_h1}}) AS other
@@ -106,7 +72,8 @@ _NEAR = f"""
 
 def near_file() -> str:
     """:return: what the file is called that keeps ``near``: texts that were decided about in another way, otherwise."""
-    return f"near-{key_of({'signatures': method(), 'alike': ALIKE, 'first': FIRST})[:16]}.parquet"
+    how = {"signatures": method(), "alike": ALIKE, "chosen": [FIRST, UNLIKE_BITS, COMPARED]}
+    return f"near-{key_of(how)[:16]}.parquet"
 
 
 def know_similarity(db: duckdb.DuckDBPyConnection) -> None:
@@ -131,43 +98,62 @@ def find_near(db: duckdb.DuckDBPyConnection, signatures: str, earlier: str | Non
     :param signatures: relation (training.signatures).
     :param earlier: relation with what was found before, as ``near``; None: all texts are looked at.
     """
+    import numpy as np
+    import pyarrow
+
     know_similarity(db)
-    wanted = "spread"
+    db.execute(_SIDES)
     if earlier is None:
         db.execute(_STANDING.format(signatures=signatures, moved="FALSE"))
     else:
         _ask(db, signatures)
-        wanted = "(FROM spread SEMI JOIN asked USING (h0, h1))"
-    db.execute("CREATE TEMP TABLE candidates (number BIGINT, other BIGINT)")
-    _for_all_bands(db, _CANDIDATES.format(wanted=wanted))
+    texts = _texts(db)
+    wanted = texts.learnt
+    if earlier is not None:
+        wanted = np.zeros(len(texts.learnt), bool)
+        wanted[db.sql("SELECT number FROM standing SEMI JOIN asked USING (h0, h1)").fetchnumpy()["number"]] = True
+    numbers, others = candidates(texts, _bands(db, texts), wanted)
+    db.register("found", pyarrow.table({"number": numbers, "other": others}))
+    db.execute("CREATE TEMP TABLE candidates AS FROM found")
+    db.unregister("found")
     db.execute(_NEAR)
     if earlier is not None:
         db.execute(f"INSERT INTO near FROM {earlier} ANTI JOIN touched USING (h0, h1) ANTI JOIN asked USING (h0, h1)")
-    for table in ("candidates", "spread", "standing"):
+    for table in ("candidates", "standing", "sides"):
         db.execute(f"DROP TABLE {table}")
 
 
 def _ask(db: duckdb.DuckDBPyConnection, signatures: str) -> None:
     """Make ``asked``, the texts to be decided about anew, and ``standing`` with all that they may be compared with."""
+    import numpy as np
+    import pyarrow
+
     moved = "EXISTS (FROM touched t WHERE t.h0 = s.h0 AND t.h1 = s.h1)"
     db.execute(f"CREATE TEMP TABLE sharing AS FROM {signatures} SEMI JOIN touched USING (h0, h1)")
     db.execute(_STANDING.format(signatures=_in_a_bucket(signatures), moved=moved))
-    db.execute("CREATE TEMP TABLE asked AS SELECT h0, h1 FROM standing WHERE moved AND learnt")
-    _for_all_bands(db, _ASKED)
-    db.execute("CREATE OR REPLACE TEMP TABLE asked AS SELECT DISTINCT h0, h1 FROM asked")
+    texts = _texts(db)
+    numbers = [np.flatnonzero(texts.moved & texts.learnt), *(band.changed() for band in _bands(db, texts))]
+    db.register("changed", pyarrow.table({"number": np.unique(np.concatenate(numbers))}))
+    db.execute("CREATE TEMP TABLE asked AS SELECT h0, h1 FROM standing SEMI JOIN changed USING (number)")
+    db.unregister("changed")
     db.execute("CREATE OR REPLACE TEMP TABLE sharing AS FROM standing SEMI JOIN asked USING (h0, h1)")
     db.execute(_STANDING.format(signatures=_in_a_bucket(signatures), moved="FALSE"))
     db.execute("DROP TABLE sharing")
 
 
-def _for_all_bands(db: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Carry out the statement on ``spread``: all bands at once, or one after the other when there are many texts."""
-    [(texts,)] = db.sql("SELECT count(*) FROM standing").fetchall()
-    step = max(1, min(len(KEYS), SPREAD_ROWS // max(1, texts)))
-    buckets = [f"{key} + {band << 32}::UBIGINT" for band, key in enumerate(KEYS)]
-    for start in range(0, len(KEYS), step):
-        db.execute(_SPREAD.format(buckets=", ".join(buckets[start : start + step])))
-        db.execute(statement)
+def _texts(db: duckdb.DuckDBPyConnection) -> Texts:
+    import numpy as np
+
+    columns = f"coalesce(side, 0) AS side, test, learnt, moved, {', '.join(SKETCH)}"
+    found = db.sql(f"SELECT {columns} FROM standing ORDER BY number").fetchnumpy()
+    sketch = np.stack([found[name] for name in SKETCH], axis=1)
+    return Texts(found["side"], found["test"], found["learnt"], found["moved"], sketch)
+
+
+def _bands(db: duckdb.DuckDBPyConnection, texts: Texts) -> Iterator[Band]:
+    for key in KEYS:
+        [keys] = db.sql(f"SELECT {key}::UBIGINT << 32 | number::UBIGINT FROM standing").fetchnumpy().values()
+        yield Band(texts, keys)
 
 
 def _in_a_bucket(signatures: str) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from training.damage import Damage
 from training.layout import quoted
 from training.near import FIRST, know_similarity
-from training.near_checks import UNASKED_ROWS
 from training.shingles import ALIKE
 from training.signatures import KEYS, SIGNATURES, sign, signatures_key
 from training.store import Store
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import duckdb
 
 EXAMPLES = 100  # a person is to look at them
+UNASKED_ROWS = 200_000  # signatures of more are made only when asked for: two seconds of a processor (measured)
 _BUCKETS = f"unnest([{', '.join(f'{key} + {band << 32}::UBIGINT' for band, key in enumerate(KEYS))}]) AS bucket"
 
 

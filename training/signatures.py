@@ -1,8 +1,8 @@
 """
 Keep of every text by what alike texts are found (training.shingles), beside the batch that the text is in.
 
-``signatures/KEY/signatures.parquet``: for each row of one batch where it is, h0 and h1, and a key for each
-band, ``k0`` and so on. Made once, also for a batch that was read before anybody asked.
+``signatures/KEY/signatures.parquet``: for each row of one batch where it is, h0 and h1, a key for each band, ``k0``
+and so on, and a sketch, ``s0`` and ``s1``. Made once, also for a batch that was read before anybody asked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.keys import key_of
 from training.layout import Batch, parquet_files, quoted
-from training.shingles import BAND_SLOTS, BANDS, SEED, band_keys, shingles
+from training.shingles import BAND_SLOTS, BANDS, SEED, SKETCH_BITS, shingles, signatures
 from training.store import Store
 
 if TYPE_CHECKING:
@@ -23,20 +23,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the files and of what a shingle is
+FORMAT = 2  # of the files, and of how they come of a text
 SIGNATURES = "signatures"
 FILE = "signatures.parquet"
 KEYS = [f"k{band}" for band in range(BANDS)]
-CHUNK_ROWS = 8192  # measured: a processor's cache holds what is computed of them
-GROUP_CHUNKS = 16  # of a row group
+SKETCH = [f"s{word}" for word in range(SKETCH_BITS // 64)]
+CHUNK_ROWS = 1024  # measured: a processor's cache holds what is computed of them
+GROUP_CHUNKS = 128  # of a row group
 _FROM_ROWS = ["batch", "object", "row", "h0", "h1"]
 
 
 def method() -> dict[str, Any]:
     """:return: what signatures depend on beside the texts."""
-    from rensa import RMinHash
-
-    return {"format": FORMAT, "bands": [BANDS, BAND_SLOTS, SEED], "rensa": RMinHash.ALGORITHM_VERSION}
+    return {"format": FORMAT, "bands": [BANDS, BAND_SLOTS, SEED], "sketch": SKETCH_BITS}
 
 
 def signatures_key(batch: str) -> str:
@@ -83,16 +82,17 @@ def _write(file: Path, rows: pyarrow.RecordBatchReader) -> None:
 
     kinds = [pyarrow.int64(), pyarrow.int32(), pyarrow.int64(), pyarrow.uint64(), pyarrow.uint64()]
     fields = list(zip(_FROM_ROWS, kinds, strict=True))
-    schema = pyarrow.schema([*fields, *((name, pyarrow.uint32()) for name in KEYS)])
+    fields += [(name, pyarrow.uint32()) for name in KEYS] + [(name, pyarrow.uint64()) for name in SKETCH]
+    schema = pyarrow.schema(fields)
     with parquet.ParquetWriter(
         file, schema, compression={name: "zstd" if name == "row" else "none" for name in schema.names},
         use_dictionary=["batch", "object"], store_schema=False,
     ) as writer:  # fmt: skip
         waiting: list[pyarrow.RecordBatch] = []
         for chunk in rows:
-            keys = band_keys(*shingles(chunk["text"].to_pylist()))
-            columns = [chunk[name] for name in _FROM_ROWS] + [pyarrow.array(keys[:, band]) for band in range(BANDS)]
-            waiting.append(pyarrow.record_batch(columns, schema))
+            keys, sketches = signatures(*shingles(chunk["text"].to_pylist()))
+            made = [pyarrow.array(column) for column in (*keys, *sketches)]
+            waiting.append(pyarrow.record_batch([*(chunk[name] for name in _FROM_ROWS), *made], schema))
             if len(waiting) == GROUP_CHUNKS:
                 writer.write_table(pyarrow.Table.from_batches(waiting))
                 waiting = []

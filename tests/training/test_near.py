@@ -211,13 +211,13 @@ def test_texts_of_one_template_are_not_all_compared_with_each_other(tmp_path, mo
 
 def test_signatures_are_made_once_for_each_batch(source, monkeypatch):
     made = []
-    keys = signatures.band_keys
+    make = signatures.signatures
 
     def watched(runs, counts):
         made.append(len(counts))
-        return keys(runs, counts)
+        return make(runs, counts)
 
-    monkeypatch.setattr(signatures, "band_keys", watched)
+    monkeypatch.setattr(signatures, "signatures", watched)
     source.ingest(policies=DROP)  # of what was read before anybody asked
     source.put("second", [(TWINS[0], "a")])
     source.ingest(policies=DROP)
