@@ -50,9 +50,9 @@ def find_near_copies(
     [(going,)] = db.sql("SELECT count(*) FROM (FROM rows SEMI JOIN going USING (h0, h1))").fetchall()
     if not going:
         return NearCopies()
-    read = [one for one in batches if one.files]
+    read = [one for one in batches if one.number in counts]  # another may have lost all its rows
     unsigned = [one for one in read if not store.is_complete(f"{SIGNATURES}/{signatures_key(one.key)}")]
-    unlooked = sum(counts.get(one.number, 0) for one in unsigned)
+    unlooked = sum(counts[one.number] for one in unsigned)
     if all_rows or unlooked <= UNASKED_ROWS:
         unsigned, unlooked = [], 0
     signatures = []

@@ -513,6 +513,15 @@ def test_an_object_takes_along_what_is_nearly_its_rows_where_that_is_asked_for(s
     assert kept_anywhere(source.store, alike) == []
 
 
+def test_a_batch_that_lost_all_its_rows_hinders_no_comparison(source):
+    source.put("second", [("one more", "pos")])
+    source.ingest()
+    source.put("third", [("two more", "pos")])
+    source.ingest()
+    forget(request_for(source, objects=["third"]))
+    assert forget(request_for(source, "one more")).counts["rows"] == 1
+
+
 def test_rows_that_nobody_has_compared_are_told_when_there_are_many(source, monkeypatch):
     from training import near_copies
 
