@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,11 @@ from training.watermark import ObjectRead
 if TYPE_CHECKING:
     import duckdb
 
+log = logging.getLogger(__name__)
+
 REASONS = {NEAR_TEST: NEARLY_IN_TEST, NEAR_DUPLICATE: NEARLY_DUPLICATE}  # a text that is both is the first
+# More are looked at only when the spec asks for it: all are in memory at once, 600 bytes each (measured).
+UNASKED_ROWS = 1_000_000
 SHOWN = 20
 _ALIKE = {
     NEAR_TEST: "{} training or validation {} nearly a text of the test split",
@@ -50,9 +55,18 @@ def look_for_near(
     :param scratch: gets new ``signatures`` and, in ``watermark``, what was found.
     :param earlier: key of the file with what was found before; None: nothing that was found before counts.
     :param force: make the signatures anew that the store has.
-    :return: name of the file in ``watermark``; None: the spec ignores both checks, or there is no row.
+    :return: name of the file in ``watermark``; None: the spec ignores both checks, or names none and there are many
+        rows, or there is no row.
     """
     if all(policy_of(checks, check) == "ignore" for check in REASONS):
+        return None
+    [(rows,)] = db.sql("SELECT count(*) FROM every WHERE live").fetchall()
+    if rows > UNASKED_ROWS and not REASONS.keys() & checks.policies.keys():
+        log.info(
+            "not looking for texts that are alike among %s rows: to look all the same, name a policy for near_test or "
+            "near_duplicate",
+            f"{rows:,}",
+        )
         return None
     signatures = sign(db, store, batches, places, scratch / SIGNATURES, force=force)
     if signatures is None:

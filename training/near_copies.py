@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import duckdb
 
 EXAMPLES = 100  # a person is to look at them
-UNASKED_ROWS = 200_000  # signatures of more are made only when asked for: two seconds of a processor (measured)
+UNASKED_ROWS = 200_000  # signatures of more are made only when asked for: this many take five seconds of a processor
 _BUCKETS = f"unnest([{', '.join(f'{key} + {band << 32}::UBIGINT' for band, key in enumerate(KEYS))}]) AS bucket"
 
 

@@ -64,20 +64,14 @@ def signatures(runs: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nda
 def _minima(runs: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """:return: (BANDS * BAND_SLOTS, texts) uint32: of each of as many orders of all runs there are, a text's first."""
     import numpy as np
+    from rensa import RMinHash
 
     mixed = runs * np.uint64(MIX)
     mixed ^= mixed >> np.uint64(32)
-    mixed = mixed.astype(np.uint32)
-    starts = np.cumsum(counts) - counts
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
     slots = BANDS * BAND_SLOTS
-    minima = np.empty((slots, len(counts)), np.uint32)
-    # raw, since what numpy makes of raw numbers may differ from one version to the next
-    factors = np.random.PCG64(SEED).random_raw(slots).astype(np.uint32) | np.uint32(1)
-    ordered = np.empty_like(mixed)
-    for slot in range(slots):
-        np.multiply(mixed, factors[slot], out=ordered)
-        np.minimum.reduceat(ordered, starts, out=minima[slot])
-    return minima
+    minima = RMinHash.digest_matrix_from_flat_token_hashes(mixed, offsets, slots, SEED).to_rows()
+    return np.array(minima, np.uint32).reshape(-1, slots).T
 
 
 def similarities(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:

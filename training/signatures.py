@@ -35,7 +35,10 @@ _FROM_ROWS = ["batch", "object", "row", "h0", "h1"]
 
 def method() -> dict[str, Any]:
     """:return: what signatures depend on beside the texts."""
-    return {"format": FORMAT, "bands": [BANDS, BAND_SLOTS, SEED], "sketch": SKETCH_BITS}
+    from rensa import RMinHash
+
+    version = RMinHash.ALGORITHM_VERSION
+    return {"format": FORMAT, "bands": [BANDS, BAND_SLOTS, SEED], "sketch": SKETCH_BITS, "rensa": version}
 
 
 def signatures_key(batch: str) -> str:

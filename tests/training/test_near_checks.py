@@ -1,9 +1,11 @@
+import logging
 import random
 
 import pytest
 
 from tests.training.near_texts import EXAM, LEAK, TWINS, sentence
 from tests.training.source import Source
+from training import near_checks
 from training.contract import Checks, IngestRequest
 from training.ingest import read
 from training.store import Store
@@ -63,3 +65,11 @@ def test_what_an_earlier_run_told_of_is_not_told_again_and_what_new_rows_bring_i
     [again] = [one for one in source.ingest().warnings if "test split" in one]
     assert again.startswith("1 training or validation text is nearly a text of the test split")
     assert "third.jsonl" in again
+
+
+def test_among_many_rows_alike_texts_are_looked_for_only_when_the_spec_says_so(found, monkeypatch, caplog):
+    monkeypatch.setattr(near_checks, "UNASKED_ROWS", 100)
+    with caplog.at_level(logging.INFO):
+        assert not found()
+    assert "not looking for texts that are alike" in caplog.text
+    assert list(found(near_test="report")) == ["near_test", "near_duplicate"]
