@@ -79,8 +79,8 @@ CHECKS: dict[str, Check] = {
     "near_test": Check(
         "a training or validation text that is nearly one of any version of the test split: 70 per cent of the runs of "
         "three characters that one of them has are in both, as when one word of a long sentence differs "
-        "([data.md](data.md#texts-that-are-nearly-the-same)). With more than 1,000,000 rows it is looked for only when the "
-        "spec names it",
+        "([data.md](data.md#texts-that-are-nearly-the-same)). With more than 1,000,000 rows it is looked for only when "
+        "the spec names it",
         "report",
         EVERY_POLICY,
     ),
