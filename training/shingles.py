@@ -7,7 +7,7 @@ many, and call many more alike that are not; longer runs lose what one typo chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from training.text import normalised
@@ -22,6 +22,7 @@ BAND_SLOTS = (
 )
 SKETCH_BITS = 128  # of as many minima one bit each: they agree in half of them, and in those that are of the same run
 SEED = 1
+MOST_CHARACTERS = 1 << 20  # of texts whose shingles are made at once: about 100 bytes each while they are compared
 MIX = 0x9E3779B97F4A7C15  # odd, of no pattern: 2**64 divided by the golden ratio
 
 
@@ -76,6 +77,26 @@ def _minima(runs: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def similarities(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
     """:return: of each text and the other at its place, the exact Jaccard similarity of their shingles, from 0 to 1."""
+    import numpy as np
+
+    lengths = [len(text) + len(other) for text, other in zip(texts, others, strict=True)]
+    found = [_similarities(texts[part], others[part]) for part in stretches(lengths)]
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def stretches(lengths: Sequence[int]) -> Iterator[slice]:
+    """:return: consecutive texts that are few enough for the memory that their shingles take, or a single one."""
+    start = total = 0
+    for place, length in enumerate(lengths):
+        if total + length > MOST_CHARACTERS and place > start:
+            yield slice(start, place)
+            start, total = place, 0
+        total += length
+    if start < len(lengths):
+        yield slice(start, len(lengths))
+
+
+def _similarities(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
     import numpy as np
     import pyarrow
 

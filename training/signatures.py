@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.keys import key_of
 from training.layout import Batch, parquet_files, quoted
-from training.shingles import BAND_SLOTS, BANDS, SEED, SKETCH_BITS, shingles, signatures
+from training.shingles import BAND_SLOTS, BANDS, SEED, SKETCH_BITS, shingles, signatures, stretches
 from training.store import Store
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def sign(
 
 
 def _write(file: Path, rows: pyarrow.RecordBatchReader) -> None:
+    import numpy as np
     import pyarrow
     from pyarrow import parquet
 
@@ -93,7 +94,9 @@ def _write(file: Path, rows: pyarrow.RecordBatchReader) -> None:
     ) as writer:  # fmt: skip
         waiting: list[pyarrow.RecordBatch] = []
         for chunk in rows:
-            keys, sketches = signatures(*shingles(chunk["text"].to_pylist()))
+            texts = chunk["text"].to_pylist()
+            parts = [signatures(*shingles(texts[part])) for part in stretches(list(map(len, texts)))]
+            keys, sketches = (np.concatenate(made, axis=1) for made in zip(*parts, strict=True))
             made = [pyarrow.array(column) for column in (*keys, *sketches)]
             waiting.append(pyarrow.record_batch([*(chunk[name] for name in _FROM_ROWS), *made], schema))
             if len(waiting) == GROUP_CHUNKS:

@@ -1,11 +1,14 @@
 import random
+from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training import shingles as module
 from training.buckets import UNLIKE_BITS
-from training.shingles import ALIKE, BAND_SLOTS, BANDS, SKETCH_BITS, shingles, signatures, similarities
+from training.shingles import ALIKE, BAND_SLOTS, BANDS, SKETCH_BITS, shingles, signatures, similarities, stretches
 from training.text import normalised
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(normalised), min_size=1)
@@ -22,6 +25,22 @@ def test_similarity_is_the_share_of_runs_that_both_texts_have(texts, draw):
     others = draw.sample(texts, len(texts))
     expected = [len(runs_of(a) & runs_of(b)) / len(runs_of(a) | runs_of(b)) for a, b in zip(texts, others, strict=True)]
     assert np.allclose(similarities(texts, others), expected)
+
+
+@given(st.lists(st.integers(0, 30)))
+def test_long_texts_are_taken_in_stretches_that_memory_holds(lengths):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_CHARACTERS", 40)
+        parts = [lengths[part] for part in stretches(lengths)]
+    assert [length for part in parts for length in part] == lengths
+    assert all(part and sum(part) <= 40 for part in parts)
+    assert all(sum(one) + other[0] > 40 for one, other in pairwise(parts))
+
+
+def test_similarities_are_the_same_in_stretches(monkeypatch):
+    texts, others, alike = words_replaced([1, 2, 3, 9] * 10)
+    monkeypatch.setattr(module, "MOST_CHARACTERS", 500)
+    assert similarities(texts, others).tolist() == alike.tolist()
 
 
 @settings(deadline=None)
