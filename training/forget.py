@@ -27,7 +27,7 @@ from training.near_copies import NearCopies, find_near_copies
 from training.seen import Version, look, versions_of
 from training.snapshot import read_manifest
 from training.store import Store
-from training.traces import BatchRead, create_found, create_wanted, read_batches
+from training.traces import BatchRead, create_found, create_wanted, read_batches, require_known
 from training.watermark import Watermark
 from training.writing import wait_for_writers
 
@@ -53,7 +53,7 @@ def forget(request: ForgetRequest) -> ForgetResult:
                 "was changed. If it was not noted, give the texts or objects again."
             )
         batches = read_batches(store)
-        _require_known(batches, request.objects, before)
+        require_known(batches, request.objects, before.objects, "Nothing was changed.")
         forgotten = before.with_more(request.texts, request.objects)
         batches = _look(db, store, batches, forgotten, damage)
         near = find_near_copies(db, store, batches, scratch, damage, all_rows=request.near)
@@ -102,17 +102,6 @@ def _look(
     found = create_found(db, store, batches, damage)
     create_going(db)
     return found
-
-
-def _require_known(batches: Sequence[BatchRead], objects: Sequence[str], before: Forgotten) -> None:
-    """:raises BadInput: a name is none that was ever read, and so perhaps a slip."""
-    known = {one["name"] for batch in batches for one in batch.objects} | before.objects
-    if unknown := sorted(set(objects) - known):
-        import difflib
-
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        meant = f" Did you mean {close[0]}?" if close else ""
-        raise BadInput(f"No object {', '.join(unknown)} was ever read. Nothing was changed.{meant}")
 
 
 def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, *, everything: bool) -> dict[str, int]:

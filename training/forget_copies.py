@@ -118,6 +118,8 @@ class Copies:
     def take_out_of_report(self, store: Store, place: str) -> bool:
         """:return: whether the data report showed a text that goes. Its page is made anew."""
         report = store.read_json(f"{place}/{REPORT}")
+        if "snapshot" not in report:
+            raise ValueError("it is no data report, so that nobody knows what its page shows")
         rest = self.scrub(report)
         if rest == report:
             return False

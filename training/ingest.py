@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.assemble import COMPARED_ROWS, assemble, objects_of, selection_of
 from training.batch import batch_key, listed, read_batch
+from training.checks import CHECKS
 from training.contract import LONGEST_WINDOW_DAYS, SPLITS, BadInput, IngestRequest, IngestResult
 from training.data_report import describe, put_report, report_key
 from training.findings import Finding
@@ -182,7 +183,7 @@ def _changes(store: Store, last: dict[str, Any], found: Ingested) -> str:
     ]
     before, after = sum(last["rows"].values()), sum(found.snapshot.counts.values())
     key = f"snapshots/{last['snapshot']}"
-    if found.rows is None or before > COMPARED_ROWS or not store.is_complete(key):
+    if found.rows is None or before > COMPARED_ROWS or not _is_whole(store, key):
         difference = after - before
         return "; ".join([*phrases, f"{_counted(abs(difference), 'row')} {'fewer' if difference < 0 else 'more'}"])
     counts = _compared(read_table(store, key, *SPLITS, columns="h0, h1, split, label"), found.rows)
@@ -378,9 +379,13 @@ def _check(request: IngestRequest) -> None:
         )
     if (days := request.checks.window_days) is not None and not 0 < days <= LONGEST_WINDOW_DAYS:
         raise BadInput(f"window_days is {days}; it must be from 1 to {LONGEST_WINDOW_DAYS:,}, or left out.")
+    for check, wanted in request.checks.policies.items():
+        if check not in CHECKS or wanted not in {CHECKS[check].default, *CHECKS[check].policies}:
+            raise BadInput(f"checks.{check}: {wanted!r} is none of the policies in docs/spec.md. Nothing was read.")
+    for name, most in (("max_rows_per_label", request.checks.max_rows_per_label), ("max_rows", request.max_rows)):
+        if most is not None and most < 1:
+            raise BadInput(f"{name} is {most}; it must be at least 1, or left out.")
     check_region(request.checks.phone_region)
-    if request.max_rows is not None and request.max_rows < 1:
-        raise BadInput(f"max_rows is {request.max_rows}; it must be at least 1, or left out.")
 
 
 def _tell(snapshot: Snapshot, dropped: Mapping[str, int]) -> None:

@@ -70,13 +70,14 @@ def may_hold(texts: pyarrow.Array, region: str | None) -> pyarrow.BooleanArray:
     return pc.replace_with_mask(found, others, pc.or_(found.filter(others), in_others))
 
 
+MOST_DOTS = 20  # of an address's domain, assumed
 FEWEST_DIGITS = 8  # of any number that is found; assumed: fewer say too little
 # Of Latin script with what is put above and below its letters, or a digit: other scripts write addresses without a
 # space around them
 _LETTER = "0-9A-Za-zÀ-ɏ\u0300-\u036f"
 _EMAIL = re.compile(
     rf"(?<![{_LETTER}])[{_LETTER}_][{_LETTER}_.%+'-]{{0,63}}"
-    rf"@(?P<domain>(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?\.)+[{_LETTER}-]{{2,63}})"
+    rf"@(?P<domain>(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?\.){{1,{MOST_DOTS}}}[{_LETTER}-]{{2,63}})"
 )
 _FIRST_WORD = re.compile(r".*\.(?:[a-z]{2,}|[A-Z]{2,})(?=[0-9A-Z])")  # of a domain's end that more is glued to
 

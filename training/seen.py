@@ -16,7 +16,15 @@ from training.layout import Layout, database, is_damage, quoted
 from training.patience import connect, patiently
 from training.snapshot import read_manifest
 from training.store import Store
-from training.traces import BatchRead, count_in_snapshot, create_found, create_wanted, names_like, read_batches
+from training.traces import (
+    BatchRead,
+    count_in_snapshot,
+    create_found,
+    create_wanted,
+    names_like,
+    read_batches,
+    require_known,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,9 +54,14 @@ class Version:
 
 
 def seen(request: SeenRequest) -> SeenResult:
-    """Look into the snapshot of every model version. Writes nothing."""
+    """
+    Look into the snapshot of every model version. Writes nothing.
+
+    :raises BadInput: no object was ever called so.
+    """
     store, versions = Store(request.store), versions_of(request.tracking)
-    batches = read_batches(store)
+    batches, forgotten = read_batches(store), Forgotten.read(store)
+    require_known(batches, request.objects, forgotten.objects, "Nobody was asked about it.")
     names = names_like(batches, request.objects)
     with database(store) as db:
         create_wanted(db, batches, request.texts, names)
@@ -58,13 +71,12 @@ def seen(request: SeenRequest) -> SeenResult:
             log.warning("%s", told)
         asked = [*(one.snapshot for one in versions), *filter(None, [request.snapshot])]
         sightings = look(db, store, asked, batches, names)
-    forgotten = Forgotten.read(store)
     now = sightings.get(request.snapshot) if request.snapshot else None
     return SeenResult(
         versions=[{**asdict(one), **asdict(found)} for one in versions if (found := sightings.get(one.snapshot))],
         in_force=asdict(now) if now else None,
         unknown=[one.version for one in versions if one.snapshot not in sightings],
-        forgotten=len(forgotten.texts & set(request.texts)) + len(forgotten.objects & names),
+        forgotten=len(forgotten.texts & set(request.texts)) + len(forgotten.objects & {*names, *request.objects}),
     )
 
 

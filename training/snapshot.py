@@ -116,7 +116,8 @@ def read_manifest(store: Store, key: str) -> dict[str, Any]:
         raise BadInput(f"{store.uri(key)} is no complete snapshot: it has no {MANIFEST}. Run ingest again.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"{store.uri(key)}/{MANIFEST} is damaged ({type(error).__name__}: {error}). Ingest again."
+            f"{store.uri(key)}/{MANIFEST} is damaged ({type(error).__name__}: {error}). Ingest again with a run that "
+            "recomputes."
         ) from error
     return found
 

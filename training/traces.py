@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +52,8 @@ def read_batches(store: Store) -> list[BatchRead]:
         if store.is_complete(place):
             try:
                 objects = store.read_json(f"{place}/{MANIFEST}")["objects"]
+                if not objects or not all(isinstance(one["name"], str) for one in objects):
+                    raise ValueError("it names no objects")
             except (ValueError, KeyError, TypeError) as error:
                 raise BadInput(
                     f"{store.uri(place)}/{MANIFEST} is damaged ({type(error).__name__}: {error}), so that nobody can "
@@ -67,6 +70,23 @@ def names_like(batches: Iterable[BatchRead], patterns: Iterable[str]) -> set[str
     """:return: the objects' names that are one of the patterns, or that one of them matches as a glob."""
     names = {one["name"] for batch in batches for one in batch.objects}
     return {name for pattern in patterns for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
+
+
+def require_known(batches: Iterable[BatchRead], wanted: Iterable[str], forgotten: Collection[str], undone: str) -> None:
+    """
+    :param wanted: names, or globs, of objects. :param forgotten: names of objects that no batch has any more.
+    :param undone: what was not done.
+    :raises BadInput: nothing that was ever read is called so; perhaps it is a slip.
+    """
+    known = {one["name"] for batch in batches for one in batch.objects} | set(forgotten)
+    unknown = [one for one in wanted if one not in known and not fnmatch.filter(known, one)]
+    if not unknown:
+        return
+    folder, _, name = unknown[0].rpartition("/")
+    beside = {one.rpartition("/")[2]: one for one in known if one.rpartition("/")[0] == folder}
+    close = difflib.get_close_matches(name, beside, n=1)
+    meant = f" Did you mean {beside[close[0]]}?" if close else ""
+    raise BadInput(f"No object {', '.join(sorted(unknown))} was ever read. {undone}{meant}")
 
 
 def create_wanted(

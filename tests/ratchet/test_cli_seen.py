@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from ratchet import settings
 from ratchet.cli import main, seen
 from ratchet.hooks.stage import StageFailed
-from ratchet.ledger import INGESTED, Ledger
+from ratchet.ledger import FORGOTTEN, INGESTED, Ledger
 from tests.ratchet.test_cli_plan import spec_in
 from training.store import Store
 from training.text import identity_of
@@ -63,7 +64,7 @@ def test_versions_are_listed_with_their_rows(asked, capsys):
 
 def test_the_status_says_that_nobody_saw_it(asked, capsys):
     assert main(["seen", asked.spec, "s3://films/*.csv", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out) == NOTHING
+    assert json.loads(capsys.readouterr().out) == {**NOTHING, "forgotten_by": []}
 
 
 def test_the_status_says_that_nobody_can_tell(asked, monkeypatch, capsys):
@@ -97,8 +98,11 @@ def test_an_option_that_there_is_not_is_refused(asked):
 
 def test_what_was_forgotten_is_not_what_nobody_saw(asked, capsys):
     asked.answer = {**NOTHING, "forgotten": 1}
-    assert main(["seen", asked.spec, "--text", "x"]) == 1
-    assert "Forgotten: 1 of what was looked for." in capsys.readouterr().out
+    Ledger(Store(settings.store_uri()), "mail").append(FORGOTTEN, versions=["models:/mail/1", "models:/mail/2"])
+    assert main(["seen", asked.spec, "--text", "x"]) == 3
+    told = capsys.readouterr().out
+    assert "Forgotten: 1 of what was looked for" in told
+    assert "models:/mail/1, models:/mail/2" in told
 
 
 def test_objects_go_by_the_names_that_sources_give_them(asked, tmp_path):

@@ -128,15 +128,25 @@ def test_fetching_the_sample_again_leaves_unchanged_files_alone(home):
 def test_the_command_says_what_will_happen_and_where_to_watch(home, monkeypatch, capsys):
     monkeypatch.setenv("RATCHET_HOME", str(home))
     fetch(home, 200)
-    monkeypatch.setattr(sample, "_airflow", lambda: "http://127.0.0.1:8080")
+    monkeypatch.setattr(sample, "_airflow", lambda: ("http://127.0.0.1:8080", False))
     assert main(["sample", "more"]) == 0
     told = capsys.readouterr().out
     assert f"500 sentences are in {home}/sample/data/more-001.csv" in told
     assert "starts by itself once they have been left alone for 1 min:" in told
     assert "http://127.0.0.1:8080/dags/sentiment/runs" in told
-    monkeypatch.setattr(sample, "_airflow", lambda: None)
+    monkeypatch.setattr(sample, "_airflow", lambda: (None, False))
     assert main(["sample", "more"]) == 0
     assert "The stack is down. Start it and a run with: make run" in capsys.readouterr().out
+
+
+def test_a_pipeline_that_somebody_paused_stays_paused_and_the_command_says_so(home, monkeypatch, capsys):
+    monkeypatch.setenv("RATCHET_HOME", str(home))
+    fetch(home, 200)
+    monkeypatch.setattr(sample, "_airflow", lambda: ("http://127.0.0.1:8080", True))
+    assert main(["sample", "more"]) == 0
+    told = capsys.readouterr().out
+    assert "sentiment is paused, so nobody watches until it is unpaused: http://127.0.0.1:8080/dags/sentiment" in told
+    assert "starts by itself" not in told
 
 
 def test_a_file_that_is_not_the_pinned_one_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from training.contract import BadInput, ForgetRequest, Unreachable
 from training.forget import forget
 from training.forgotten import Forgotten
 from training.snapshot import read_table
-from training.store import Store
+from training.store import Store, local_path
 from training.text import identity_of, text_hash
 
 SECRET = "a secret that nobody may keep"
@@ -435,6 +435,22 @@ def test_what_is_damaged_is_told_and_hinders_nothing_else(source, content):
     assert kept_anywhere(source.store, SECRET) == []
 
 
+def test_a_report_of_which_only_the_page_is_whole_is_told(source):
+    source.put("second", [(SECRET, "pos"), (SECRET, "neg")])
+    result = source.ingest()
+    report = local_path(result.report)
+    assert SECRET in (report / "report.html").read_text()
+    (report / "report.json").write_text("{}")
+    assert [report.as_uri() in told for told in forget(request_for(source, SECRET)).left] == [True]
+
+
+def test_a_damaged_manifest_of_the_snapshot_in_force_is_made_again_after_forgetting(source):
+    source.put("second", [(SECRET, "pos")])
+    damage(source, f"snapshots/{source.ingest().digest}/manifest.json", "{")
+    forget(request_for(source, SECRET))
+    assert SECRET not in texts_of(source.ingest())
+
+
 def cut_off(file):
     file.write_bytes(file.read_bytes()[:-20])
 
@@ -533,9 +549,10 @@ def test_rows_that_nobody_has_compared_are_told_when_there_are_many(source, monk
     assert forget(request_for(source, SECRET, dry_run=True, near=True)).near == 1
 
 
-def test_a_batch_whose_manifest_is_damaged_is_named_before_anything_is_changed(source):
+@pytest.mark.parametrize("content", ["{", '{"objects": {}}', '{"objects": [{"rows": 1}]}'])
+def test_a_batch_whose_manifest_is_damaged_is_named_before_anything_is_changed(source, content):
     source.ingest()
-    damage(source, "batches/*/manifest.json", "{")
+    damage(source, "batches/*/manifest.json", content)
     with pytest.raises(BadInput, match=r"batches/.*manifest.json is damaged .* Nothing was done"):
         forget(request_for(source, SECRET))
     assert Forgotten.read(Store(str(source.store))) == Forgotten()

@@ -510,6 +510,20 @@ def test_settings_that_cannot_work_are_refused(data, values, named):
 # the log
 
 
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"policies": {"personal": "redact"}}, "checks.personal: 'redact'"),
+        ({"policies": {"duplicate": "redact"}}, "checks.duplicate: 'redact'"),
+        ({"max_rows_per_label": 0}, "max_rows_per_label is 0"),
+    ],
+)
+def test_what_no_spec_may_say_is_refused_before_anything_is_read(data, values, named):
+    with pytest.raises(BadInput, match=named):
+        ingest(request(put(data), **values))
+    assert not (data.parent / "store" / "batches").exists()
+
+
 def test_the_log_tells_the_story(data, caplog):
     with caplog.at_level(logging.INFO):
         ingest(request(put(data, ("", "pos"), ROWS[0])))

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from tests.training.source import ROWS
 from tests.training.tracked import target
-from training.contract import ForgetRequest, SeenRequest
+from training.contract import BadInput, ForgetRequest, SeenRequest
 from training.forget import forget
 from training.seen import seen
 from training.text import identity_of
@@ -98,6 +98,12 @@ def test_what_was_forgotten_is_told_as_such(source, client, tracking_server, tmp
     forget(ForgetRequest(store=str(source.store), work=str(tmp_path / "work"), texts=[identity]))
     found = ask(source, tracking_server, "seen-forgotten", ROWS[0][0], "never read")
     assert (found.versions, found.forgotten) == ([], 1)
+
+
+def test_a_slip_in_a_name_is_not_an_object_that_nobody_saw(source, client, tracking_server):
+    register(client, "seen-slip", source.ingest())
+    with pytest.raises(BadInput, match=r"frist\.jsonl was ever read.* Did you mean .*/first\.jsonl\?"):
+        ask(source, tracking_server, "seen-slip", objects=["frist.jsonl"])
 
 
 def test_rows_outside_of_a_cap_were_not_kept(source, client, tracking_server):

@@ -371,9 +371,11 @@ def _lines(content: list[Any]) -> Iterator[str]:
 
 
 def _cause(log: list[str]) -> str:
-    """:return: the last exception the task logged, else its last line."""
+    """:return: the last exception that the task logged; one that logged none may have been ended by somebody."""
     raised = [line for line in log if _is_raised(line)]
-    return (raised or log or ["it left no log"])[-1]
+    if raised or not log:
+        return raised[-1] if raised else "it left no log"
+    return f"it logged no error: somebody ended it, or its worker was killed. Its last line: {log[-1]}"
 
 
 def _is_raised(line: str) -> bool:

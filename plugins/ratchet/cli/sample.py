@@ -305,7 +305,10 @@ def _deliver(home: Path) -> int:
     if new_data is None:
         print(f"Nothing watches this folder: dags/{PIPELINE}.yaml has no trigger.new_data. Start a run with: make run")
         return 0
-    airflow = _airflow()
+    airflow, is_paused = _airflow()
+    if is_paused:
+        print(f"{PIPELINE} is paused, so nobody watches until it is unpaused: {airflow}/dags/{PIPELINE}")
+        return 0
     if airflow is None:
         print("The stack is down. Start it and a run with: make run; or with make up, and make more-data again.")
         return 0
@@ -318,12 +321,8 @@ def _deliver(home: Path) -> int:
     return 0
 
 
-def _airflow() -> str | None:
-    """
-    Let the pipeline's runs start by themselves: for one that is paused nobody watches.
-
-    :return: the address of the stack's Airflow; None: it is down.
-    """
+def _airflow() -> tuple[str | None, bool]:
+    """:return: the address of the stack's Airflow, None: it is down; and whether the pipeline is paused there."""
     from ratchet.cli.retrain import Airflow, RunError
     from ratchet.cli.stack.settings import Settings, StackError
 
@@ -331,13 +330,10 @@ def _airflow() -> str | None:
     try:
         airflow = Airflow(settings.url("airflow"), "operator", settings.passwords["operator"])
         if not _answers(airflow.url):
-            return None
-        if (airflow.find(f"/dags/{PIPELINE}") or {}).get("is_paused"):
-            airflow.patch(f"/dags/{PIPELINE}?update_mask=is_paused", {"is_paused": False})
-            print(f"Unpaused {PIPELINE}. Pause it again at {airflow.url}/dags/{PIPELINE}")
+            return None, False
+        return airflow.url, bool((airflow.find(f"/dags/{PIPELINE}") or {}).get("is_paused"))
     except (RunError, StackError):
-        return None
-    return airflow.url
+        return None, False
 
 
 def _answers(url: str) -> bool:

@@ -17,7 +17,7 @@ from ratchet.cli.stage import run_stage
 from ratchet.cli.table import table
 from ratchet.cli.what import add_texts, identities, object_name
 from ratchet.hooks.stage import StageFailed
-from ratchet.ledger import INGESTED, Ledger
+from ratchet.ledger import FORGOTTEN, INGESTED, Ledger
 from training.contract import BadInput, SeenRequest
 
 EXIT_SEEN, EXIT_UNSEEN, EXIT_UNKNOWN = 0, 1, 3
@@ -28,7 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "seen",
         help="say which model versions saw an object or a text",
         description="Ask the snapshot of every version of the pipeline's model. Exit status: 0 a version saw it, 1 "
-        "none did, 2 wrong usage, 3 nobody can tell: MLflow or the store was away, or a snapshot is gone or damaged.",
+        "none did, 2 wrong usage, 3 nobody can tell: it was forgotten, MLflow or the store was away, or a snapshot is "
+        "gone or damaged.",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument(
@@ -52,19 +53,22 @@ def seen(options: argparse.Namespace) -> int:
     print(json.dumps(result, indent=2) if options.json else _told(spec.name, result))
     if result["versions"]:
         return EXIT_SEEN
-    return EXIT_UNKNOWN if result["unknown"] else EXIT_UNSEEN
+    return EXIT_UNKNOWN if result["unknown"] or result["forgotten"] else EXIT_UNSEEN
 
 
 def _ask(pipeline: str, objects: list[str], texts: list[str]) -> dict[str, Any]:
     from training.store import Store
 
     store = settings.store_uri()
-    last = Ledger(Store(store), pipeline).last(INGESTED)
+    ledger = Ledger(Store(store), pipeline)
+    last = ledger.last(INGESTED)
     tracking, access = tracking_of(pipeline)
     request = SeenRequest(
         store=store, tracking=tracking, objects=objects, texts=texts, snapshot=last["digest"] if last else None
     )
-    return run_stage("seen", request, lambda _line: None, env=access)
+    result = run_stage("seen", request, lambda _line: None, env=access)
+    told = [version for record in ledger.records(FORGOTTEN) for version in record["versions"]]
+    return {**result, "forgotten_by": list(dict.fromkeys(told))}
 
 
 def _told(pipeline: str, result: Mapping[str, Any]) -> str:
@@ -80,8 +84,8 @@ def _told(pipeline: str, result: Mapping[str, Any]) -> str:
         lines.append(f"The next training sees it, in snapshot {now['snapshot'][:12]}: {_rows(now)}")
     if result["forgotten"]:
         lines.append(
-            f"Forgotten: {result['forgotten']:,} of what was looked for. No snapshot tells of it any more; the records "
-            "`forgotten` in the ledger name the versions that had seen it."
+            f"Forgotten: {result['forgotten']:,} of what was looked for, so nobody can tell of it any more. Of all "
+            f"that was ever forgotten, these had seen something: {', '.join(result['forgotten_by']) or 'no version'}."
         )
     if result["unknown"]:
         lines.append(f"Nobody can tell of version {', '.join(result['unknown'])}: the snapshot is gone or damaged.")
