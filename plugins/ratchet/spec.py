@@ -264,8 +264,9 @@ class NewData(Section):
     quiet_minutes: float = Field(default=5, ge=0)
     """How long what is new must have been left unchanged, minutes, so that no run starts on half a delivery."""
     cooldown_hours: float = Field(default=0, ge=0)
-    """Shortest time between two runs that take in data, hours; whatever starts the second, it is skipped, unless it is
-    forced. What came meanwhile starts a run when the time has passed."""
+    """Shortest time between two runs that take in data, hours. Whatever starts a second one, that run says until when
+    it is held off and skips all its steps, unless it is forced. What came meanwhile starts a run when the time has
+    passed."""
     poll_seconds: float = Field(default=30, ge=5)
     """Time between two looks at the source, seconds."""
     queue: str | None = Field(default=None, pattern=r"^https?://[^/\s@]+/\S+$")

@@ -88,7 +88,7 @@ def test_a_run_that_came_too_early_exits_3_and_says_until_when(fake, command, ca
     assert command() == 3
     told = capsys.readouterr().out
     assert "HELD OFF: it is too early for another run of sentiment. With --force" in told
-    assert "no run before 2026-11-21T18:00:00+00:00: run r took in data at 12:00" in told
+    assert "no run before 2026-11-21 18:00:00 UTC: run r took in data at 12:00" in told
 
 
 def test_a_past_date_is_passed_on(fake, command):

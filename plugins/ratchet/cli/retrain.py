@@ -312,7 +312,11 @@ def outcome(run: Run) -> Outcome:
         reason = f"Step {failed.name} failed{attempts}: {cause}"
         return Outcome("failed", [reason], results, tail, _production(tasks))
     if held_off := run.result(STEPS[0], "held-off"):
-        return Outcome("held off", [f"no run before {held_off['until']}: {held_off['reason']}"], results)
+        return Outcome(
+            "held off",
+            [f"no run before {_time(held_off['until']):%Y-%m-%d %H:%M:%S} UTC: {held_off['reason']}"],
+            results,
+        )
     verdict = _verdict(results)
     decision, reasons = verdict.get("decision"), list(verdict.get("reasons", []))
     if decision in ("hold", "ask"):

@@ -202,7 +202,7 @@ class IngestOperator(StageOperator):
             write_note(context, f"new data refused: {result['quarantined']}", self.log)
         elif warnings := result.get("warnings"):
             others = f" and {len(warnings) - 1} more" if len(warnings) > 1 else ""
-            write_note(context, f"data: {shorten(warnings[0], NOTED)}{others}", self.log)
+            write_note(context, f"data: {shorten(warnings[0], NOTED).rstrip('.')}{others}", self.log)
         return result
 
     def _ingest(self, reading: Reading, access: Access, last: Record | None) -> dict[str, Any]:
@@ -296,8 +296,9 @@ class IngestOperator(StageOperator):
         until = datetime.fromisoformat(last["time"]) + self.cooldown
         if until <= datetime.now(UTC):
             return
-        hours = f"{self.cooldown.total_seconds() / 3600:g} hours"
-        reason = f"run {last['run_id']} took in data at {_minute(last['time'])}, and {hours} must lie between two"
+        minutes = self.cooldown.total_seconds() / 60
+        pause = f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:g} hours"
+        reason = f"run {last['run_id']} took in data at {_minute(last['time'])}, and {pause} must lie between two"
         held: dict[str, Any] = {"reason": reason, "until": until.isoformat(timespec="milliseconds")}
         self.ledger.append(HELD_OFF, run_id=context["run_id"], **held)
         outcome = f"held off until {_minute(held['until'])}: {reason}"
