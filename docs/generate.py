@@ -207,7 +207,8 @@ def to_section(operator: type[BaseOperator]) -> str:
             f"`from {operator.__module__} import {operator.__name__}`",
             f"{docstring.summary} {docstring.details}",
             "\n".join(rows),
-            f"- Returns {docstring.returned}\n- Raises {docstring.raised}\n- Buttons on the task (tab Details, below Extra Links): {links}.",
+            f"- Returns {docstring.returned}\n- Raises {docstring.raised}\n"
+            f"- Buttons on the task (tab Details, below Extra Links): {links}.",
         ]
     )
 
