@@ -11,7 +11,7 @@ from training.contract import BadInput, Checks
 from training.personal import scan_of
 
 MAIL, PHONE, CARD, ACCOUNT = "jo@example.org", "+49 30 901820", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
-SECRETS = ("jo@", "901820", "4111 1", "DE89 3")
+SECRETS = ("jo@", "30 901820", "30901820", "4111 1", "DE89 3")  # long enough not to be in a hash by chance
 PERSONAL = [
     (f"write to {MAIL} please", "pos"),
     (f"call {PHONE} or {MAIL}", "neg"),
