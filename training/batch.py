@@ -149,13 +149,13 @@ def listed(counts: Counter[str]) -> str:
 
 def _tell(objects: Sequence[ReadObject], level: int) -> None:
     shown = objects if len(objects) <= SHOWN_OBJECTS else objects[: SHOWN_OBJECTS - 1]
-    for one in shown:
-        refused = f"; {one.refused.total():,} refused: {listed(one.refused)}" if one.refused else ""
-        log.log(level, "read %s: %s rows%s", one.name, f"{one.rows:,}", refused)
+    told = [(one.name, one.rows, one.refused) for one in shown]
     if rest := objects[len(shown) :]:
-        refusals = sum((one.refused for one in rest), Counter())
-        refused = f"; {refusals.total():,} refused: {listed(refusals)}" if refusals else ""
-        log.log(level, "read %s more objects: %s rows%s", f"{len(rest):,}", f"{sum(o.rows for o in rest):,}", refused)
+        rows, refused = sum(one.rows for one in rest), sum((one.refused for one in rest), Counter())
+        told.append((f"{len(rest):,} more objects", rows, refused))
+    for name, rows, refused in told:
+        why = f"; {refused.total():,} refused: {listed(refused)}" if refused else ""
+        log.log(level, "read %s: %s rows%s", name, f"{rows:,}", why)
 
 
 def _object(unread: Unread) -> ReadObject:

@@ -71,10 +71,8 @@ def find_near_copies(
     texts = [f"{h0:016x}{h1:016x}" for h0, h1 in db.sql("FROM nearly ORDER BY ALL").fetchall()]
     names = {(one.number, index): item["name"] for one in batches for index, item in enumerate(one.objects)}
     places = db.sql("SELECT DISTINCT batch, object, row FROM rows SEMI JOIN nearly USING (h0, h1)").fetchall()
-    examples = sorted({(names[number, index], row) for number, index, row in places})[
-        :EXAMPLES
-    ]  # once, however often read
-    return NearCopies(texts, [f"{name}, row {row}" for name, row in examples], unlooked)
+    found = {(names[number, index], row) for number, index, row in places}  # each once, however often it was read
+    return NearCopies(texts, [f"{name}, row {row}" for name, row in sorted(found)[:EXAMPLES]], unlooked)
 
 
 def _compare(

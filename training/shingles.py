@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 ALIKE = 0.7  # Jaccard: of the shingles that one of two texts has, the share that both have
 BANDS = 24  # texts that agree in one of them are compared: of the pairs at 0.7 95.0 per cent, at 0.8 99.9 (BAND_SLOTS)
-BAND_SLOTS = (
-    6  # minima of MinHash in a band: as many that texts which share frequent runs alone seldom agree (measured)
-)
+# Minima of MinHash in a band: as many that texts which share frequent runs alone seldom agree (measured)
+BAND_SLOTS = 6
 SKETCH_BITS = 128  # of as many minima one bit each: they agree in half of them, and in those that are of the same run
 SEED = 1
 MOST_CHARACTERS = 1 << 20  # of texts whose shingles are made at once: about 100 bytes each while they are compared
