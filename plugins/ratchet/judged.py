@@ -35,17 +35,22 @@ def require_same_model(verdict: dict[str, Any], digest: str | None, model: str, 
 
 def require_champion_unmoved(
     verdict: dict[str, Any], candidate: ModelVersion, registry: ModelRegistryHook, unchanged: str
-) -> ModelVersion | None:
-    """
-    :return: the champion now: the one that the candidate was compared with, or the candidate itself.
-    :raises AirflowFailException: somebody moved the alias since the evaluation.
-    """
+) -> None:
+    """:raises AirflowFailException: the alias names neither the champion of the evaluation nor the candidate."""
     current = registry.find_version(f"models:/{candidate.name}@{CHAMPION}")
     found = current.version if current else None
-    expected = ((verdict.get("champion") or {}).get("model") or "").rpartition("/")[2] or None
-    if found not in (expected, candidate.version):
-        raise AirflowFailException(
-            f"{unchanged}: the candidate was compared with version {expected}, but the alias names {found} now. "
-            "Somebody moved it since. Run the pipeline again: the candidate must compete with what is live."
-        )
-    return current
+    if found not in (judged_champion(verdict), candidate.version):
+        raise champion_moved(verdict, found, unchanged)
+
+
+def judged_champion(verdict: dict[str, Any]) -> str | None:
+    """:return: the version that the candidate was compared with; None: there was no champion."""
+    return ((verdict.get("champion") or {}).get("model") or "").rpartition("/")[2] or None
+
+
+def champion_moved(verdict: dict[str, Any], found: str | None, unchanged: str) -> AirflowFailException:
+    """:param found: the version that the alias names now."""
+    return AirflowFailException(
+        f"{unchanged}: the candidate was compared with version {judged_champion(verdict)}, but the alias names {found} "
+        "now. Somebody moved it since. Run the pipeline again: the candidate must compete with what is live."
+    )

@@ -20,6 +20,14 @@ FORGET = "forget"  # objects, texts (how many), reason, who: they are about to b
 FORGET_REFUSED = "forget-refused"  # error: nothing was taken out
 FORGOTTEN = "forgotten"  # who, counts, versions, unknown, in_source, left: they are, and what could not be reached
 HELD_OFF = "held-off"  # run_id, reason, until: a run came too early and took nothing in
+# model, from, to, kind, verdict, who, why, dag_id, run_id, endpoint, release, model_digest: the alias is about to move
+ALIAS_INTENT = "alias-intent"
+ALIAS_DONE = "alias-done"  # the same: it has moved
+ALIAS_DROPPED = "alias-dropped"  # the same, with who: an intent that came to nothing
+ALIAS_BY_HAND = "alias-by-hand"  # model, from, to: somebody moved it without saying so here
+ALIAS_EVENTS = (ALIAS_INTENT, ALIAS_DONE, ALIAS_DROPPED, ALIAS_BY_HAND)
+BARRED = "barred"  # model, version, model_digest, who, why, run_id: the gate does not promote these weights again
+BAR_LIFTED = "bar-lifted"  # the same: a person brought the version back
 
 
 class Ledger:
@@ -37,7 +45,7 @@ class Ledger:
         """
         Write one record; of two writers at once both succeed, one after the other.
 
-        :param event: what happened, such as ``alias-intent`` or ``alias-done``.
+        :param event: what happened, one of those above or another one.
         :param after: number of the last record that the writer knows of; None: whatever that is.
         :return: its number.
         :raises FileExistsError: somebody wrote a record since ``after``; nothing was written. Look again.
@@ -59,10 +67,12 @@ class Ledger:
     def records(self, event: str | None = None) -> list[Record]:
         return [record for record in reversed(list(self._newest_first())) if event is None or record["event"] == event]
 
-    def last(self, event: str, **values: Any) -> Record | None:
-        """:return: the newest record of ``event`` that has these values; what is older is not read."""
-        wanted = {"event": event, **values}.items()
-        return next((record for record in self._newest_first() if wanted <= record.items()), None)
+    def last(self, *events: str, **values: Any) -> Record | None:
+        """:return: the newest record of one of ``events`` that has these values; what is older is not read."""
+        for record in self._newest_first():
+            if record["event"] in events and values.items() <= record.items():
+                return record
+        return None
 
     def since(self, event: str) -> list[Record]:
         """:return: the newest record of ``event`` and all after it, oldest first; without one, all there are."""

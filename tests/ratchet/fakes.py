@@ -17,7 +17,7 @@ class FakeRegistry:
     environment = {"MLFLOW_TRACKING_URI": tracking_uri}
 
     def __init__(self, *versions, champion=None, challenger=None, name="intents"):
-        self.versions = {v: ModelVersion(name, v, f"run{v}") for v in versions}
+        self.versions = {v: ModelVersion(name, v, f"run{v}", {"ratchet.model_digest": f"m{v}"}) for v in versions}
         self.aliases = {alias: v for alias, v in (("champion", champion), ("challenger", challenger)) if v}
         self.tags, self.files, self.moves = {}, {}, []
         self.kept, self.away = {}, False
@@ -33,6 +33,9 @@ class FakeRegistry:
         self.aliases[alias] = version.version
         self.moves.append((alias, version.version))
         self.after_set()
+
+    def remove_alias(self, name, alias):
+        self.aliases.pop(alias, None)
 
     def end_challenge(self, version):
         if self.aliases.get("challenger") == version.version:
@@ -105,10 +108,12 @@ class FakeTask:
         self.xcoms[key] = value
 
 
-def context(run_id="manual__1", **params):
+def context(run_id="manual__1", user="anna", **params):
     return {
         "ti": FakeTask(),
         "run_id": run_id,
-        "dag_run": SimpleNamespace(dag_id="intents", run_id=run_id, run_type="manual", logical_date=None),
+        "dag_run": SimpleNamespace(
+            dag_id="intents", run_id=run_id, run_type="manual", logical_date=None, triggering_user_name=user
+        ),
         "params": params,
     }

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+PREVIOUS = "previous"  # the champion before this one: what a rollback returns to
+# Tags of a version
+MODEL_TAG = "ratchet.model_digest"
+RELEASE_TAG = "ratchet.release"  # digest of the release that it was promoted with
+ENDPOINT_TAG = "ratchet.endpoint"
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,11 @@ class ModelRegistryHook(BaseHook):
         """Take the alias ``challenger`` away from this version; another challenger keeps it."""
         challenger = self.find_version(f"models:/{version.name}@{CHALLENGER}")
         if challenger is not None and challenger.version == version.version:
-            self.client.delete_registered_model_alias(version.name, CHALLENGER)
+            self.remove_alias(version.name, CHALLENGER)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Safe to repeat."""
+        self.client.delete_registered_model_alias(name, alias)
 
     def tag_version(self, version: ModelVersion, tags: dict[str, str]) -> None:
         for key, value in tags.items():

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.hooks.model_registry import CHALLENGER, ModelRegistryHook
-from ratchet.ledger import Ledger
+from ratchet.ledger import ALIAS_DONE, Ledger
 from ratchet.links import RunLink, push_links
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import EvaluateRequest, Tracking
@@ -131,7 +131,7 @@ class EvaluateOperator(StageOperator):
         from training.store import Store
 
         ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
-        promoted = ledger.records("alias-done")
+        promoted = ledger.records(ALIAS_DONE)
         if promoted:
             last = promoted[-1]
             raise AirflowFailException(

@@ -9,9 +9,10 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
+from ratchet.alias import PROMOTION, AliasMoved, ChampionAlias, Move, who_started
 from ratchet.hooks.endpoint_host import EndpointHostHook
-from ratchet.hooks.model_registry import CHAMPION, ModelRegistryHook
-from ratchet.judged import require_champion_unmoved, require_promote, require_same_model
+from ratchet.hooks.model_registry import ModelRegistryHook
+from ratchet.judged import champion_moved, judged_champion, require_promote, require_same_model
 from ratchet.ledger import Ledger
 from ratchet.links import EndpointLink, VersionLink, push_links
 from ratchet.note import write_note
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ratchet.hooks.model_registry import ModelVersion
 
 CHAMPION_STAYS = "The champion stays"
-LOCK_SECONDS = 60  # the section under the lock takes about a second; a holder that died gave it up
 
 
 class PromoteOperator(BaseOperator):
@@ -30,7 +30,8 @@ class PromoteOperator(BaseOperator):
     Move the alias ``champion`` to a version that its endpoint already serves.
 
     Safe to retry: an alias that is already there is left there. The ledger has the intent before the move and the
-    word that it is done after it. A refusal is on the run's note: the endpoint serves the candidate by then.
+    word that it is done after it. The alias ``previous`` goes to the champion before. A refusal is on the run's note:
+    the endpoint serves the candidate by then.
 
     :param candidate: ``models:/NAME/VERSION`` (templated).
     :param verdict: what the gate returned; anything but ``promote`` is refused (templated).
@@ -85,15 +86,18 @@ class PromoteOperator(BaseOperator):
             raise
 
     def _promote(self, context: Context) -> dict[str, Any]:
-        from training.keys import locked
+        from training.store import Store
 
         candidate = self._checked_candidate()
-        lock = settings.work_directory() / "locks" / candidate.name
-        with locked(lock, wait_seconds=LOCK_SECONDS):
-            self._check_endpoint()
-            previous, moved = self._move(context, candidate)
-        if moved:
-            was = f"version {previous}" if previous else "nothing"
+        ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
+        alias = ChampionAlias(self.registry, ledger, candidate.name, settings.work_directory() / "locks")
+        try:
+            moved = alias.move(candidate, judged_champion(self.verdict), self._move(context), self._check_endpoint)
+        except AliasMoved as error:
+            served = f"{CHAMPION_STAYS}, although {self.deployment['endpoint']!r} serves the candidate already"
+            raise champion_moved(self.verdict, error.found, served) from error
+        if moved.by_this_run:
+            was = f"version {moved.previous}" if moved.previous else "nothing"
             outcome = (
                 f"promoted: version {candidate.version} is champion after {was} and serves at {self.deployment['url']}"
             )
@@ -113,8 +117,8 @@ class PromoteOperator(BaseOperator):
         return {
             "model": candidate.name,
             "version": candidate.version,
-            "previous": previous,
-            "hit": not moved,
+            "previous": moved.previous,
+            "hit": not moved.by_this_run,
             "why": why,
         }
 
@@ -140,53 +144,15 @@ class PromoteOperator(BaseOperator):
                 f"{self.deployment['digest']}. Run the deploy step again."
             )
 
-    def _move(self, context: Context, candidate: ModelVersion) -> tuple[str | None, bool]:
-        """:return: the version that was champion before, and whether the alias moved."""
-        from training.store import Store
-
-        ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
-        served = f"{CHAMPION_STAYS}, although {self.deployment['endpoint']!r} serves the candidate already"
-        current = require_champion_unmoved(self.verdict, candidate, self.registry, served)
-        if current is not None and current.version == candidate.version:
-            return self._finish_interrupted(ledger, candidate, context["run_id"])
-        found = current.version if current else None
-        move = {
-            "model": candidate.name,
-            "from": found,
-            "to": candidate.version,
-            "dag_id": self.dag_id,
-            "run_id": context["run_id"],
-            "endpoint": self.deployment["endpoint"],
-            "release": self.deployment["digest"],
-            "reasons": self.verdict.get("reasons", []),
-        }
-        ledger.append("alias-intent", **move)
-        self.registry.set_alias(candidate, CHAMPION)
-        now = self.registry.find_version(f"models:/{candidate.name}@{CHAMPION}")
-        if now is None or now.version != candidate.version:
-            raise AirflowFailException(
-                f"The alias {CHAMPION!r} of {candidate.name} was set to {candidate.version}, but names "
-                f"{now.version if now else 'nothing'} now: somebody else moved it. Decide which one is right."
-            )
-        self._tag(candidate)
-        ledger.append("alias-done", **move)
-        return found, True
-
-    def _finish_interrupted(self, ledger: Ledger, candidate: ModelVersion, run_id: str) -> tuple[str | None, bool]:
-        """The alias is there already; write what an attempt that died after moving it did not come to."""
-        self._tag(candidate)
-        moves = [record for record in ledger.records() if record["event"].startswith("alias-")]
-        if not moves or moves[-1]["to"] != candidate.version:
-            return None, False
-        last = moves[-1]
-        if last["event"] == "alias-done":  # by this very run, if its worker died and the task itself went on
-            by_this_run = (last["dag_id"], last["run_id"]) == (self.dag_id, run_id)
-            return (last["from"], True) if by_this_run else (None, False)
-        move = {key: value for key, value in last.items() if key not in ("number", "event", "time")}
-        ledger.append("alias-done", **move)
-        return move["from"], True
-
-    def _tag(self, candidate: ModelVersion) -> None:
-        tags = {"ratchet.release": self.deployment["digest"], "ratchet.endpoint": self.deployment["endpoint"]}
-        self.registry.tag_version(candidate, tags)
-        self.registry.end_challenge(candidate)
+    def _move(self, context: Context) -> Move:
+        return Move(
+            kind=PROMOTION,
+            verdict=self.verdict["decision"],
+            who=who_started(context),
+            why="; ".join(self.verdict.get("reasons", [])),
+            dag_id=self.dag_id,
+            run_id=context["run_id"],
+            endpoint=self.deployment["endpoint"],
+            release=self.deployment["digest"],
+            model_digest=self.deployment["model_digest"],
+        )

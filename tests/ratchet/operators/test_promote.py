@@ -31,32 +31,48 @@ def promote(registry, endpoints, *, decision="promote", version="2", champion="1
     return operator.execute(ctx or context())
 
 
+def ledger():
+    return Ledger(Store(settings.store_uri()), "intents")
+
+
 def moves():
-    return [(r["event"], r["from"], r["to"]) for r in Ledger(Store(settings.store_uri()), "intents").records()]
+    return [(r["event"], r["from"], r["to"]) for r in ledger().records()]
+
+
+FOUND = ("alias-by-hand", None, "1")  # a champion from before there was a ledger
 
 
 def test_a_deployed_candidate_becomes_champion(notes):
     registry = FakeRegistry("1", "2", champion="1", challenger="2")
     made = promote(registry, FakeEndpoints(NEW))
-    assert registry.aliases == {"champion": "2"}
+    assert registry.aliases == {"champion": "2", "previous": "1"}
     assert registry.tags["2"] == {"ratchet.release": NEW, "ratchet.endpoint": "intents"}
-    assert moves() == [("alias-intent", "1", "2"), ("alias-done", "1", "2")]
+    assert moves() == [FOUND, ("alias-intent", "1", "2"), ("alias-done", "1", "2")]
     assert (made["version"], made["previous"], made["hit"]) == ("2", "1", False)
     assert notes[-1].startswith("promoted: version 2 is champion after version 1")
+
+
+def test_the_ledger_says_who_moved_the_alias_and_why():
+    promote(FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW))
+    done = ledger().last("alias-done")
+    assert (done["kind"], done["verdict"], done["who"]) == ("promotion", "promote", "anna")
+    assert (done["why"], done["run_id"]) == ("macro F1 0.871 < 0.884", "manual__1")
+    assert (done["endpoint"], done["release"], done["model_digest"]) == ("intents", NEW, "m")
 
 
 def test_the_first_version_needs_no_champion():
     registry = FakeRegistry("1")
     promote(registry, FakeEndpoints(NEW), version="1", champion=None)
     assert registry.aliases == {"champion": "1"}
+    assert moves() == [("alias-intent", None, "1"), ("alias-done", None, "1")]
 
 
 def test_a_retry_moves_nothing_twice(notes):
     registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
     promote(registry, endpoints)
     again = promote(registry, endpoints, ctx=context(run_id="manual__2"))
-    assert registry.moves == [("champion", "2")]
-    assert len(moves()) == 2
+    assert registry.moves == [("champion", "2"), ("previous", "1")]
+    assert len(moves()) == 3
     assert again["hit"]
     assert notes[-1].startswith("unchanged: version 2 is champion already")
 
@@ -65,8 +81,8 @@ def test_a_run_reports_its_promotion_also_when_an_attempt_that_nobody_heard_of_m
     registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
     promote(registry, endpoints)
     retry = promote(registry, endpoints)
-    assert registry.moves == [("champion", "2")]
-    assert len(moves()) == 2
+    assert registry.moves == [("champion", "2"), ("previous", "1")]
+    assert len(moves()) == 3
     assert (retry["version"], retry["previous"], retry["hit"]) == ("2", "1", False)
     assert notes[-1].startswith("promoted: version 2 is champion after version 1")
 
@@ -80,11 +96,11 @@ def test_a_crash_after_the_move_is_completed_by_the_retry():
     registry.after_set = crash
     with pytest.raises(ConnectionError):
         promote(registry, FakeEndpoints(NEW))
-    assert moves() == [("alias-intent", "1", "2")]
+    assert moves() == [FOUND, ("alias-intent", "1", "2")]
     registry.after_set = lambda: None
     made = promote(registry, FakeEndpoints(NEW))
-    assert registry.moves == [("champion", "2")]
-    assert moves() == [("alias-intent", "1", "2"), ("alias-done", "1", "2")]
+    assert registry.moves == [("champion", "2"), ("previous", "1")]
+    assert moves() == [FOUND, ("alias-intent", "1", "2"), ("alias-done", "1", "2")]
     assert made["previous"] == "1"
 
 
@@ -93,7 +109,7 @@ def test_a_champion_that_somebody_moved_since_the_evaluation_stays_and_the_run_s
     with pytest.raises(AirflowFailException, match=r"compared with version 1, but the alias names 3"):
         promote(registry, FakeEndpoints(NEW))
     assert registry.aliases == {"champion": "3"}
-    assert moves() == []
+    assert moves() == [("alias-by-hand", None, "3")]
     [note] = notes
     assert note.startswith("failed: The champion stays, although 'intents' serves the candidate already: ")
 
@@ -101,10 +117,10 @@ def test_a_champion_that_somebody_moved_since_the_evaluation_stays_and_the_run_s
 def test_a_move_by_hand_in_between_is_reported_not_overwritten():
     registry = FakeRegistry("1", "2", "3", champion="1")
     registry.after_set = lambda: registry.aliases.update(champion="3")
-    with pytest.raises(AirflowFailException, match="somebody else moved it"):
+    with pytest.raises(AirflowFailException, match=r"the alias names 3 now\. Somebody moved it"):
         promote(registry, FakeEndpoints(NEW))
     assert registry.aliases == {"champion": "3"}
-    assert [event for event, *_ in moves()] == ["alias-intent"]
+    assert moves() == [FOUND, ("alias-intent", "1", "2"), ("alias-by-hand", "2", "3")]
 
 
 def test_an_endpoint_that_serves_something_else_keeps_the_alias_where_it_is():
