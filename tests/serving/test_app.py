@@ -296,6 +296,7 @@ def test_a_draining_server_answers_open_connections_and_asks_them_to_leave(relea
         time.sleep(0.25)
         idle.request("GET", "/ping")
         answer = idle.getresponse()
+        assert answer.read()  # which closes it
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
         assert in_flight.result().status_code == 200
         with pytest.raises(requests.ConnectionError):
