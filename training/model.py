@@ -268,12 +268,22 @@ def _download(name: str, scratch: Path, tracking_uri: str | None) -> Path:
     """:return: the transformers checkpoint inside the downloaded model, as one directory."""
     import mlflow.artifacts
     import yaml
+    from mlflow.exceptions import MlflowException
 
-    downloaded = Path(
-        mlflow.artifacts.download_artifacts(
-            name, dst_path=str(scratch), tracking_uri=tracking_uri, registry_uri=tracking_uri
+    gone = f"{name}: MLflow knows this version, and its files are gone"
+    advice = "Put them back from a backup, or set the alias to a version that has its files."
+    try:
+        downloaded = Path(
+            mlflow.artifacts.download_artifacts(
+                name, dst_path=str(scratch), tracking_uri=tracking_uri, registry_uri=tracking_uri
+            )
         )
-    )
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise BadInput(f"{gone} ({error.message}). {advice}") from error
+        raise
+    if not (downloaded / "MLmodel").is_file():  # nothing to list is nothing to download, and no error
+        raise BadInput(f"{gone}. {advice}")
     flavors = yaml.safe_load((downloaded / "MLmodel").read_text())["flavors"]
     artifact = flavors.get("python_function", {}).get("artifacts", {}).get("model")
     if artifact is not None:

@@ -13,9 +13,9 @@ from mlflow.types import ColSpec, Schema
 
 from tests.hub import serve_hub
 from tests.tiny import tiny_checkpoint
-from training.contract import BadInput, Unreachable
-from training.model import DIGEST_TAG, model_digest, model_identity, put_model, resolve_model
-from training.store import Store
+from training.contract import BadInput, Tracking, Unreachable
+from training.model import DIGEST_TAG, find_model, model_digest, model_identity, put_model, resolve_model
+from training.store import Store, local_path
 
 pytestmark = pytest.mark.filterwarnings("default")  # of torch, transformers and mlflow: theirs to mend
 
@@ -153,6 +153,23 @@ class TestRegistry:
         again = resolve_model(f"models:/copied/{version}", tmp_path, server)
         assert again == first
         assert model_digest(again.path) == first.digest
+
+    @pytest.mark.parametrize("left", ["nothing", "an empty folder", "all but the weights"])
+    def test_a_version_whose_files_are_gone_is_named_at_once(self, client, server, flavoured, tmp_path, left):
+        name = f"gone-{left.replace(' ', '-')}"
+        version = self.register(client, name, flavoured)
+        place = local_path(client.get_model_version(name, version).source)
+        if left == "all but the weights":
+            (place / "model" / "model.safetensors").unlink()
+        else:
+            shutil.rmtree(place)
+        if left == "an empty folder":
+            place.mkdir()
+        expected = "no .safetensors weights" if left == "all but the weights" else "its files are gone"
+        with pytest.raises(BadInput, match=f"models:/{name}/{version}: .*{expected}"):
+            find_model(
+                f"models:/{name}/{version}", str(tmp_path), Tracking(uri=server, experiment="x", model_name=name)
+            )
 
     def test_a_version_that_does_not_exist_is_named(self, client, server, tmp_path):
         with pytest.raises(BadInput, match=r"models:/nobody/7 is not in the MLflow registry"):
