@@ -20,10 +20,30 @@ def scored(
     return {
         "model": model,
         "digest": digest,
-        "metrics": {**computed_metrics(confusion), "log_loss": log_loss},
+        "metrics": {**computed_metrics(confusion), "log_loss": log_loss, "calibration_error": 0.05},
         "labels": per_label,
         "confusion": confusion,
         "unknown_labels": [],
+        "serving": serving(digest),
+    }
+
+
+def serving(digest: str, **changes: Any) -> dict[str, Any]:
+    """:return: what serving the model costs; ``changes`` are of the parts."""
+    return {
+        "release": f"file:///store/releases/{digest}",
+        "precision": "f32",
+        "latency_ms": {"p50": 1.5, "p95": 2.5, "p99": 4.0},
+        "throughput": 900.0,
+        "disk_bytes": 180_000_000,
+        "memory_bytes": 120_000_000,
+        "agreement": {
+            "labels": 1.0,
+            "largest_difference": 1e-6,
+            "rows_beyond_tolerance": 0,
+            "tolerance": 1e-3,
+        },
+        **changes,
     }
 
 
@@ -39,15 +59,28 @@ def report(
     labels = labels or [f"label {i}" for i in range(len(candidate))]
     rows = sum(map(sum, candidate))
     return {
-        "test_set": {"uri": "file:///store/snapshots/7", "digest": TEST_SET, "rows": rows, "labels": labels},
+        "test_set": {
+            "uri": "file:///store/snapshots/7",
+            "digest": TEST_SET,
+            "rows": rows,
+            "labels": labels,
+            "new_rows": None,
+        },
         "candidate": scored(candidate, labels, candidate_digest, log_loss=log_loss[0]),
         "champion": None
         if champion is None
         else scored(champion, labels, champion_digest, model="models:/sentiment/3", log_loss=log_loss[1]),
+        "best": None,
+        "baseline": None,
         "predictions": {
-            "candidate": "file:///store/evaluations/1/candidate.parquet",
-            "champion": None if champion is None else "file:///store/evaluations/1/champion.parquet",
+            "candidate": "file:///store/predictions/1/predictions.parquet",
+            "champion": None if champion is None else "file:///store/predictions/2/predictions.parquet",
+            "best": None,
+            "baseline": None,
         },
+        "slices": [],
+        "membership": None,
+        "behaviour": None,
     }
 
 

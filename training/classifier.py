@@ -52,7 +52,7 @@ class Classifier:
         inputs = self.encode(texts)
         order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]["input_ids"]), reverse=True)
         scores = np.empty((len(texts), len(self.labels)), dtype=np.float64)
-        progress = _Progress(self.name, len(texts))
+        progress = Progress(self.name, len(texts))
         device = next(self.model.parameters()).device
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -111,7 +111,9 @@ def _require_classifier(config: Any, name: str) -> None:
         )
 
 
-class _Progress:
+class Progress:
+    """Say every few seconds how many rows are scored, and in the end how fast."""
+
     def __init__(self, name: str, rows: int) -> None:
         self.name, self.rows, self.done = name, rows, 0
         self.started = self.said = time.monotonic()

@@ -296,6 +296,8 @@ class EvaluateRequest(Message):
     candidate: str  # models:/NAME/VERSION, models:/NAME@ALIAS, a URI or path of a transformers checkpoint, a Hub id
     test_set: str  # URI of a snapshot, or of one Parquet file
     champion: str | None = None
+    best: str | None = None  # the best version that was ever promoted, where it is not the champion
+    baseline: str | None = None  # "majority", or the URL of an endpoint that classifies texts
     text: str = "text"  # columns of a Parquet test set that is no snapshot
     label: str = "label"
     batch_size: int = 64
@@ -308,6 +310,7 @@ class EvaluateRequest(Message):
 class EvaluateResult(Made):
     report: str  # URI of report.json; its shape is in docs/architecture.md
     golden: str  # URI of golden.json: texts with the candidate's labels and scores
+    release: str | None  # URI of the candidate's; None: it answers NaN, so nobody can serve it
     rows: int
     metrics: dict[str, float | None]  # the candidate's, overall
     champion_metrics: dict[str, float | None] | None = None

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.release import GOLDEN, MANIFEST, digest_of_golden
+from training.answers import PREDICTIONS
 from training.damage import Damage
 from training.data_page import data_page
 from training.data_report import PAGE, REPORT
-from training.evaluate import PREDICTIONS
 from training.store import Store
 from training.text import IDENTITY_DIGITS, identity_of
 

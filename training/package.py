@@ -61,7 +61,7 @@ def package(request: PackageRequest) -> PackageResult:
         lambda found: _is_whole(store, f"releases/{found['digest']}"),
         force=request.force,
     )
-    log.info("%s", why)
+    log.info("package: %s", why)
     if found is not None:
         return PackageResult(**found, key=key, hit=True, why=why)
 

@@ -91,6 +91,6 @@ def _package(request: PlanRequest, store: Store, model: str | None, golden: str 
     records = Records(store, "package")
     found = records.find(key_of(parts))
     if found is None or not store.is_complete(f"releases/{found['digest']}", MANIFEST):
-        # a verdict comes first: what was held has never been packaged
+        # the evaluation has packaged it, so somebody removed it since; a verdict comes first
         return _step("package", "miss: not packaged yet; runs if the gate promotes")
     return _step("package", records.why_hit(key_of(parts)))

@@ -15,7 +15,10 @@ from typing import Any
 
 HIGHER_IS_BETTER = ("accuracy", "f1_macro", "f1_weighted")
 LOWER_IS_BETTER = ("log_loss",)
-METRICS = (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)
+METRICS = (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)  # by which candidate and champion may be compared
+REPORTED = (*METRICS, "calibration_error")
+COMPARED = ("champion", "best", "baseline")  # what may stand beside the candidate
+LATENCIES = ("p50", "p95", "p99")
 
 TOLERANCE = 1e-6  # assumed: far above the rounding of a sum, far below what a person would call a difference
 LARGEST = 2**53  # beyond it a float no longer counts; also refuses infinity, and NaN fails the comparison
@@ -30,7 +33,8 @@ class TestedOn:
     uri: str
     digest: str
     rows: int
-    labels: tuple[str, ...]  # every label that a test row, the candidate or the champion knows
+    labels: tuple[str, ...]  # every label that a test row or one of the models knows
+    new_rows: int | None  # that joined since the champion was judged; None: nobody knows
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,31 @@ class LabelScore:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How far the answers of a release are those of its checkpoint."""
+
+    labels: float  # share of the rows
+    largest_difference: float  # of a score
+    rows_beyond_tolerance: int
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What serving a model costs, measured where it was evaluated."""
+
+    release: str
+    precision: str
+    latency_ms: Mapping[str, float]  # by percentile, of one text alone
+    throughput: float  # texts/s
+    disk_bytes: int
+    memory_bytes: int
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
 class Scored:
-    """One model's answers on the test set."""
+    """One model's answers on the test set, as its release gives them."""
 
     model: str
     digest: str
@@ -51,6 +78,14 @@ class Scored:
     labels: Mapping[str, LabelScore]
     confusion: tuple[tuple[int, ...], ...]  # true label by predicted label, in the order of the test set's labels
     unknown_labels: tuple[str, ...]  # labels of test rows that the model cannot answer
+    serving: Serving | None  # None: a baseline, which is no model of ours
+
+
+@dataclass(frozen=True)
+class Slice:
+    name: str
+    rows: int
+    description: str
 
 
 @dataclass(frozen=True)
@@ -58,25 +93,61 @@ class Report:
     test_set: TestedOn
     candidate: Scored
     champion: Scored | None
+    best: Scored | None
+    baseline: Scored | None
+    predictions: Mapping[str, str | None]  # URI of the answers, by role
+    slices: tuple[Slice, ...]
+    membership: str | None  # URI: which rows are in which slice
+    behaviour: Mapping[str, Any] | None
 
 
 def read_report(values: Any) -> Report:
     """:raises UnusableReport: a part is missing, of the wrong kind, or contradicts another."""
     report = _mapping(values, "the report")
+    if "best" not in report:
+        raise UnusableReport("an earlier version of Ratchet wrote it and measured less. Run the evaluation again.")
     test_set = _test_set(_get(report, "test_set", "the report"))
     candidate = _scored(_get(report, "candidate", "the report"), "candidate", test_set)
-    found = _get(report, "champion", "the report")
-    champion = None if found is None else _scored(found, "champion", test_set)
+    others: dict[str, Scored | None] = {}
+    for role in COMPARED:
+        found = _get(report, role, "the report")
+        others[role] = None if found is None else _scored(found, role, test_set)
+        if (other := others[role]) is not None:
+            _same_test_rows(candidate, other, role)
+    membership = _get(report, "membership", "the report")
+    behaviour = _get(report, "behaviour", "the report")
+    if behaviour is not None:
+        _list(_get(_mapping(behaviour, "behaviour"), "tests", "behaviour"), "behaviour.tests")
+    return Report(
+        test_set,
+        candidate,
+        **others,
+        predictions=_predictions(report, {"candidate": candidate, **others}),
+        slices=tuple(_slice(one, test_set) for one in _list(_get(report, "slices", "the report"), "slices")),
+        membership=None if membership is None else _text(membership, "membership"),
+        behaviour=behaviour,
+    )
 
-    predictions = _mapping(_get(report, "predictions", "the report"), "predictions")
-    _text(_get(predictions, "candidate", "predictions"), "predictions.candidate")
-    kept = _get(predictions, "champion", "predictions")
-    if champion is None and kept is not None:
-        raise UnusableReport("predictions.champion is there although no champion was scored.")
-    if champion is not None:
-        _text(kept, "predictions.champion")
-        _same_test_rows(candidate, champion)
-    return Report(test_set, candidate, champion)
+
+def _predictions(report: Mapping[str, Any], roles: Mapping[str, Scored | None]) -> dict[str, str | None]:
+    kept = _mapping(_get(report, "predictions", "the report"), "predictions")
+    for role, scored in roles.items():
+        uri = _get(kept, role, "predictions")
+        if scored is not None:
+            _text(uri, f"predictions.{role}")
+        elif uri is not None:
+            raise UnusableReport(f"predictions.{role} is there although no {role} was scored.")
+    return {role: kept[role] for role in roles}
+
+
+def _slice(values: Any, test_set: TestedOn) -> Slice:
+    found = _mapping(values, "a slice")
+    name = _text(_get(found, "name", "a slice"), "the name of a slice")
+    place = f"slice {name!r}"
+    rows = _count(_get(found, "rows", place), f"{place}.rows")
+    if rows > test_set.rows:
+        raise UnusableReport(f"{place} has {rows} rows, the test set has {test_set.rows}.")
+    return Slice(name, rows, _text(_get(found, "description", place), f"{place}.description"))
 
 
 def computed_metrics(confusion: Sequence[Sequence[int]]) -> dict[str, float]:
@@ -111,7 +182,14 @@ def _test_set(values: Any) -> TestedOn:
     if rows == 0:
         raise UnusableReport("The test set is empty.")
     uri, digest = _get(found, "uri", "test_set"), _get(found, "digest", "test_set")
-    return TestedOn(_text(uri, "test_set.uri"), _digest(digest, "test_set.digest"), rows, labels)
+    new_rows = _get(found, "new_rows", "test_set")
+    return TestedOn(
+        _text(uri, "test_set.uri"),
+        _digest(digest, "test_set.digest"),
+        rows,
+        labels,
+        None if new_rows is None else _count(new_rows, "test_set.new_rows"),
+    )
 
 
 def _scored(values: Any, name: str, test_set: TestedOn) -> Scored:
@@ -124,6 +202,7 @@ def _scored(values: Any, name: str, test_set: TestedOn) -> Scored:
         labels=_label_scores(_get(found, "labels", name), f"{name}.labels", test_set),
         confusion=confusion,
         unknown_labels=_labels(_get(found, "unknown_labels", name), f"{name}.unknown_labels"),
+        serving=None if name == "baseline" else _serving(_get(found, "serving", name), f"{name}.serving", test_set),
     )
     for metric, expected in computed_metrics(confusion).items():
         _agrees(scored.metrics[metric], expected, f"{name}.metrics.{metric}")
@@ -140,11 +219,42 @@ def _scored(values: Any, name: str, test_set: TestedOn) -> Scored:
     return scored
 
 
+def _serving(values: Any, place: str, test_set: TestedOn) -> Serving:
+    found = _mapping(values, place)
+    latency = _mapping(_get(found, "latency_ms", place), f"{place}.latency_ms")
+    agreement = _mapping(_get(found, "agreement", place), f"{place}.agreement")
+
+    def positive(values: Mapping[str, Any], name: str, place: str) -> float:
+        number = _number(_get(values, name, place), f"{place}.{name}")
+        if number < 0:
+            raise UnusableReport(f"{place}.{name} is {number}, which is out of range.")
+        return number
+
+    share = positive(agreement, "labels", f"{place}.agreement")
+    beyond = _count(_get(agreement, "rows_beyond_tolerance", f"{place}.agreement"), f"{place}.agreement")
+    if share > 1 or beyond > test_set.rows:
+        raise UnusableReport(f"{place}.agreement is of more rows than the test set has.")
+    return Serving(
+        release=_text(_get(found, "release", place), f"{place}.release"),
+        precision=_text(_get(found, "precision", place), f"{place}.precision"),
+        latency_ms={each: positive(latency, each, f"{place}.latency_ms") for each in LATENCIES},
+        throughput=positive(found, "throughput", place),
+        disk_bytes=_count(_get(found, "disk_bytes", place), f"{place}.disk_bytes"),
+        memory_bytes=_count(_get(found, "memory_bytes", place), f"{place}.memory_bytes"),
+        agreement=Agreement(
+            labels=share,
+            largest_difference=positive(agreement, "largest_difference", f"{place}.agreement"),
+            rows_beyond_tolerance=beyond,
+            tolerance=positive(agreement, "tolerance", f"{place}.agreement"),
+        ),
+    )
+
+
 def _metrics(values: Any, place: str) -> dict[str, float]:
     found = _mapping(values, place)
-    metrics = {metric: _number(_get(found, metric, place), f"{place}.{metric}") for metric in METRICS}
+    metrics = {metric: _number(_get(found, metric, place), f"{place}.{metric}") for metric in REPORTED}
     for metric, value in metrics.items():
-        if value < 0 or (metric in HIGHER_IS_BETTER and value > 1):
+        if value < 0 or (metric != "log_loss" and value > 1):
             raise UnusableReport(f"{place}.{metric} is {value}, which is out of range.")
     return metrics
 
@@ -177,16 +287,16 @@ def _confusion(values: Any, place: str, test_set: TestedOn) -> tuple[tuple[int, 
     return confusion
 
 
-def _same_test_rows(candidate: Scored, champion: Scored) -> None:
+def _same_test_rows(candidate: Scored, other: Scored, role: str) -> None:
     for label, score in candidate.labels.items():
-        if score.support != champion.labels[label].support:
+        if score.support != other.labels[label].support:
             raise UnusableReport(
-                f"Candidate and champion were not scored on the same rows: {score.support} and "
-                f"{champion.labels[label].support} of label {label!r}."
+                f"Candidate and {role} were not scored on the same rows: {score.support} and "
+                f"{other.labels[label].support} of label {label!r}."
             )
-    same_answers = (candidate.confusion, candidate.metrics) == (champion.confusion, champion.metrics)
-    if candidate.digest == champion.digest and not same_answers:
-        raise UnusableReport("Candidate and champion are the same model with different answers.")
+    same_answers = (candidate.confusion, candidate.metrics) == (other.confusion, other.metrics)
+    if candidate.digest == other.digest and not same_answers:
+        raise UnusableReport(f"Candidate and {role} are the same model with different answers.")
 
 
 def _agrees(given: float | None, expected: float | None, place: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from training.gate import Verdict
 from training.page import code, document, table, text
-from training.report import HIGHER_IS_BETTER, METRICS, Report, Scored, UnusableReport, read_report
+from training.report import HIGHER_IS_BETTER, LATENCIES, REPORTED, Report, Scored, UnusableReport, read_report
 
 MATRIX_LABELS = 16  # beyond this the confusion matrix is unreadable and gives way to a list of the commonest mistakes
 MISTAKES = 30
@@ -66,23 +66,57 @@ def _rules(verdict: Verdict) -> str:
 
 def _evidence(report: Report) -> str:
     return "\n".join(
-        [_metrics(report), _labels(report), _confusion(report, report.candidate), _identities(report)],
+        [
+            _metrics(report),
+            _serving(report),
+            _labels(report),
+            _confusion(report, report.candidate),
+            _identities(report),
+        ],
     )
 
 
 def _metrics(report: Report) -> str:
     champion = report.champion
+    others = _others(report)
     rows = []
-    for name in METRICS:
+    for name in REPORTED:
         value = report.candidate.metrics[name]
         row = [text(name), _number(value)]
         if champion:
             before = champion.metrics[name]
             row += [_number(before), _difference(value - before, higher_is_better=name in HIGHER_IS_BETTER)]
-        rows.append(row)
-    head = ["metric", "candidate", *(["champion", "difference"] if champion else [])]
+        rows.append([*row, *(_number(other.metrics[name]) for other in others.values())])
+    head = ["metric", "candidate", *(["champion", "difference"] if champion else []), *others]
     note = "" if champion else "<p>There is no champion to compare with yet.</p>"
+    if report.test_set.new_rows:
+        note += f"<p>{report.test_set.new_rows:,} of the rows joined after the champion was judged.</p>"
     return f"<h2>Metrics on {report.test_set.rows:,} test rows</h2>{note}{table(head, rows)}"
+
+
+def _others(report: Report) -> dict[str, Scored]:
+    """:return: what stands beside candidate and champion, by the name of its column."""
+    found = {"best ever": report.best, "baseline": report.baseline}
+    return {name: scored for name, scored in found.items() if scored}
+
+
+def _serving(report: Report) -> str:
+    models = {"candidate": report.candidate, "champion": report.champion, "best ever": report.best}
+    served = {name: scored.serving for name, scored in models.items() if scored and scored.serving}
+    lines = {
+        **{f"latency {each}, ms": [f"{one.latency_ms[each]:.1f}" for one in served.values()] for each in LATENCIES},
+        "texts per second": [f"{one.throughput:,.0f}" for one in served.values()],
+        "on disk, MB": [f"{one.disk_bytes / 1e6:,.1f}" for one in served.values()],
+        "in memory, MB": [f"{one.memory_bytes / 1e6:,.1f}" for one in served.values()],
+        "precision": [text(one.precision) for one in served.values()],
+        "same label as the checkpoint": [f"{one.agreement.labels:.2%}" for one in served.values()],
+        "largest difference of a score": [f"{one.agreement.largest_difference:.1e}" for one in served.values()],
+        "rows beyond the tolerance": [
+            f"{one.agreement.rows_beyond_tolerance:,} (±{one.agreement.tolerance:g})" for one in served.values()
+        ],
+    }
+    about = "<p>measured where it was evaluated; the latency is of one text alone, without network</p>"
+    return f"<h2>Serving</h2>{about}{table(['', *served], [[name, *cells] for name, cells in lines.items()])}"
 
 
 def _labels(report: Report) -> str:
@@ -147,8 +181,9 @@ def _mistakes(labels: tuple[str, ...], scored: Scored) -> str:
 
 def _identities(report: Report) -> str:
     rows = [["candidate", text(report.candidate.model), code(report.candidate.digest)]]
-    if report.champion:
-        rows.append(["champion", text(report.champion.model), code(report.champion.digest)])
+    for name, scored in {"champion": report.champion, **_others(report)}.items():
+        if scored:
+            rows.append([name, text(scored.model), code(scored.digest)])
     rows.append(["test set", text(report.test_set.uri), code(report.test_set.digest)])
     return "<h2>What was compared</h2>" + table(["", "name", "SHA-256"], rows, text_columns=3)
 

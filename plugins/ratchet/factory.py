@@ -137,8 +137,7 @@ def build(spec: PipelineSpec) -> DAG:
             golden=evaluated.output["golden"],
             deploy_timeout=timedelta(minutes=deploy.timeout_minutes),
             execution_timeout=STEP_TIMEOUT + timedelta(minutes=deploy.timeout_minutes),
-            force=force,
-        )
+        )  # never forced: the evaluation has just packaged what it judged
         PromoteOperator(
             task_id="promote",
             task_display_name="Make it the champion",

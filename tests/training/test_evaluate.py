@@ -10,16 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from serving.release import read_release
 from tests.tiny import tiny_checkpoint
 from training import evaluate as evaluation
+from training import serving_figures
+from training.answers import read_answers
 from training.classifier import load_classifier
-from training.contract import BadInput, EvaluateRequest, IngestRequest, Reading, Tracking
-from training.evaluate import evaluate, evaluate_parts, golden_examples
+from training.contract import BadInput, EvaluateRequest, IngestRequest, PackageRequest, Reading, Tracking
+from training.evaluate import evaluate, evaluate_parts
 from training.gate import Rules, decide
 from training.ingest import ingest
+from training.package import package
 from training.snapshot import read_split
-from training.store import Store
-from training.testset import TestSet, read_test_set
+from training.store import Store, local_path
+from training.testset import read_test_set
 
 LABELS = ["neg", "neu", "pos"]
 TEXTS = [
@@ -41,6 +45,12 @@ def models(tmp_path_factory):
         "champion": tiny_checkpoint(root / "champion", LABELS, seed=2),
         "base": tiny_checkpoint(root / "base"),
     }
+
+
+@pytest.fixture(autouse=True)
+def quick_memory(monkeypatch):
+    """No process is started for each release; tests/training/test_serving_figures.py does."""
+    monkeypatch.setattr(serving_figures, "memory_of", lambda _directory: 1_000_000)
 
 
 @pytest.fixture
@@ -70,6 +80,104 @@ def test_the_report_satisfies_the_gate_and_holds_both_models(request_):
     verdict = decide(report, Rules(no_worse_by=1.0))
     assert verdict.decision == "promote"
     assert verdict.champion["digest"] == report["champion"]["digest"] != report["candidate"]["digest"]
+
+
+def test_what_a_model_is_judged_by_is_what_its_release_answers(request_, monkeypatch):
+    ask = serving_figures.ask_release
+
+    def answers_the_next_label(*asked):
+        answers, figures = ask(*asked)
+        return replace(answers, scores=np.roll(answers.scores, 1, axis=1)), figures
+
+    monkeypatch.setattr(serving_figures, "ask_release", answers_the_next_label)
+    report = read(evaluate(replace(request_, champion=None)).report)
+    with Path(report["predictions"]["candidate"].removeprefix("file://")).open("rb") as file:
+        kept = read_answers(file)
+    trained = load_classifier(Path(request_.candidate), "candidate").score(TEXTS, 4)
+    assert np.abs(kept.scores - np.roll(trained, 1, axis=1)).max() < 0.05
+    right = [LABELS[i % 3] == answer for i, answer in enumerate(kept.predictions)]
+    assert report["candidate"]["metrics"]["accuracy"] == pytest.approx(np.mean(right))
+    agreement = report["candidate"]["serving"]["agreement"]
+    assert agreement["labels"] == 0.0
+    assert agreement["largest_difference"] == pytest.approx(np.abs(kept.scores - trained).max())
+
+
+def test_the_release_that_was_judged_is_the_one_that_is_deployed(request_):
+    result = evaluate(request_)
+    report = read(result.report)
+    deployed = package(
+        PackageRequest(
+            pipeline="films",
+            store=request_.store,
+            work=request_.work,
+            model=request_.candidate,
+            golden=result.golden,
+        )
+    )
+    assert deployed.hit
+    assert deployed.release == result.release == report["candidate"]["serving"]["release"]
+    release = read_release(local_path(result.release))
+    assert release.model_digest == report["candidate"]["digest"]
+    assert release.golden().texts == read(result.golden)["texts"]
+
+
+def test_what_serving_costs_is_measured_once(request_):
+    serving = read(evaluate(request_).report)["candidate"]["serving"]
+    assert 0 < serving["latency_ms"]["p50"] <= serving["latency_ms"]["p95"] <= serving["latency_ms"]["p99"]
+    assert serving["throughput"] > 0
+    assert serving["memory_bytes"] == 1_000_000
+    files = [path for path in local_path(serving["release"]).rglob("*") if path.parent.name in ("model", "openvino")]
+    assert serving["disk_bytes"] == sum(path.stat().st_size for path in files if path.is_file())
+    other_report = read(evaluate(replace(request_, champion=None)).report)
+    assert other_report["candidate"]["serving"] == serving
+
+
+def test_a_candidate_that_cannot_be_packaged_is_refused_and_nothing_is_judged(request_, monkeypatch, tmp_path):
+    def cannot(_classifier, _path):
+        raise BadInput("OpenVINO cannot convert it")
+
+    monkeypatch.setattr("training.package.convert", cannot)
+    with pytest.raises(BadInput, match=r"The candidate .* cannot be served, so nothing was judged: OpenVINO cannot"):
+        evaluate(request_)
+    assert not (tmp_path / "store" / "evaluations").exists()
+
+
+@pytest.mark.parametrize("role", ["champion", "best"])
+def test_what_is_gone_or_damaged_is_never_taken_for_none(request_, models, tmp_path, role):
+    gone = (tmp_path / "gone").as_uri()
+    with pytest.raises(
+        BadInput, match=f"The {role}.* cannot be compared with, so nothing was judged. .*does not exist"
+    ):
+        evaluate(replace(request_, **{role: gone}))
+    damaged = shutil.copytree(models["champion"], tmp_path / ("d" * 64))
+    with pytest.raises(
+        BadInput, match=f"The {role}.* cannot be compared with, so nothing was judged. .*not dddddddddddd"
+    ):
+        evaluate(replace(request_, **{role: damaged.as_uri()}))
+    assert not (tmp_path / "store" / "evaluations").exists()
+
+
+def test_the_best_version_and_a_baseline_stand_beside_the_champion(request_, tmp_path):
+    best = tiny_checkpoint(tmp_path / "best", LABELS, seed=3)
+    report = read(evaluate(replace(request_, best=str(best), baseline="majority")).report)
+    digests = {report[role]["digest"] for role in ("candidate", "champion", "best", "baseline")}
+    assert len(digests) == 4
+    assert report["best"]["serving"]["release"] != report["candidate"]["serving"]["release"]
+    assert report["baseline"]["serving"] is None
+    assert report["baseline"]["metrics"]["accuracy"] == pytest.approx(7 / 20)
+    for uri in report["predictions"].values():
+        assert pq.read_table(uri.removeprefix("file://")).num_rows == len(TEXTS)
+    assert decide(report, Rules(no_worse_by=1.0)).decision == "promote"
+
+
+def test_an_evaluation_whose_answers_or_release_were_removed_is_made_again(request_):
+    first = evaluate(request_)
+    for place in (local_path(first.release), local_path(read(first.report)["predictions"]["champion"]).parent):
+        shutil.rmtree(place)
+        again = evaluate(request_)
+        assert not again.hit
+        assert again.release == first.release
+        assert evaluate(request_).hit
 
 
 def test_every_prediction_is_kept_in_the_order_of_the_test_set(request_):
@@ -170,7 +278,7 @@ def test_the_same_weights_as_champion_are_not_scored_twice(request_, models, mon
         "training.classifier.load_classifier", lambda path, name: loaded.append(name) or load(path, name)
     )
     report = read(evaluate(replace(request_, champion=str(models["candidate"]))).report)
-    assert len(loaded) == 1
+    assert len(loaded) == 2, "to score it, and to package it"
     assert report["champion"]["metrics"] == report["candidate"]["metrics"]
 
 
@@ -278,30 +386,8 @@ def test_a_diverged_model_is_reported_with_nulls_and_held(request_, models, tmp_
     save_file(weights, diverged / "model.safetensors", metadata={"format": "pt"})
     result = evaluate(replace(request_, candidate=str(diverged)))
     assert set(result.metrics.values()) == {None}
+    assert result.release is None
     assert decide(read(result.report), Rules()).decision == "hold"
-
-
-def test_golden_examples_cover_the_labels_and_are_the_same_each_time():
-    texts = [f"text {i}" for i in range(100)] + ["text 0"]
-    labels = ["often"] * 97 + ["rare"] * 3 + ["often"]
-    clear = np.tile([0.9, 0.1], (101, 1))
-    clear[:50] = [0.51, 0.49]
-    golden = golden_examples(TestSet("", "", texts, labels), ["often", "rare"], clear, 8)
-    assert golden == golden_examples(TestSet("", "", texts, labels), ["often", "rare"], clear, 8)
-    rows = [texts.index(text) for text in golden["texts"]]
-    assert len(set(rows)) == 8
-    assert {97, 98, 99} < set(rows)
-    assert all(row >= 50 for row in rows), "near ties are taken last"
-    assert golden["labels"] == ["often"] * 8
-
-
-def test_golden_examples_are_short_where_there_is_a_choice():
-    texts = [f"{i} " + "long " * (400 + i) for i in range(40)] + [f"text {i}" for i in range(10)]
-    clear = np.tile([0.9, 0.1], (50, 1))
-    golden = golden_examples(TestSet("", "", texts, ["a"] * 50), ["a", "b"], clear, 12)
-    rows = [texts.index(text) for text in golden["texts"]]
-    assert sorted(rows[:10]) == list(range(40, 50))
-    assert rows[10:] == [0, 1], "then the shortest of the long ones"
 
 
 def test_progress_is_logged_while_scoring(request_, monkeypatch, caplog):
@@ -348,3 +434,10 @@ def test_metrics_and_report_go_to_the_run_that_made_the_candidate(request_, mode
     assert logged == pytest.approx({f"test_{metric}": value for metric, value in result.metrics.items()})
     [artifact] = (tmp_path / "artifacts").rglob("report.json")
     assert json.loads(artifact.read_text()) == read(result.report)
+    assert read(result.report)["test_set"]["new_rows"] is None, "the champion was judged nobody knows where"
+
+    more = write_parquet(tmp_path / "more.parquet", [*TEXTS, "a fine film", "an awful film"])
+    later = evaluate(
+        replace(request_, candidate=request_.champion, champion=name, test_set=str(more), tracking=tracking)
+    )
+    assert read(later.report)["test_set"]["new_rows"] == 2

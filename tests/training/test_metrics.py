@@ -28,6 +28,17 @@ def test_what_cannot_be_computed_is_null():
     assert labels["c"] == {"precision": None, "recall": None, "f1": None, "support": 0}
 
 
+def test_calibration_is_how_far_confidence_is_from_being_right():
+    always_sure = np.array([[1.0, 0.0]] * 4)
+    assert measured([0, 0, 0, 1], [0, 0, 0, 0], ("a", "b"), always_sure)["metrics"]["calibration_error"] == 0.25
+    as_sure_as_right = np.array([[0.75, 0.25]] * 4)
+    assert measured([0, 0, 0, 1], [0, 0, 0, 0], ("a", "b"), as_sure_as_right)["metrics"]["calibration_error"] == 0
+    # half of the rows 0.25 too sure, half 0.4 not sure enough, in bins of their own
+    both = np.array([[1.0, 0.0]] * 4 + [[0.6, 0.4]] * 4)
+    found = measured([0, 0, 0, 1, 0, 0, 0, 0], [0] * 8, ("a", "b"), both)["metrics"]["calibration_error"]
+    assert found == pytest.approx((0.25 + 0.4) / 2)
+
+
 def test_a_prediction_outside_the_test_labels_counts_as_wrong():
     result = measured([0, 1], [2, 1])
     assert result["metrics"]["accuracy"] == 0.5

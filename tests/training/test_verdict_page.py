@@ -83,3 +83,23 @@ def test_a_report_that_cannot_be_used_still_gives_a_page(broken):
 
 def test_the_first_run_says_that_there_is_no_champion():
     assert "There is no champion to compare with yet." in page(binary(900)).text
+
+
+def test_what_serving_costs_and_what_else_was_compared_is_shown():
+    evidence = binary(910, 884)
+    evidence["best"] = {**evidence["champion"], "model": "models:/sentiment/2", "digest": "b" * 64}
+    evidence["baseline"] = {**binary(500)["candidate"], "model": "majority", "digest": "d" * 64, "serving": None}
+    for role in ("best", "baseline"):
+        evidence["predictions"][role] = f"file:///store/predictions/{role}/predictions.parquet"
+    evidence["test_set"]["new_rows"] = 120
+    text = page(evidence, no_worse_by=1.0).text
+    assert "120 of the rows joined after the champion was judged" in text
+    assert (
+        "metric candidate champion difference best ever baseline accuracy 0.9100 0.8840 +0.0260 0.8840 0.5000" in text
+    )
+    assert "calibration_error 0.0500 0.0500 0.0000 0.0500 0.0500" in text
+    assert "candidate champion best ever latency p50, ms 1.5 1.5 1.5" in text
+    assert "on disk, MB 180.0" in text
+    assert "same label as the checkpoint 100.00%" in text
+    assert "best ever models:/sentiment/2" in text
+    assert "baseline majority" in text

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class EvaluateOperator(StageOperator):
     """
-    Write an evaluation report of one model, or of two on the same rows.
+    Package a model and write an evaluation report of it, alone or beside others on the same rows.
 
     Safe to retry: the same models on the same test set give the report that already exists. A candidate that is a
     registered version carries the alias ``challenger`` from here to the verdict.
@@ -31,6 +31,9 @@ class EvaluateOperator(StageOperator):
     :param test_set: URI of a snapshot, or of a Parquet file (templated).
     :param champion: what to compare with, as ``candidate``, or ``models:/NAME@champion`` (templated). An alias that
         nobody has set yet means that there is no champion.
+    :param best: the best version that was ever promoted, as ``candidate`` (templated); the champion itself is left out.
+    :param baseline: what any model should be better than: ``majority``, the commonest label, or the URL of an endpoint
+        that classifies texts (templated). Its token is the environment variable ``RATCHET_BASELINE_TOKEN``.
     :param text_column: column of the texts, where ``test_set`` is a Parquet file.
     :param label_column: column of the labels, likewise.
     :param golden_examples: examples recorded for the smoke test of the release.
@@ -38,14 +41,14 @@ class EvaluateOperator(StageOperator):
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server.
     :param force: score again (templated).
-    :return: ``report`` and ``golden`` (URIs), ``candidate``, ``champion`` (a version, or None), ``metrics``,
-        ``champion_metrics``, ``hit`` and ``why``.
-    :raises AirflowFailException: a model or the test set cannot be used, or a champion that was promoted is gone from
-        MLflow; no report was written.
+    :return: ``report``, ``golden`` and ``release`` (URIs), ``candidate``, ``champion`` (a version, or None),
+        ``metrics``, ``champion_metrics``, ``hit`` and ``why``.
+    :raises AirflowFailException: a model or the test set cannot be used, a model cannot be packaged, or a champion that
+        was promoted is gone from MLflow; no report was written.
     """
 
     stage = "evaluate"
-    template_fields = ("candidate", "test_set", "champion", "pipeline", "store", "force")
+    template_fields = ("candidate", "test_set", "champion", "best", "baseline", "pipeline", "store", "force")
     operator_extra_links = (RunLink(),)
     ui_color = "#e9f5e6"
 
@@ -55,6 +58,8 @@ class EvaluateOperator(StageOperator):
         candidate: str,
         test_set: str,
         champion: str | None = None,
+        best: str | None = None,
+        baseline: str | None = None,
         text_column: str = "text",
         label_column: str = "label",
         golden_examples: int = 32,
@@ -68,6 +73,8 @@ class EvaluateOperator(StageOperator):
         self.candidate = candidate
         self.test_set = test_set
         self.champion = champion
+        self.best = best
+        self.baseline = baseline
         self.text_column = text_column
         self.label_column = label_column
         self.golden_examples = golden_examples
@@ -83,6 +90,7 @@ class EvaluateOperator(StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         candidate = self._registered(self.candidate)
         champion = self._champion()
+        best = self._best(champion)
         pipeline = self.pipeline or self.dag_id
         request = EvaluateRequest(
             pipeline=pipeline,
@@ -90,6 +98,8 @@ class EvaluateOperator(StageOperator):
             work=str(settings.work_directory()),
             candidate=candidate.uri if candidate else self.candidate,
             champion=champion,
+            best=best,
+            baseline=self.baseline or None,
             test_set=self.test_set,
             text=self.text_column,
             label=self.label_column,
@@ -99,7 +109,7 @@ class EvaluateOperator(StageOperator):
                 experiment=f"ratchet/{pipeline}",
                 model_name=candidate.name if candidate else pipeline,
             )
-            if candidate or (champion or "").startswith("models:/")
+            if candidate or any((one or "").startswith("models:/") for one in (champion, best))
             else None,
             force=as_bool(self.force),
         )
@@ -125,6 +135,13 @@ class EvaluateOperator(StageOperator):
         self._require_none_promoted()
         self.log.info("%s does not exist yet: there is no champion to compare with", self.champion)
         return None
+
+    def _best(self, champion: str | None) -> str | None:
+        if not self.best:
+            return None
+        found = self._registered(self.best)
+        best = found.uri if found else self.best
+        return None if best == champion else best
 
     def _require_none_promoted(self) -> None:
         """An alias that is gone must not make a pipeline with a history look like a new one."""

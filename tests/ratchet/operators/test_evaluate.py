@@ -11,9 +11,14 @@ from tests.ratchet.fakes import FakeRegistry, context
 from training.store import Store
 
 
-def evaluate(registry, candidate="models:/intents/2", champion="models:/intents@champion"):
+def evaluate(registry, candidate="models:/intents/2", champion="models:/intents@champion", **others):
     operator = EvaluateOperator(
-        task_id="evaluate", candidate=candidate, champion=champion, test_set="file:///snapshot", pipeline="intents"
+        task_id="evaluate",
+        candidate=candidate,
+        champion=champion,
+        test_set="file:///snapshot",
+        pipeline="intents",
+        **others,
     )
     requests = []
 
@@ -61,3 +66,20 @@ def test_a_model_that_is_no_registered_version_needs_no_registry():
     made, [request] = evaluate(FakeRegistry(), candidate="/models/mine", champion=None)
     assert request.tracking is None
     assert made["candidate"] == "/models/mine"
+
+
+def test_the_best_version_and_the_baseline_are_compared_as_well():
+    _made, [request] = evaluate(
+        FakeRegistry("1", "2", "3", champion="3"), best="models:/intents/1", baseline="majority"
+    )
+    assert (request.best, request.champion, request.baseline) == ("models:/intents/1", "models:/intents/3", "majority")
+
+
+def test_a_best_version_that_is_the_champion_is_not_compared_twice():
+    _made, [request] = evaluate(FakeRegistry("1", "2", champion="1"), best="models:/intents/1")
+    assert (request.champion, request.best) == ("models:/intents/1", None)
+
+
+def test_a_best_version_that_is_gone_is_not_taken_for_none():
+    with pytest.raises(AirflowFailException, match="models:/intents/9 does not exist"):
+        evaluate(FakeRegistry("1", "2", champion="1"), best="models:/intents/9")
