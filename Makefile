@@ -6,12 +6,14 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 PIPELINE ?= sentiment
 RATCHET_HOME ?= $(CURDIR)/.ratchet
+TEST_PROCESSES ?= 2
 export RATCHET_HOME SAMPLE_ROWS PIPELINE NOTE SOURCE
 
 # One interpreter for each environment; .ready appears when an installation is complete
 AIRFLOW_READY := .venv/.ready
 TRAINING_READY := .venv-training/.ready
 RATCHET := .venv/bin/ratchet
+BESIDE := -n $(TEST_PROCESSES) --dist loadfile  # the tests of a file share their servers
 OPTIONS = $(if $(FORCE),--force) $(if $(NOTE),--note "$$NOTE")
 SUBMAKE := $(MAKE) --silent --no-print-directory
 
@@ -99,8 +101,8 @@ $(TRAINING_READY): training/requirements.txt training/requirements.lock
 test:  ## the whole suite, each test in the environment it belongs to
 	@$(SUBMAKE) -j2 .venv/.ready-dev .venv-training/.ready-dev $(RATCHET)
 	@status=0; \
-	.venv-training/bin/python -m pytest tests/training tests/serving $(PYTEST_ARGS) || [ $$? -eq 5 ] || status=1; \
-	.venv/bin/python -m pytest tests --ignore tests/training --ignore tests/serving $(PYTEST_ARGS) || [ $$? -eq 5 ] || status=1; \
+	.venv-training/bin/python -m pytest $(BESIDE) tests/training tests/serving $(PYTEST_ARGS) || [ $$? -eq 5 ] || status=1; \
+	.venv/bin/python -m pytest $(BESIDE) tests --ignore tests/training --ignore tests/serving $(PYTEST_ARGS) || [ $$? -eq 5 ] || status=1; \
 	exit $$status
 
 lint: .venv/.ready-dev  ## ruff and mypy
