@@ -53,6 +53,21 @@ def test_the_latency_is_of_some_texts_evenly_taken(release, monkeypatch):
     assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["p95"] <= figures["latency_ms"]["p99"]
 
 
+def test_the_throughput_is_that_of_a_server_that_has_seen_such_texts(release, monkeypatch):
+    asked = []
+    answer = serving_figures.answer_together
+
+    def watched(model, texts, name):
+        asked.append(list(texts))
+        return answer(model, texts, name)
+
+    monkeypatch.setattr(serving_figures, "answer_together", watched)
+    monkeypatch.setattr(serving_figures, "THROUGHPUT_ROWS", 100)
+    _answers, figures = ask_release(release, TEXTS, "release")
+    assert asked == [TEXTS, TEXTS[:100]], "first for the answers, then for the time that they take"
+    assert figures["throughput"] > 0
+
+
 def test_memory_is_that_of_a_process_of_its_own(release, monkeypatch):
     megabyte = 1 << 20
     assert megabyte < memory_of(release) < 500 * megabyte
