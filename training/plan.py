@@ -71,14 +71,17 @@ def _evaluate(
     last = records.last_parts(evaluation.pipeline) or {}
     if (last.get("candidate") or {}).get("digest") == parts["candidate"]["digest"]:
         parts["candidate"] = last["candidate"]  # the same weights, under the name that the registry gave them
-    unsaid = ""
-    if evaluation.champion is None and last.get("champion"):
-        parts["champion"] = last["champion"]
-        unsaid = f"; if the champion is still {last['champion']['name']}"
+    parts["baseline"] = last.get("baseline")
+    unsaid = []  # what a run finds out: that nothing has moved since is assumed
+    for role, spoken in (("champion", "the champion"), ("best", "the best version")):
+        if last.get(role):
+            parts[role] = last[role]
+            unsaid.append(f"{spoken} is still {last[role]['name']}")
     found = records.find(key_of(parts))
     if found is None:
         return _step("evaluate", records.why_miss(parts, evaluation.pipeline)), None
-    return _step("evaluate", records.why_hit(key_of(parts)) + unsaid), found["golden"]
+    assumed = f"; if {' and '.join(unsaid)}" if unsaid else ""
+    return _step("evaluate", records.why_hit(key_of(parts)) + assumed), found["golden"]
 
 
 def _package(request: PlanRequest, store: Store, model: str | None, golden: str | None) -> Step:

@@ -126,6 +126,26 @@ def test_an_evaluation_is_found_under_the_name_that_the_registry_gave_the_model(
     assert steps["package"] == ("miss", "miss: not packaged yet; runs if the gate promotes")
 
 
+def test_what_a_candidate_was_compared_with_is_assumed_to_be_the_same_and_named(request_, trained):
+    store, (snapshot, model) = Store(request_.ingest.store), trained
+    request = EvaluateRequest(
+        pipeline="films",
+        store=store.root,
+        work=request_.train["work"],
+        candidate=model,
+        test_set=snapshot,
+        baseline="majority",
+    )
+    parts = evaluate_parts(request)
+    for role, version in (("champion", "models:/films/3"), ("best", "models:/films/2")):
+        parts[role] = {"name": version, "digest": version}
+    golden = store.write_json("evaluations/1/golden.json", {"texts": ["a"], "labels": ["neg"], "scores": [[0.5, 0.5]]})
+    Records(store, "evaluate").write(key_of(parts), parts, {"golden": golden}, "films")
+    state, why = said(request_)["evaluate"]
+    assert state == "hit"
+    assert why.endswith("; if the champion is still models:/films/3 and the best version is still models:/films/2")
+
+
 def test_everything_made_is_a_hit_all_the_way(request_, trained, evaluated):
     store = Store(request_.ingest.store)
     work = request_.train["work"]
