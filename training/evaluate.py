@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def _report(test_set: TestSet, roles: dict[str, Examined | None]) -> dict[str, A
     measured = {role: one and _measured(one, test_set, labels) for role, one in roles.items()}
     for role, one in measured.items():
         if one:
-            log.info("%s: %s", role, ", ".join(f"{name} {value}" for name, value in one["metrics"].items()))
+            log.info("%s: %s", role, ", ".join(_told(one)))
     return {
         "test_set": {
             "uri": test_set.uri,
@@ -171,6 +172,18 @@ def _report(test_set: TestSet, roles: dict[str, Examined | None]) -> dict[str, A
         "membership": None,
         "behaviour": None,
     }
+
+
+def _told(measured: dict[str, Any]) -> Iterator[str]:
+    """:return: the figures of one model, for the log."""
+    for name, value in measured["metrics"].items():
+        yield f"{name} -" if value is None else f"{name} {value:.4f}"
+    if serving := measured["serving"]:
+        latency, agreement = serving["latency_ms"], serving["agreement"]
+        yield f"{latency['p50']:.1f} ms a text (p99 {latency['p99']:.1f})"
+        yield f"{serving['throughput']:,.0f} texts/s in {serving['precision']}"
+        yield f"{serving['memory_bytes'] / 1e6:,.0f} MB in memory"
+        yield f"the label of its checkpoint in {agreement['labels']:.2%} of the rows"
 
 
 def _measured(examined: Examined, test_set: TestSet, labels: list[str]) -> dict[str, Any]:
