@@ -135,7 +135,8 @@ class Examination:
                 force=self.request.force,
             )
             try:
-                made = package(request)
+                with self.forgotten.while_writing(self.store):  # the examples are from before package reads the list
+                    made = package(request)
             except BadInput as error:
                 raise BadInput(f"The {role} {model.name} cannot be served, so nothing was judged: {error}") from error
         self.asked |= not made.hit

@@ -16,14 +16,17 @@ from training import evaluate as evaluation
 from training import serving_figures
 from training.answers import read_answers
 from training.classifier import load_classifier
-from training.contract import BadInput, EvaluateRequest, IngestRequest, PackageRequest, Reading, Tracking
+from training.contract import BadInput, EvaluateRequest, IngestRequest, PackageRequest, Reading, Tracking, Unreachable
 from training.evaluate import evaluate, evaluate_parts
+from training.forgotten import Forgotten
 from training.gate import Rules, decide
+from training.golden import golden_examples
 from training.ingest import ingest
 from training.package import package
 from training.snapshot import read_split
 from training.store import Store, local_path
 from training.testset import read_test_set
+from training.text import identity_of
 
 LABELS = ["neg", "neu", "pos"]
 TEXTS = [
@@ -140,6 +143,17 @@ def test_a_candidate_that_cannot_be_packaged_is_refused_and_nothing_is_judged(re
     with pytest.raises(BadInput, match=r"The candidate .* cannot be served, so nothing was judged: OpenVINO cannot"):
         evaluate(request_)
     assert not (tmp_path / "store" / "evaluations").exists()
+
+
+def test_a_text_that_is_forgotten_meanwhile_gets_into_no_release(request_, monkeypatch, tmp_path):
+    def forgets_meanwhile(*chosen):
+        Forgotten().with_more([identity_of(TEXTS[0])], []).write(Store(request_.store))
+        return golden_examples(*chosen)
+
+    monkeypatch.setattr("training.examine.golden_examples", forgets_meanwhile)
+    with pytest.raises(Unreachable, match="were forgotten while this step worked"):
+        evaluate(request_)
+    assert not (tmp_path / "store" / "releases").exists()
 
 
 @pytest.mark.parametrize("role", ["champion", "best"])
