@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from training.contract import BadInput
 
 if TYPE_CHECKING:
     from training.store import Store
@@ -96,6 +99,23 @@ class Ledger:
 
     def _key(self, number: int) -> str:
         return f"{self.prefix}/{number:06d}.json"
+
+
+def pipelines(store: Store) -> list[str]:
+    """:return: names of all pipelines that have a history in the store."""
+    return [place.rpartition("/")[2] for place in store.list("ledger")]
+
+
+def require_known(store: Store, pipeline: str) -> None:
+    """:raises BadInput: no pipeline of that name ever ran."""
+    known = pipelines(store)
+    if pipeline not in known:
+        close = difflib.get_close_matches(pipeline, known, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise BadInput(
+            f"No pipeline {pipeline!r} ever ran with the store {store.root}.{meant} Those that did: "
+            f"{', '.join(known) or 'none'}."
+        )
 
 
 def _number(key: str) -> int:

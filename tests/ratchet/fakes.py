@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointState
-from ratchet.hooks.model_registry import ModelVersion
+from ratchet.hooks.model_registry import ListedVersion, ModelVersion
 from training.contract import Unreachable
 
 
@@ -21,6 +22,7 @@ class FakeRegistry:
         self.aliases = {alias: v for alias, v in (("champion", champion), ("challenger", challenger)) if v}
         self.tags, self.files, self.moves = {}, {}, []
         self.kept, self.away = {}, False
+        self.metrics = {}  # experiment to run to metrics
         self.after_set = lambda: None
 
     def find_version(self, reference):
@@ -28,6 +30,17 @@ class FakeRegistry:
         if match is None:
             raise ValueError(reference)
         return self.versions.get(match[1] or self.aliases.get(match[2]))
+
+    def list_versions(self, name):
+        aliases = {v: tuple(sorted(a for a, named in self.aliases.items() if named == v)) for v in self.versions}
+        made = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
+        return [
+            ListedVersion(name, v, one.run_id, {**one.tags, **self.tags.get(v, {})}, aliases[v], made)
+            for v, one in sorted(self.versions.items(), key=lambda item: -int(item[0]))
+        ]
+
+    def run_metrics(self, experiment):
+        return self.metrics.get(experiment, {})
 
     def set_alias(self, version, alias):
         self.aliases[alias] = version.version

@@ -25,6 +25,7 @@ COMMANDS = {
     "try": "ratchet.cli.try_spec",
     "seen": "ratchet.cli.seen",
     "forget": "ratchet.cli.forget",
+    "history": "ratchet.cli.history",
     **(IN_A_CHECKOUT if has_stack() else {}),
 }
 

@@ -18,7 +18,7 @@ from ratchet.cli.stage import run_stage
 from ratchet.cli.table import table
 from ratchet.cli.what import add_texts, identities, object_name
 from ratchet.hooks.stage import StageFailed
-from ratchet.ledger import FORGET, FORGET_REFUSED, FORGOTTEN, INGESTED, Ledger
+from ratchet.ledger import FORGET, FORGET_REFUSED, FORGOTTEN, INGESTED, Ledger, pipelines
 from training.contract import BadInput, ForgetRequest
 
 NOT_REACHED = (
@@ -71,8 +71,8 @@ def _forget(options: argparse.Namespace, pipeline: str, texts: list[str], object
 
     store = Store(settings.store_uri())
     ledger = Ledger(store, pipeline)
-    pipelines = sorted({pipeline, *(place.rpartition("/")[2] for place in store.list("ledger"))})
-    last = [Ledger(store, name).last(INGESTED) for name in pipelines]
+    names = sorted({pipeline, *pipelines(store)})
+    last = [Ledger(store, name).last(INGESTED) for name in names]
     tracking, access = tracking_of(pipeline)
     request = ForgetRequest(
         store=store.root,
@@ -87,7 +87,7 @@ def _forget(options: argparse.Namespace, pipeline: str, texts: list[str], object
         dry_run=options.dry_run,
     )
     if not options.dry_run:
-        if active := active_runs(options, pipelines):
+        if active := active_runs(options, names):
             raise RunError(
                 f"A run is active: {', '.join(active)}. Nothing was changed: it may hold what is to be forgotten. Wait "
                 "for it, or end it, and repeat this command."
@@ -102,8 +102,8 @@ def _forget(options: argparse.Namespace, pipeline: str, texts: list[str], object
             ledger.append(FORGET_REFUSED, error=str(error))
         raise
     if not options.dry_run:
-        names = ("counts", "versions", "unknown", "in_source", "near", "left")
-        ledger.append(FORGOTTEN, who=getpass.getuser(), **{name: result[name] for name in names})
+        told = {name: result[name] for name in ("counts", "versions", "unknown", "in_source", "near", "left")}
+        ledger.append(FORGOTTEN, who=getpass.getuser(), **told)
     print(_told(result, near=options.near, dry_run=options.dry_run))
     return EXIT_DONE
 

@@ -1,7 +1,8 @@
-"""Say which MLflow the command line asks: the one that the environment names, the embedded stack's, or Airflow's."""
+"""Say which servers the command line asks: those that the environment names, the embedded stack's, or Airflow's."""
 
 from __future__ import annotations
 
+import json
 import os
 
 from ratchet.cli.home import has_stack
@@ -36,3 +37,30 @@ def _of_stack() -> str:
         return Settings.from_environment().url("mlflow")
     except StackError as error:
         raise RunError(str(error)) from error
+
+
+def use_connections() -> None:
+    """
+    Have the hooks find MLflow and the endpoint host where Airflow's programs do, without an Airflow that runs.
+
+    What the environment says goes first: ``AIRFLOW_CONN_*``, ``MLFLOW_TRACKING_URI``.
+
+    :raises RunError: the stack was never started.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        login, password = (os.environ.get(name) for name in ACCESS[:2])
+        connection = {"conn_type": "http", "host": uri, "login": login, "password": password}
+        os.environ.setdefault("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(connection))
+    if not has_stack():
+        return
+    from ratchet.cli.retrain import RunError
+    from ratchet.cli.stack.programs import CONNECTIONS
+    from ratchet.cli.stack.settings import Settings, StackError
+
+    stack = Settings.from_environment()
+    for name, made in CONNECTIONS.items():
+        if (variable := f"AIRFLOW_CONN_{name}") not in os.environ:
+            try:
+                os.environ[variable] = json.dumps(made(stack))
+            except StackError as error:
+                raise RunError(str(error)) from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ PREVIOUS = "previous"  # the champion before this one: what a rollback returns t
 MODEL_TAG = "ratchet.model_digest"
 RELEASE_TAG = "ratchet.release"  # digest of the release that it was promoted with
 ENDPOINT_TAG = "ratchet.endpoint"
+VERDICT_TAG = "ratchet.verdict"
+SNAPSHOT_TAG = "ratchet.snapshot"
+AT_ONCE = 1000  # versions or runs in one answer of MLflow
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,14 @@ class ModelVersion:
     @property
     def uri(self) -> str:
         return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class ListedVersion(ModelVersion):
+    """A version as the list of a model's versions has it."""
+
+    aliases: tuple[str, ...] = ()
+    made: datetime | None = None
 
 
 def registered_name(reference: str) -> str | None:
@@ -115,6 +127,44 @@ class ModelRegistryHook(BaseHook):
             raise
         return ModelVersion(name, str(found.version), found.run_id, dict(found.tags))
 
+    def list_versions(self, name: str) -> list[ListedVersion]:
+        """:return: all versions of a registered model, newest first; none if there is no such model."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            by_alias = self.client.get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return []
+            raise
+        aliases: dict[str, list[str]] = {}
+        for alias, version in sorted(by_alias.items()):
+            aliases.setdefault(str(version), []).append(alias)
+        quoted = name.replace("'", "\\'")
+        found = _all_pages(lambda token: self.client.search_model_versions(f"name = '{quoted}'", AT_ONCE, None, token))
+        listed = [
+            ListedVersion(
+                name,
+                str(one.version),
+                one.run_id,
+                dict(one.tags),
+                tuple(aliases.get(str(one.version), ())),
+                datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
+            )
+            for one in found
+        ]
+        return sorted(listed, key=lambda one: -int(one.version))
+
+    def run_metrics(self, experiment: str) -> dict[str, dict[str, float]]:
+        """:return: by run of the experiment its newest metrics; none if there is no such experiment."""
+        known = self.client.get_experiment_by_name(experiment)
+        if known is None:
+            return {}
+        runs = _all_pages(
+            lambda token: self.client.search_runs([known.experiment_id], max_results=AT_ONCE, page_token=token)
+        )
+        return {run.info.run_id: dict(run.data.metrics) for run in runs}
+
     def set_alias(self, version: ModelVersion, alias: str) -> None:
         self.client.set_registered_model_alias(version.name, alias, version.version)
 
@@ -177,3 +227,13 @@ class ModelRegistryHook(BaseHook):
 
     def version_url(self, name: str, version: str) -> str:
         return f"{self.tracking_uri}/#/models/{name}/versions/{version}"
+
+
+def _all_pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    """:param ask: for the page of a token; None: the first."""
+    token = None
+    while True:
+        page = ask(token)
+        yield from page
+        if not (token := page.token):
+            return

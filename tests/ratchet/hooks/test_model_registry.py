@@ -12,6 +12,7 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowFailException
 from mlflow.exceptions import MlflowException
 
+from ratchet.hooks import model_registry
 from ratchet.hooks.address import base_url
 from ratchet.hooks.model_registry import ModelRegistryHook
 from tests.servers import mlflow_server
@@ -56,6 +57,47 @@ def test_a_version_is_found_by_number_and_by_alias_until_the_alias_goes(mlflow):
     assert hook.find_version("models:/intents@challenger") == version
     hook.end_challenge(version)
     assert hook.find_version("models:/intents@challenger") is None
+
+
+def test_versions_and_their_runs_metrics_are_listed_over_all_pages(mlflow, monkeypatch):
+    monkeypatch.setattr(model_registry, "AT_ONCE", 2)
+    hook = registry(mlflow)
+    client = hook.client
+    experiment = client.create_experiment("ratchet/listed")
+    client.create_registered_model("listed")
+    infos = [client.create_run(experiment).info for _ in range(5)]
+    runs = [info.run_id for info in infos]
+    for number, info in enumerate(infos):
+        client.log_metric(info.run_id, "test_accuracy", number / 10)
+        source = f"{info.artifact_uri}/model"
+        client.create_model_version("listed", source, info.run_id, tags={"ratchet.verdict": "hold"})
+    hook.set_alias(hook.find_version("models:/listed/4"), "champion")
+    listed = hook.list_versions("listed")
+    assert [(one.version, one.aliases) for one in listed] == [
+        ("5", ()),
+        ("4", ("champion",)),
+        ("3", ()),
+        ("2", ()),
+        ("1", ()),
+    ]
+    assert listed[0].tags == {"ratchet.verdict": "hold"}
+    assert listed[0].run_id == runs[4]
+    assert {run: found["test_accuracy"] for run, found in hook.run_metrics("ratchet/listed").items()} == {
+        run: number / 10 for number, run in enumerate(runs)
+    }
+
+
+def test_of_a_model_that_there_is_not_nothing_is_listed(mlflow):
+    assert registry(mlflow).list_versions("nobody") == []
+    assert registry(mlflow).run_metrics("ratchet/nobody") == {}
+
+
+def test_an_alias_that_is_gone_may_be_removed_again(mlflow):
+    hook = registry(mlflow)
+    hook.set_alias(hook.find_version("models:/intents/1"), "previous")
+    for _ in range(2):
+        hook.remove_alias("intents", "previous")
+    assert hook.find_version("models:/intents@previous") is None
 
 
 def keep(hook, text="<p>1", report="file:///it%27s/data-reports/1"):
