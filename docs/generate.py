@@ -18,11 +18,13 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
+from ratchet.operators.choose import ChooseOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
 from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.promote import PromoteOperator
+from ratchet.operators.rollback import RollbackOperator
 from ratchet.operators.train import TrainOperator
 from ratchet.spec import NewData, Section, Sections, sections
 from training.checks import CHECKS
@@ -35,7 +37,7 @@ EXAMPLES = ROOT / "plugins" / "ratchet" / "example_dags"
 
 BEGIN, END = "<!-- made by docs/generate.py from here", "to here -->"
 
-# In the order of a pipeline's steps
+# In the order of a pipeline's steps, and then of a rollback's
 OPERATORS: tuple[type[BaseOperator], ...] = (
     IngestOperator,
     TrainOperator,
@@ -43,6 +45,8 @@ OPERATORS: tuple[type[BaseOperator], ...] = (
     GateOperator,
     LocalDeployOperator,
     PromoteOperator,
+    ChooseOperator,
+    RollbackOperator,
 )
 
 

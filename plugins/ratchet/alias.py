@@ -99,7 +99,7 @@ class ChampionAlias:
 
         with locked(self.lock, wait_seconds=LOCK_SECONDS):
             check()
-            found = self.settle(move.run_id)
+            found = self._settle(move.run_id)
             if found == to.version:
                 self._tag(to, move.release, move.endpoint)  # it may have been packaged anew
                 return self._already(found, move)
@@ -123,12 +123,16 @@ class ChampionAlias:
         """
         Bring the ledger up to what the alias shows: a move that was killed is done or dropped, one by hand noted.
 
-        Called under the lock.
-
         :param run_id: of the run that asks, whose own move nobody else makes.
         :return: the version that the alias names.
         :raises AliasBusy: another machine said less than a minute ago that it moves the alias.
         """
+        from training.keys import locked
+
+        with locked(self.lock, wait_seconds=LOCK_SECONDS):
+            return self._settle(run_id)
+
+    def _settle(self, run_id: str | None) -> str | None:
         found, last = self.named(), last_move(self.ledger)
         if last is not None and last["event"] == ALIAS_INTENT:
             if last["run_id"] != run_id and self._is_fresh(last):

@@ -35,6 +35,15 @@ RETRY_DELAY = timedelta(seconds=15)  # and twice as long each time
 LONGEST_RETRY_DELAY = timedelta(minutes=2)
 STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest, evaluation or packaging that is still making progress
 
+STEP = {  # what holds for every step of every DAG
+    "owner": "ratchet",
+    "retries": RETRIES,
+    "retry_delay": RETRY_DELAY,
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": LONGEST_RETRY_DELAY,
+    "execution_timeout": STEP_TIMEOUT,
+}
+
 PARAMS = {
     "force": Param(False, type="boolean", title="Recompute", description="Do every step again, finished or not."),
     # null as well as text: the form would not start a run with an empty text
@@ -77,14 +86,7 @@ def build(spec: PipelineSpec) -> DAG:
         catchup=False,
         max_active_runs=1,  # two candidates at once would compare with a champion that is about to change
         params=PARAMS,
-        default_args={
-            "owner": "ratchet",
-            "retries": RETRIES,
-            "retry_delay": RETRY_DELAY,
-            "retry_exponential_backoff": 2,
-            "max_retry_delay": LONGEST_RETRY_DELAY,
-            "execution_timeout": STEP_TIMEOUT,
-        },
+        default_args=STEP,
         tags=["ratchet"],
     ) as dag:
         force = dag.param("force")

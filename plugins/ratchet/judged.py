@@ -44,13 +44,13 @@ def require_champion_unmoved(
 
 
 def judged_champion(verdict: dict[str, Any]) -> str | None:
-    """:return: the version that the candidate was compared with; None: there was no champion."""
+    """:return: the champion when the verdict was given; None: there was none."""
     return ((verdict.get("champion") or {}).get("model") or "").rpartition("/")[2] or None
 
 
 def champion_moved(verdict: dict[str, Any], found: str | None, unchanged: str) -> AirflowFailException:
     """:param found: the version that the alias names now."""
     return AirflowFailException(
-        f"{unchanged}: the candidate was compared with version {judged_champion(verdict)}, but the alias names {found} "
-        "now. Somebody moved it since. Run the pipeline again: the candidate must compete with what is live."
+        f"{unchanged}: the champion was version {judged_champion(verdict)} when this was decided, but the alias names "
+        f"{found} now. Somebody moved it since. Start a new run: it decides by what is live."
     )

@@ -29,6 +29,7 @@ ALIAS_DONE = "alias-done"  # the same: it has moved
 ALIAS_DROPPED = "alias-dropped"  # the same, with who: an intent that came to nothing
 ALIAS_BY_HAND = "alias-by-hand"  # model, from, to: somebody moved it without saying so here
 ALIAS_EVENTS = (ALIAS_INTENT, ALIAS_DONE, ALIAS_DROPPED, ALIAS_BY_HAND)
+ROLLBACK_BEGUN = "rollback-begun"  # model, from, to, who, why, dag_id, run_id: the endpoint is about to go back
 BARRED = "barred"  # model, version, model_digest, who, why, run_id: the gate does not promote these weights again
 BAR_LIFTED = "bar-lifted"  # the same: a person brought the version back
 

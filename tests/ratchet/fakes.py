@@ -126,7 +126,12 @@ def context(run_id="manual__1", user="anna", **params):
         "ti": FakeTask(),
         "run_id": run_id,
         "dag_run": SimpleNamespace(
-            dag_id="intents", run_id=run_id, run_type="manual", logical_date=None, triggering_user_name=user
+            dag_id="intents",
+            run_id=run_id,
+            run_type="manual",
+            logical_date=None,
+            triggering_user_name=user,
+            run_after=datetime.now(UTC),
         ),
         "params": params,
     }

@@ -125,7 +125,10 @@ class World:
         return dag
 
     def example(self, name: str):
-        source = ROOT / "plugins" / "ratchet" / "example_dags" / f"{name}.py"
+        return self.load(ROOT / "plugins" / "ratchet" / "example_dags" / f"{name}.py")
+
+    def load(self, source: Path):
+        """:return: the DAG of a file, from where Airflow finds it."""
         copy = self.dags / source.name
         copy.write_text(source.read_text())
         return runpy.run_path(str(copy))["dag"]
@@ -171,7 +174,7 @@ class World:
     def ledger(self, pipeline: str):
         paths = sorted((self.root / "store" / "ledger" / pipeline).glob("*.json"))
         records = [json.loads(path.read_text()) for path in paths]
-        return [(record["event"], record.get("to") or record["digest"]) for record in records]
+        return [(record["event"], record.get("to") or record.get("digest")) for record in records]
 
     def shown(self):
         """:return: what everything says that may show texts as they are: golden examples, reports."""
@@ -257,7 +260,7 @@ def test_what_is_forgotten_stays_out_of_all_that_follows(world, url, monkeypatch
     gone += [text for text, _label in rows if split_of(text, 15, 10) == "train"][:20]
     assert any(text in content for text in gone for content in world.shown())
 
-    monkeypatch.setattr(active, "_airflow", lambda options: Airflow(url, "operator", PASSWORD))
+    monkeypatch.setattr(active, "airflow_of", lambda options: Airflow(url, "operator", PASSWORD))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", world.mlflow)
     monkeypatch.setenv("RATCHET_HOME", str(world.root))
     texts = tmp_path / "texts.txt"
@@ -288,6 +291,32 @@ def test_what_is_forgotten_stays_out_of_all_that_follows(world, url, monkeypatch
 
     assert [text for text in gone for content in world.shown() if text in content] == []
     assert main(["seen", spec, "--texts", str(texts)]) == 3  # no snapshot tells of it any more
+
+
+def test_a_rollback_brings_endpoint_and_champion_back_and_the_next_run_competes_with_what_is_live(world):
+    rows = sentences(400, seed=8)
+    dag = world.pipeline("regretted", rows)
+    first = world.run(dag).returned["deploy"]
+    dag = world.pipeline("regretted", [*rows, *sentences(200, seed=9)])
+    second = world.run(dag)
+    assert (second.state, world.champion("regretted")) == ("success", "2")
+
+    back = world.load(ROOT / "dags" / "ratchet_rollback.py")
+    done = world.run(back, pipeline="regretted", reason="it answers nonsense")
+    assert done.state == "success"
+    assert world.champion("regretted") == "1"
+    assert done.returned["deploy"]["digest"] == first["digest"]
+    assert httpx.get(f"{first['url'].rstrip('/')}/metadata").json()["release"] == first["digest"]
+    assert [event for event, _ in world.ledger("regretted")][-4:] == [
+        "rollback-begun",
+        "alias-intent",
+        "barred",
+        "alias-done",
+    ]
+    assert world.run(dag).returned["evaluate"]["champion"] == "models:/regretted/1"
+
+    refused = world.run(back, pipeline="regretted", version="9", reason="it answers nonsense")
+    assert (refused.state, refused.tries["choose"]) == ("failed", 1)
 
 
 def test_any_two_versions_are_judged_on_any_parquet_file(world, monkeypatch):

@@ -26,6 +26,7 @@ COMMANDS = {
     "seen": "ratchet.cli.seen",
     "forget": "ratchet.cli.forget",
     "history": "ratchet.cli.history",
+    "rollback": "ratchet.cli.rollback",
     **(IN_A_CHECKOUT if has_stack() else {}),
 }
 

@@ -15,9 +15,9 @@ from training.contract import BadInput
 ANSWER_SECONDS = 5
 
 
-def add_airflow(parser: argparse.ArgumentParser) -> None:
+def add_airflow(parser: argparse.ArgumentParser, what: str = "the Airflow whose runs must not be active") -> None:
     default = "the embedded stack, which may be down" if has_stack() else "needed: no embedded stack is installed here"
-    parser.add_argument("--url", help=f"the Airflow whose runs must not be active; default: {default}")
+    parser.add_argument("--url", help=f"{what}; default: {default}")
     parser.add_argument("--user", help="with --url: who asks")
     parser.add_argument("--password-env", metavar="VARIABLE", help="with --url: variable that holds the password")
 
@@ -27,7 +27,7 @@ def active_runs(options: argparse.Namespace, pipelines: Collection[str]) -> list
     :return: the pages of the runs of these pipelines that are running or queued.
     :raises RunError: Airflow does not answer, or refuses to.
     """
-    airflow = _airflow(options)
+    airflow = airflow_of(options)
     if airflow is None:
         return []
     found = []
@@ -37,12 +37,12 @@ def active_runs(options: argparse.Namespace, pipelines: Collection[str]) -> list
     return found
 
 
-def _airflow(options: argparse.Namespace) -> Airflow | None:
+def airflow_of(options: argparse.Namespace) -> Airflow | None:
     """:return: None: the embedded stack is down, so that nothing runs."""
     if options.url:
         return airflow_elsewhere(options)
     if not has_stack():
-        raise BadInput("Nothing was changed: name the Airflow whose runs must not be active with --url.")
+        raise BadInput("Nothing was changed: name the Airflow with --url.")
     from ratchet.cli.stack.settings import Settings, StackError
 
     try:

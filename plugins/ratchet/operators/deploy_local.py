@@ -37,6 +37,8 @@ class LocalDeployOperator(StageOperator):
         first (templated).
     :param verdict: what the gate returned; anything but ``promote`` for this very model is refused (templated).
     :param ungated: deploy without a verdict, for models that never passed a gate.
+    :param release: URI of a release of this model that was made before (templated): it is deployed as it is; only
+        where it is gone or damaged is the model packaged.
     :param golden: URI of the golden examples for the smoke test; by default a few texts that the model itself scores
         while it is packaged (templated).
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
@@ -51,7 +53,7 @@ class LocalDeployOperator(StageOperator):
     """
 
     stage = "package"
-    template_fields = ("model", "endpoint", "verdict", "golden", "store", "force")
+    template_fields = ("model", "endpoint", "verdict", "release", "golden", "store", "force")
     operator_extra_links = (EndpointLink(),)
     ui_color = "#e7e3fb"
 
@@ -62,6 +64,7 @@ class LocalDeployOperator(StageOperator):
         endpoint: str,
         verdict: dict[str, Any] | None = None,
         ungated: bool = False,
+        release: str | None = None,
         golden: str | None = None,
         store: str | None = None,
         deploy_timeout: timedelta = timedelta(minutes=15),
@@ -75,6 +78,7 @@ class LocalDeployOperator(StageOperator):
         self.endpoint = endpoint
         self.verdict = verdict
         self.ungated = ungated
+        self.release = release
         self.golden = golden
         self.store = store
         self.deploy_timeout = deploy_timeout
@@ -98,7 +102,7 @@ class LocalDeployOperator(StageOperator):
         unchanged = f"Endpoint {self.endpoint!r} left unchanged"
         if not self.ungated:
             require_promote(self.verdict, self.model, unchanged)
-        made = self.run_stage(
+        made = self._made_before() or self.run_stage(
             PackageRequest(
                 pipeline=self.dag_id,
                 store=self.store or settings.store_uri(),
@@ -143,6 +147,21 @@ class LocalDeployOperator(StageOperator):
             "hit": live,
             "why": why,
         }
+
+    def _made_before(self) -> dict[str, Any] | None:
+        """:return: what packaging would, of the release that was named; None: there is none, or it is not whole."""
+        from serving.release import MANIFEST
+        from training.store import Store
+
+        if self.release is None:
+            return None
+        store = Store(self.store or settings.store_uri())
+        key = store.key(self.release)
+        if not store.is_intact(key, MANIFEST):
+            self.log.warning("%s is gone or damaged; %s is packaged anew.", self.release, self.model)
+            return None
+        manifest = store.read_json(f"{key}/{MANIFEST}")
+        return {"release": self.release, **{name: manifest[name] for name in ("digest", "model_digest")}}
 
     def _check_judged(self, model_digest: str, unchanged: str) -> None:
         verdict = self.verdict or {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
@@ -48,6 +48,7 @@ class PromoteOperator(BaseOperator):
     template_fields = ("candidate", "verdict", "deployment", "pipeline", "store")
     operator_extra_links = (VersionLink(), EndpointLink())
     ui_color = "#d9f2e6"
+    kind: ClassVar[Literal["promotion", "rollback"]] = PROMOTION
 
     def __init__(
         self,
@@ -98,9 +99,7 @@ class PromoteOperator(BaseOperator):
             raise champion_moved(self.verdict, error.found, served) from error
         if moved.by_this_run:
             was = f"version {moved.previous}" if moved.previous else "nothing"
-            outcome = (
-                f"promoted: version {candidate.version} is champion after {was} and serves at {self.deployment['url']}"
-            )
+            outcome = f"{self._done(candidate.version, was)} and serves at {self.deployment['url']}"
             why = f"miss: champion was {was}"
         else:
             outcome = (
@@ -121,6 +120,9 @@ class PromoteOperator(BaseOperator):
             "hit": not moved.by_this_run,
             "why": why,
         }
+
+    def _done(self, version: str, was: str) -> str:
+        return f"promoted: version {version} is champion after {was}"
 
     def _checked_candidate(self) -> ModelVersion:
         require_promote(self.verdict, self.candidate, CHAMPION_STAYS)
@@ -146,8 +148,8 @@ class PromoteOperator(BaseOperator):
 
     def _move(self, context: Context) -> Move:
         return Move(
-            kind=PROMOTION,
-            verdict=self.verdict["decision"],
+            kind=self.kind,
+            verdict=self.verdict["decision"] if self.kind == PROMOTION else None,
             who=who_started(context),
             why="; ".join(self.verdict.get("reasons", [])),
             dag_id=self.dag_id,

@@ -7,6 +7,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet.operators.deploy_local import LocalDeployOperator
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
+from training.store import Store, hash_tree
 
 OLD, NEW = "a" * 64, "b" * 64
 
@@ -64,7 +65,7 @@ def test_a_verdict_about_another_model_deploys_nothing():
 
 def test_a_champion_that_was_moved_since_the_evaluation_keeps_its_endpoint():
     endpoints = FakeEndpoints(OLD)
-    with pytest.raises(AirflowFailException, match="compared with version 1, but the alias names 3"):
+    with pytest.raises(AirflowFailException, match=r"champion was version 1 when .*, but the alias names 3"):
         deploy(endpoints, champion="3")
     assert endpoints.deployments == []
 
@@ -112,3 +113,29 @@ def test_an_endpoint_that_answers_with_another_digest_is_no_success():
     endpoints.answers_with = OLD
     with pytest.raises(RuntimeError, match=f"answers with {OLD}"):
         deploy(endpoints)
+
+
+def test_a_release_that_is_there_is_deployed_as_it_is(places):
+    store = Store((places / "store").as_uri())
+    made = places / "made"
+    made.mkdir()
+    (made / "model.xml").write_text("weights")
+    files = hash_tree(made)
+    manifest = {"digest": OLD, "model_digest": "m", "files": files}
+    release = store.put_directory(made, f"releases/{OLD}", manifest, "release.json")
+    endpoints = FakeEndpoints(NEW)
+    assert deploy(endpoints, release=release)["digest"] == OLD
+    assert endpoints.deployments == [("intents", release, OLD)]
+
+
+@pytest.mark.parametrize("damage", ["gone", "another file"])
+def test_a_release_that_is_gone_or_damaged_is_made_anew(places, damage):
+    store = Store((places / "store").as_uri())
+    if damage != "gone":
+        made = places / "made"
+        made.mkdir()
+        (made / "model.xml").write_text("weights")
+        manifest = {"digest": OLD, "model_digest": "m", "files": {"model.xml": "0" * 64}}
+        store.put_directory(made, f"releases/{OLD}", manifest, "release.json")
+    endpoints = FakeEndpoints(OLD)
+    assert deploy(endpoints, release=store.uri(f"releases/{OLD}"))["digest"] == NEW

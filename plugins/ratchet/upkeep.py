@@ -1,0 +1,90 @@
+"""The DAGs that look after all pipelines of an Airflow: one returns to an earlier champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+
+from ratchet.factory import STEP
+from ratchet.operators.choose import ChooseOperator
+from ratchet.operators.deploy_local import LocalDeployOperator
+from ratchet.operators.rollback import RollbackOperator
+
+ROLLBACK_PAGE = """\
+### Return to an earlier champion
+
+Start a run with the pipeline, the version (empty: the champion before this one) and the reason, which the history
+keeps.
+
+1. **Choose the version**: it must have been champion, and not serve already.
+2. **Put it on the endpoint**: its release is started beside the one that serves, tested, and takes over without a
+   failed request. Only where the release is gone is the model packaged anew.
+3. **Make it the champion**, once the endpoint answers with it. The version that it replaces is barred: the gate does
+   not promote the same weights again, until somebody returns to them here. The next run of the pipeline competes with
+   what is live then.
+
+Whichever step fails, the log says what it left as it was; a retry goes on from there.
+"""
+
+
+def rollback(stub: str) -> DAG:
+    """
+    :param stub: path of the file that Airflow reads; the specs beside it are the pipelines that the form proposes.
+    :return: the DAG ``ratchet_rollback``.
+    """
+    with DAG(
+        dag_id="ratchet_rollback",
+        description="Return a pipeline's endpoint and champion to an earlier version",
+        doc_md=ROLLBACK_PAGE,
+        schedule=None,
+        max_active_runs=1,  # two that were asked for at once must not go back twice
+        params={
+            "pipeline": Param(
+                type="string",
+                minLength=1,
+                title="Pipeline",
+                examples=sorted(spec.stem for spec in Path(stub).parent.glob("*.yaml")),
+            ),
+            "version": Param(
+                None,
+                type=["null", "string"],
+                pattern=r"^[0-9]+$",
+                title="Version",
+                description="One that was champion once. Empty: the champion before this one.",
+            ),
+            "reason": Param(
+                type="string",
+                minLength=1,
+                maxLength=500,
+                title="Reason",
+                description="Kept in the history, with your name.",
+            ),
+        },
+        default_args=STEP,
+        tags=["ratchet"],
+    ) as dag:
+        chosen = ChooseOperator(
+            task_id="choose",
+            task_display_name="Choose the version",
+            pipeline=dag.param("pipeline"),
+            version=dag.param("version"),
+            reason=dag.param("reason"),
+        )
+        deployed = LocalDeployOperator(
+            task_id="deploy",
+            task_display_name="Put it on the endpoint",
+            model=chosen.output["model"],
+            endpoint=chosen.output["endpoint"],
+            release=chosen.output["release"],
+            verdict=chosen.output["decision"],
+        )
+        RollbackOperator(
+            task_id="rollback",
+            task_display_name="Make it the champion",
+            candidate=chosen.output["model"],
+            verdict=chosen.output["decision"],
+            deployment=deployed.output,
+            pipeline=dag.param("pipeline"),
+        )
+    return dag

@@ -1,0 +1,40 @@
+"""The DAGs for all pipelines: what they ask for, and in which order they act."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+from airflow.sdk.exceptions import ParamValidationError
+
+from ratchet.upkeep import rollback
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def dag(tmp_path):
+    for name in ("intents.yaml", "films.yaml", "films.py"):
+        (tmp_path / name).touch()
+    return rollback(str(tmp_path / "ratchet_rollback.py"))
+
+
+def test_the_endpoint_goes_back_before_the_alias(dag):
+    assert [task.task_id for task in dag.topological_sort()] == ["choose", "deploy", "rollback"]
+
+
+def test_the_form_proposes_the_pipelines_and_asks_for_a_reason(dag):
+    assert dag.params.get_param("pipeline").schema["examples"] == ["films", "intents"]
+    assert dag.params["version"] is None
+    for name, value in (("reason", ""), ("pipeline", ""), ("version", "latest")):
+        with pytest.raises(ParamValidationError):
+            dag.params.get_param(name).resolve(value)
+
+
+def test_two_rollbacks_never_go_at_once(dag):
+    assert dag.max_active_runs == 1
+
+
+def test_airflow_finds_it_in_the_folder_of_the_specs():
+    assert runpy.run_path(str(ROOT / "dags" / "ratchet_rollback.py"))["dag"].dag_id == "ratchet_rollback"
