@@ -24,6 +24,7 @@ from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
 from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.promote import PromoteOperator
+from ratchet.operators.reconcile import ReconcileOperator
 from ratchet.operators.rollback import RollbackOperator
 from ratchet.operators.train import TrainOperator
 from ratchet.spec import NewData, Section, Sections, sections
@@ -37,7 +38,7 @@ EXAMPLES = ROOT / "plugins" / "ratchet" / "example_dags"
 
 BEGIN, END = "<!-- made by docs/generate.py from here", "to here -->"
 
-# In the order of a pipeline's steps, and then of a rollback's
+# In the order of a pipeline's steps, then of a rollback's
 OPERATORS: tuple[type[BaseOperator], ...] = (
     IngestOperator,
     TrainOperator,
@@ -47,6 +48,7 @@ OPERATORS: tuple[type[BaseOperator], ...] = (
     PromoteOperator,
     ChooseOperator,
     RollbackOperator,
+    ReconcileOperator,
 )
 
 

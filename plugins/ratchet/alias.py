@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PROMOTION: Final = "promotion"
 ROLLBACK: Final = "rollback"
+REPAIR: Final = "repair"  # ratchet reconcile brought the alias back to what serves
 LOCK_SECONDS = 60  # the section under the lock takes about a second; a holder that died gave it up
 
 
@@ -53,7 +54,7 @@ class AliasBusy(RuntimeError):
 class Move:
     """Why the alias moves, who has it moved, and what serves by then; the ledger keeps all of it."""
 
-    kind: Literal["promotion", "rollback"]
+    kind: Literal["promotion", "rollback", "repair"]
     verdict: str | None  # the gate's decision; of a rollback there is none
     who: str
     why: str
@@ -135,7 +136,7 @@ class ChampionAlias:
     def _settle(self, run_id: str | None) -> str | None:
         found, last = self.named(), last_move(self.ledger)
         if last is not None and last["event"] == ALIAS_INTENT:
-            if last["run_id"] != run_id and self._is_fresh(last):
+            if last["run_id"] != run_id and is_fresh(self.ledger, last):
                 raise AliasBusy(_busy(last))
             if found == last["to"]:
                 self.finish(facts_of(last))
@@ -189,10 +190,6 @@ class ChampionAlias:
         record: Record = {"model": self.model, "from": known, "to": found}
         self.ledger.append(ALIAS_BY_HAND, **record)
 
-    def _is_fresh(self, intent: Record) -> bool:
-        age = self.ledger.now() - datetime.fromisoformat(intent["time"])
-        return age.total_seconds() < LOCK_SECONDS
-
     def _bar(self, record: Record) -> None:
         """The version that was left is not promoted again; the one that a person returned to may be."""
         told = {"model": self.model, "who": record["who"], "why": record["why"], "run_id": record["run_id"]}
@@ -216,6 +213,12 @@ def last_move(ledger: Ledger) -> Record | None:
     return ledger.last(*ALIAS_EVENTS)
 
 
+def is_fresh(ledger: Ledger, record: Record) -> bool:
+    """:return: whether who wrote it may still be at it."""
+    age = ledger.now() - datetime.fromisoformat(record["time"])
+    return age.total_seconds() < LOCK_SECONDS
+
+
 def champion_after(last: Record | None) -> str | None:
     """:param last: the newest record about the alias. :return: the version that it should name, as far as that says."""
     if last is None:
@@ -228,6 +231,8 @@ def before(ledger: Ledger, move: Record) -> str | None:
     if move["kind"] == PROMOTION:
         return move["from"]
     promoted = ledger.last(ALIAS_DONE, kind=PROMOTION, to=move["to"])
+    if promoted is None and move["kind"] == REPAIR:  # it was made champion by hand
+        return move["from"]
     return promoted["from"] if promoted else None
 
 

@@ -30,6 +30,7 @@ ALIAS_DROPPED = "alias-dropped"  # the same, with who: an intent that came to no
 ALIAS_BY_HAND = "alias-by-hand"  # model, from, to: somebody moved it without saying so here
 ALIAS_EVENTS = (ALIAS_INTENT, ALIAS_DONE, ALIAS_DROPPED, ALIAS_BY_HAND)
 ROLLBACK_BEGUN = "rollback-begun"  # model, from, to, who, why, dag_id, run_id: the endpoint is about to go back
+REPAIRED = "repaired"  # who, found, done: ratchet reconcile put something right
 BARRED = "barred"  # model, version, model_digest, who, why, run_id: the gate does not promote these weights again
 BAR_LIFTED = "bar-lifted"  # the same: a person brought the version back
 
@@ -42,7 +43,7 @@ class Ledger:
     """
 
     def __init__(self, store: Store, pipeline: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.store, self.prefix, self.now = store, f"ledger/{pipeline}", now
+        self.store, self.pipeline, self.prefix, self.now = store, pipeline, f"ledger/{pipeline}", now
         self._read: dict[str, Record] = {}
 
     def append(self, event: str, *, after: int | None = None, **values: Any) -> int:

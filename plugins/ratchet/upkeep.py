@@ -1,7 +1,8 @@
-"""The DAGs that look after all pipelines of an Airflow: one returns to an earlier champion."""
+"""The DAGs that look after all pipelines: one returns to an earlier champion, one looks whether all still agrees."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, Param
@@ -9,6 +10,7 @@ from airflow.sdk import DAG, Param
 from ratchet.factory import STEP
 from ratchet.operators.choose import ChooseOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
+from ratchet.operators.reconcile import ReconcileOperator
 from ratchet.operators.rollback import RollbackOperator
 
 ROLLBACK_PAGE = """\
@@ -25,6 +27,15 @@ keeps.
    what is live then.
 
 Whichever step fails, the log says what it left as it was; a retry goes on from there.
+"""
+
+RECONCILE_PAGE = """\
+### Does what is recorded agree with what serves?
+
+Once a day: for each pipeline, the alias `champion` in MLflow, the model that the endpoint itself reports and the
+history must name the same version. Where they do not, the task fails and says what differs. A run that is promoting at
+that moment is waited for: the task looks three times, five minutes apart. It changes nothing; `ratchet reconcile
+PIPELINE --fix` does.
 """
 
 
@@ -87,4 +98,22 @@ def rollback(stub: str) -> DAG:
             deployment=deployed.output,
             pipeline=dag.param("pipeline"),
         )
+    return dag
+
+
+def reconcile() -> DAG:
+    """:return: the DAG ``ratchet_reconcile``."""
+    with DAG(
+        dag_id="ratchet_reconcile",
+        description="Look whether champions, endpoints and the history agree",
+        doc_md=RECONCILE_PAGE,
+        schedule="@daily",
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),  # any past date: there is no catch-up
+        catchup=False,
+        is_paused_upon_creation=False,  # it only looks
+        max_active_runs=1,
+        default_args={"owner": "ratchet", "retries": 2, "retry_delay": timedelta(minutes=5)},
+        tags=["ratchet"],
+    ) as dag:
+        ReconcileOperator(task_id="reconcile", task_display_name="Look whether they agree")
     return dag

@@ -56,6 +56,7 @@ class FakeRegistry:
 
     def tag_version(self, version, tags):
         self.tags.setdefault(version.version, {}).update(tags)
+        self.versions[version.version].tags.update(tags)
 
     def log_text(self, run_id, text, file_name):
         self.files[run_id, file_name] = text
@@ -107,6 +108,9 @@ class FakeEndpoints:
 
     def served_digest(self, url):
         return self.answers_with or self.digest
+
+    def served_model(self, url):
+        return "m" + self.served_digest(url)
 
 
 class FakeTask:

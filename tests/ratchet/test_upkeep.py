@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-from ratchet.upkeep import rollback
+from ratchet.upkeep import reconcile, rollback
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,3 +38,12 @@ def test_two_rollbacks_never_go_at_once(dag):
 
 def test_airflow_finds_it_in_the_folder_of_the_specs():
     assert runpy.run_path(str(ROOT / "dags" / "ratchet_rollback.py"))["dag"].dag_id == "ratchet_rollback"
+
+
+def test_the_daily_look_runs_by_itself_and_looks_again_before_it_fails():
+    dag = reconcile()
+    [task] = dag.tasks
+    assert (dag.dag_id, dag.is_paused_upon_creation, dag.catchup) == ("ratchet_reconcile", False, False)
+    assert dag.timetable.expression == "0 0 * * *"
+    assert task.retries == 2
+    assert runpy.run_path(str(ROOT / "dags" / "ratchet_reconcile.py"))["dag"].dag_id == "ratchet_reconcile"

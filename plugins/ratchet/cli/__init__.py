@@ -27,6 +27,7 @@ COMMANDS = {
     "forget": "ratchet.cli.forget",
     "history": "ratchet.cli.history",
     "rollback": "ratchet.cli.rollback",
+    "reconcile": "ratchet.cli.reconcile",
     **(IN_A_CHECKOUT if has_stack() else {}),
 }
 

@@ -133,9 +133,16 @@ class EndpointHostHook(BaseHook):
 
     def served_digest(self, url: str) -> str | None:
         """:return: the digest the endpoint itself reports, which is not necessarily what the host believes."""
+        return self._metadata(url).get("release")
+
+    def served_model(self, url: str) -> str | None:
+        """:return: likewise the digest of the model."""
+        return self._metadata(url).get("model_digest")
+
+    def _metadata(self, url: str) -> dict[str, Any]:
         response = self._request("GET", f"{url.rstrip('/')}/metadata")
         response.raise_for_status()
-        return response.json().get("release")
+        return response.json()
 
 
 def _checked(response: httpx.Response) -> dict[str, Any]:

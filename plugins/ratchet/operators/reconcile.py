@@ -1,0 +1,83 @@
+"""Look whether champions, endpoints and the history agree."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from ratchet import settings
+from ratchet.alias import who_started
+from ratchet.hooks.endpoint_host import EndpointHostHook
+from ratchet.hooks.model_registry import ModelRegistryHook
+from ratchet.ledger import Ledger, pipelines
+from ratchet.note import write_note
+from ratchet.reconcile import Reconciler
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ReconcileOperator(BaseOperator):
+    """
+    Fail, and say what differs, where the alias ``champion``, the endpoint's own digest and the ledger do not agree.
+
+    Safe to retry: it changes nothing, and a difference that a run makes while it promotes is gone the next time.
+
+    :param pipelines: which (templated); None: all that the store knows.
+    :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
+    :param mlflow_conn_id: connection of the MLflow server.
+    :param endpoint_conn_id: connection of the endpoint host.
+    :return: ``pipelines`` that agree.
+    :raises RuntimeError: something differs; the message says what, and how to put it right.
+    """
+
+    template_fields = ("pipelines", "store")
+    ui_color = "#eeeeee"
+
+    def __init__(
+        self,
+        *,
+        pipelines: list[str] | None = None,
+        store: str | None = None,
+        mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
+        endpoint_conn_id: str = EndpointHostHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pipelines = pipelines
+        self.store = store
+        self.mlflow_conn_id = mlflow_conn_id
+        self.endpoint_conn_id = endpoint_conn_id
+
+    @cached_property
+    def registry(self) -> ModelRegistryHook:
+        return ModelRegistryHook(self.mlflow_conn_id)
+
+    @cached_property
+    def endpoints(self) -> EndpointHostHook:
+        return EndpointHostHook(self.endpoint_conn_id)
+
+    def execute(self, context: Context) -> dict[str, list[str]]:
+        from training.store import Store
+
+        store = Store(self.store or settings.store_uri())
+        looked_at = self.pipelines if self.pipelines is not None else pipelines(store)
+        told = []
+        for name in looked_at:
+            reconciler = Reconciler(
+                self.registry,
+                self.endpoints,
+                Ledger(store, name),
+                settings.work_directory() / "locks",
+                who=who_started(context),
+                log=self.log.info,
+            )
+            found = [difference.told for difference in reconciler.differences()]
+            self.log.info("%s: %s", name, " ".join(found) or "alias, endpoint and ledger agree")
+            told += [f"{name}: {one}" for one in found]
+        if not told:
+            return {"pipelines": looked_at}
+        write_note(context, f"differs: {' '.join(told)}", self.log)
+        raise RuntimeError(f"{' '.join(told)} Nothing was changed. To put it right: ratchet reconcile --fix")
