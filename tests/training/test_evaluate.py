@@ -184,6 +184,17 @@ def test_the_best_version_and_a_baseline_stand_beside_the_champion(request_, tmp
     assert decide(report, Rules(no_worse_by=1.0)).decision == "promote"
 
 
+def test_a_release_in_an_object_store_is_asked_where_it_is_copied_to_and_the_copy_goes(request_, bucket, tmp_path):
+    remote = replace(request_, store="s3://acme/store", champion=None)
+    result = evaluate(remote)
+    assert result.release.startswith("s3://acme/store/releases/")
+    assert evaluate(remote).hit
+    store = Store(remote.store)
+    report = store.read_json(store.key(result.report))
+    assert report["candidate"]["serving"]["disk_bytes"] > 0
+    assert not list(tmp_path.rglob("model.xml"))
+
+
 def test_an_evaluation_whose_answers_or_release_were_removed_is_made_again(request_):
     first = evaluate(request_)
     for place in (local_path(first.release), local_path(read(first.report)["predictions"]["champion"]).parent):
