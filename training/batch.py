@@ -3,8 +3,9 @@ Take in the objects that were not read before: one batch of judged rows, immutab
 
 A batch is a directory ``batches/KEY`` with Parquet files of the rows: text, label, split, where the row
 came from (``object``, an index into the manifest's list, and ``row``) and what identifies it (``h0``, ``h1``: the first
-128 bits of the SHA-256 of the normalised text; ``digest``: XXH3-64 of the text as it is). ``batch`` is the
-same number in all rows of a batch, so that batch, object and row name a row among all that were ever read.
+128 bits of the SHA-256 of the normalised text; ``digest``: XXH3-64 of the text as it is, with what is kept beside it),
+and the columns that the spec keeps, each as ``kept:NAME``. ``batch`` is the same number in all rows of a batch, so that
+batch, object and row name a row among all that were ever read.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def batch_key(unread: Sequence[Unread], reading: Reading, percents: tuple[int, i
         {
             "format": FORMAT,
             "objects": sorted([one.part.name, one.part.version, one.split or ""] for one in unread),
-            "columns": [reading.text, reading.label, reading.time],
+            "columns": [reading.text, reading.label, reading.time, *Columns.of(reading).keep],
             "percents": percents,
             "labels": None if checks.labels is None else sorted(checks.labels),
             "personal": scan.identity if scan else None,  # also where rows stay as they are: the manifest has counts
@@ -108,8 +109,8 @@ def read_batch(
     :return: the batch's manifest.
     :raises BadInput: an object cannot be read at all.
     """
-    columns = Columns(reading.text, reading.label, reading.time)
-    judge = Judge(percents, checks.labels, scan_of(checks), forgotten)
+    columns = Columns.of(reading)
+    judge = Judge(percents, checks.labels, scan_of(checks), forgotten, columns.kept)
     objects = [_object(one) for one in unread]
     keys: list[dict[str, None]] = [{} for _ in unread]
     progress = _Progress(len(unread))

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from training.contract import SPLITS, Split
 from training.personal import Found, Scan
 from training.reasons import NOT_UTF8, PERSONAL_DATA, UNKNOWN_LABEL
-from training.rows import Unusable, label_of, text_of
+from training.rows import Unusable, kept_of, label_of, text_of
 from training.sources.part import BadRow, Batch, Row
 from training.text import normalised
 
@@ -43,7 +42,8 @@ class Refused(NamedTuple):
 @dataclass(frozen=True)
 class Judged:
     """
-    :param rows: row, label, text, time, split; as uint64 h0 and h1, the text's identity, and digest, its own.
+    :param rows: row, label, text, time, columns that are kept, split; as uint64 h0 and h1, the text's identity, and
+        digest, its own, with what is kept beside it.
     :param lengths: how many of their texts have as many characters as one of ``LENGTHS``, but fewer than the next.
     :param personal: the rows, refused ones among them, in which personal data was found.
     """
@@ -64,6 +64,7 @@ class Judge:
     :param labels: those that may be; None: any.
     :param scan: for personal data; None: it is not looked for.
     :param forgotten: texts that are left out; None: none.
+    :param kept: columns of the rows that stay with them.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Judge:
         labels: Iterable[str] | None = None,
         scan: Scan | None = None,
         forgotten: Forgotten | None = None,
+        kept: Sequence[str] = (),
     ) -> None:
         self.percents = percents
         self.scan = scan
         self.forgotten = forgotten
+        self.kept = tuple(kept)
         self.labels = None if labels is None else frozenset(labels)
         self._label: dict[str, str | Unusable] = {}  # what each spelling of a label means
 
@@ -86,7 +89,7 @@ class Judge:
         personal: Sequence[Found] = ()
         if self.scan is not None:  # before anything else sees the texts, so that nothing of them is kept
             batch, personal = self.scan.look(batch)
-        rows, refused = self._with_labels(_with_time(batch.rows))
+        rows, refused = self._with_labels(_with_time(batch.rows, self.kept))
         if self.scan is not None and self.scan.leaves_out:
             refused += [Refused(one.row, PERSONAL_DATA, _storable(one.text), one.label) for one in personal]
         tables = [rows]
@@ -134,7 +137,7 @@ class Judge:
         """:return: the rows that could be parsed and whose text and label can be used."""
         import pyarrow
 
-        kept: list[tuple[int, str, str, datetime | None]] = []
+        kept: list[tuple[Any, ...]] = []
         for row in rows:
             if isinstance(row, BadRow):
                 refused.append(Refused(row.number, row.reason, None, None))
@@ -150,10 +153,11 @@ class Judge:
                 shown = row.text if isinstance(row.text, str) else None
                 refused.append(Refused(row.number, reason, _storable(shown), None))
                 continue
-            kept.append((row.number, text, meaning, row.time))
-        columns = zip(*kept, strict=True) if kept else ((), (), (), ())
-        arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, _read_schema(), strict=True)]
-        return pyarrow.Table.from_arrays(arrays, schema=_read_schema())
+            kept.append((row.number, text, meaning, row.time, *map(kept_of, row.kept)))
+        schema = _read_schema(self.kept)
+        columns = zip(*kept, strict=True) if kept else [()] * len(schema)
+        arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        return pyarrow.Table.from_arrays(arrays, schema=schema)
 
     def _identify(self, rows: pyarrow.Table, split: Split | None, refused: list[Refused]) -> Judged:
         import numpy as np
@@ -172,7 +176,7 @@ class Judge:
                 unusable.append((place, str(error)))
         hashes = [sha256(text).digest() for text in normal]
         words = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 4)
-        own = np.frombuffer(b"".join(map(xxh3_64_digest, texts)), ">u8")
+        own = np.frombuffer(b"".join(map(xxh3_64_digest, self._contents(rows, texts))), ">u8")
         rows = self._placed(rows, words, own, split)
         if unusable:
             places = [place for place, _reason in unusable]
@@ -182,6 +186,15 @@ class Judge:
             keep[places] = False
             rows = rows.filter(pyarrow.array(keep))
         return Judged(rows, refused, lengths_of(rows["text"]))
+
+    def _contents(self, rows: pyarrow.Table, texts: list[bytes]) -> Iterable[bytes]:
+        """:return: of each row what makes it another one: its text, and what is kept beside it; no value is empty."""
+        import pyarrow
+
+        if not self.kept:
+            return texts
+        kept = (rows[name].cast(pyarrow.large_binary()).fill_null(b"").to_pylist() for name in self.kept)
+        return map(b"\0".join, zip(texts, *kept, strict=True))
 
     def _placed(
         self, rows: pyarrow.Table, hashes: np.ndarray, digests: np.ndarray, split: Split | None
@@ -200,7 +213,7 @@ class Judge:
         words = {"h0": hashes[:, 0], "h1": hashes[:, 1], "digest": digests}
         return pyarrow.table(
             {
-                **{name: rows[name] for name in ("row", "label", "text", "time")},
+                **{name: rows[name] for name in ("row", "label", "text", "time", *self.kept)},
                 "split": place,
                 **{name: pyarrow.array(values.astype(np.uint64)) for name, values in words.items()},
             }
@@ -236,11 +249,12 @@ SPACE = ord(" ")
 TWO_SPACES = SPACE << 8 | SPACE
 
 
-def _read_schema() -> pyarrow.Schema:
+def _read_schema(kept: Sequence[str]) -> pyarrow.Schema:
     import pyarrow
 
     text = pyarrow.large_string()
-    return pyarrow.schema([("row", pyarrow.int64()), ("text", text), ("label", text), ("time", _time())])
+    columns = [("row", pyarrow.int64()), ("text", text), ("label", text), ("time", _time())]
+    return pyarrow.schema(columns + [(name, text) for name in kept])
 
 
 def _time() -> pyarrow.DataType:
@@ -249,13 +263,14 @@ def _time() -> pyarrow.DataType:
     return pyarrow.timestamp("us", "UTC")
 
 
-def _with_time(rows: pyarrow.Table) -> pyarrow.Table:
-    """:return: row, text, label and time, in this order."""
+def _with_time(rows: pyarrow.Table, kept: Sequence[str]) -> pyarrow.Table:
+    """:return: row, text, label, time and what is kept, in this order."""
     import pyarrow
 
     if "time" not in rows.column_names:
         rows = rows.append_column("time", pyarrow.nulls(rows.num_rows, _time()))
-    return rows.select(_read_schema().names).cast(_read_schema())
+    schema = _read_schema(kept)
+    return rows.select(schema.names).cast(schema)
 
 
 def lengths_of(texts: pyarrow.ChunkedArray) -> dict[str, int]:

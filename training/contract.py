@@ -134,6 +134,7 @@ class Reading(Message):
     text: str
     label: str
     time: str | None = None  # column; None: a row is as old as its object
+    keep: list[str] = field(default_factory=list)  # other columns that stay with each row, as text
     query: str | None = None  # of sql://; its columns are the rows'
     validation: str | None = None  # sources of their own; None: cut from ``source`` by the hash of the text
     test: str | None = None

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 EXAMPLES = 20  # of each kind of change
 LISTED = ("deleted", "corrected")  # corrected: the text has another label now
-CHANGES = ("added", *LISTED, "respelled")  # respelled: another spelling that is equal after normalisation
+# respelled: another spelling that is equal after normalisation, or another value in a column that is kept
+CHANGES = ("added", *LISTED, "respelled")
 
 Place = tuple[int, int, int]  # batch, object, row
 

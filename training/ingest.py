@@ -370,6 +370,14 @@ def _last_good(
 def _check(request: IngestRequest) -> None:
     if request.reading.text == request.reading.label:
         raise BadInput(f"text and label are the same column {request.reading.text!r}. Name two.")
+    columns = [name.casefold() for name in (request.reading.text, request.reading.label, request.reading.time) if name]
+    for name in request.reading.keep:
+        if not name or name.casefold() in columns:
+            raise BadInput(
+                f"keep: {name!r} is the text, the label or the time, or is named twice; upper and lower case are the "
+                "same. Nothing was read. Name other columns, each once."
+            )
+        columns.append(name.casefold())
     for name in ("test_percent", "validation_percent"):
         if not 0 <= getattr(request.reading, name) < 100:
             raise BadInput(f"{name} is {getattr(request.reading, name)}; it must be from 0 to 99.")

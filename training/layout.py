@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.cores import cores
 from training.room import no_room
+from training.sources.part import KEPT
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 BATCHES = "batches"
 Batch = Mapping[str, Any]  # key, number, files, rows and objects (how many), dead: objects not in force
 NOWHERE: Mapping[str, Path] = {}
+ROW = "split, batch, object, row, label, text, time, h0, h1, digest"  # the columns that every batch has
 MEMORY_LIMIT = "800MB"  # of DuckDB; what does not fit is spilled to disk
 
 
@@ -43,13 +45,18 @@ class Layout:
 
 
 def create_every(
-    db: duckdb.DuckDBPyConnection, store: Store, batches: Sequence[Batch], places: Mapping[str, Path] = NOWHERE
+    db: duckdb.DuckDBPyConnection,
+    store: Store,
+    batches: Sequence[Batch],
+    places: Mapping[str, Path] = NOWHERE,
+    keep: Sequence[str] = (),
 ) -> None:
     """
     Make the rows known to ``db`` that are in force (``live``) or were ever in a test split: the view ``every`` with
     split, rank, live, batch, object, row, label, text, time, h0, h1 and digest.
 
     :param places: directories of batches that are not in the store yet, by key.
+    :param keep: columns that the spec keeps, which ``every`` is to have as well; a batch may be from before that.
     """
     dead = [(one["number"], item) for one in batches for item in one.get("dead", ())]
     create_table(db, "dead", {"batch": "BIGINT", "object": "INTEGER"}, dead)
@@ -58,11 +65,12 @@ def create_every(
         live = "(batch, object) NOT IN (SELECT (batch, object) FROM dead)"
     whole = [one for one in batches if len(one.get("dead", ())) < one["objects"]]
     examined = [one for one in batches if one not in whole]  # of these only what was once a test row counts
+    columns = ", ".join([ROW, *(identifier(KEPT + name) for name in keep)])
     branches = [
-        f"SELECT *, CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END AS rank, {live} AS live "
+        f"SELECT {columns}, CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END AS rank, {live} AS live "
         f"FROM {files} r {condition}"
         for drawn, condition in ((whole, ""), (examined, "WHERE split = 'test'"))
-        if (files := parquet_files(store, drawn, places))
+        if (files := parquet_files(store, drawn, places, by_name=bool(keep)))
     ]
     db.execute(f"CREATE OR REPLACE TEMP VIEW every AS {' UNION ALL '.join(branches) or _NO_ROWS}")
 
@@ -92,14 +100,20 @@ def create_kept(db: duckdb.DuckDBPyConnection, layout: Layout, deletions: str | 
     db.execute(f"CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM {rows} e WHERE {' AND '.join(conditions)}")
 
 
-def parquet_files(store: Store, batches: Sequence[Batch], places: Mapping[str, Path] = NOWHERE) -> str | None:
-    """:return: a call of ``read_parquet`` on the batches' rows; None: there is no batch."""
+def parquet_files(
+    store: Store, batches: Sequence[Batch], places: Mapping[str, Path] = NOWHERE, *, by_name: bool = False
+) -> str | None:
+    """
+    :param by_name: a column that only some of the files have is null in the others.
+    :return: a call of ``read_parquet`` on the batches' rows; None: there is no batch.
+    """
     files = [
         str(places[one["key"]] / file) if one["key"] in places else store.duckdb_path(f"{BATCHES}/{one['key']}/{file}")
         for one in batches
         for file in one["files"]
     ]
-    return f"read_parquet([{', '.join(map(quoted, files))}])" if files else None
+    options = ", union_by_name = true" if by_name else ""
+    return f"read_parquet([{', '.join(map(quoted, files))}]{options})" if files else None
 
 
 def is_readable(store: Store, batch: Batch) -> bool:
@@ -177,3 +191,7 @@ def create_table(
 
 def quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -23,7 +23,7 @@ from training.columns import Judge, Refused
 from training.contract import Split
 from training.cores import cores
 from training.personal import Found
-from training.sources.part import Block
+from training.sources.part import KEPT, Block
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -105,7 +105,7 @@ def open_writer(path: Path, schema: pyarrow.Schema) -> parquet.ParquetWriter:
         path,
         schema,
         compression={column: "none" if column in UNCOMPRESSED else "zstd" for column in schema.names},
-        use_dictionary=["label", "split", "object", "batch"],
+        use_dictionary=["label", "split", "object", "batch", *(one for one in schema.names if one.startswith(KEPT))],
         write_statistics=["object", "row", "time"],
         store_schema=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from datetime import date
 from decimal import Decimal
 
 from training.reasons import EMPTY_TEXT, LABEL_CONTROL, LABEL_TYPE, MISSING_LABEL, NOT_UTF8, NUL, TEXT_TYPE
@@ -62,6 +63,23 @@ def label_of(value: object) -> str:
     if isinstance(value, int | float | Decimal):
         return str(value)
     raise Unusable(LABEL_TYPE)
+
+
+def kept_of(value: object) -> str | None:
+    """
+    Write down a value that stays with its row (``data.keep``) as a label of this value is written, a date as ISO 8601
+    has it; white space of any kind is one space.
+
+    :return: None: there is no value, or it is none that a label could have. Never empty, and without a NUL.
+    """
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, str):
+        value = " ".join(value.split())
+    try:
+        return label_of(value)
+    except Unusable:
+        return None
 
 
 def _check_label(label: str) -> None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from training.contract import SPLITS, BadInput, Split
-from training.layout import Layout, create_every, create_kept, database, is_damage, quoted
+from training.layout import Layout, create_every, create_kept, database, identifier, is_damage, quoted
+from training.sources.part import KEPT
 from training.store import MANIFEST, Store
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-Settings = dict[str, int | None]  # test_percent and validation_percent; None: the split has a source of its own
+# test_percent and validation_percent; None: the split has a source of its own. And keep: columns, if there are any
+Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,13 @@ def read_manifest(store: Store, key: str) -> dict[str, Any]:
     return found
 
 
-def read_table(store: Store, key: str, *splits: Split, columns: str = "split, text, label") -> pyarrow.Table:
+def read_table(
+    store: Store, key: str, *splits: Split, columns: str = "split, text, label", keep: Sequence[str] = ()
+) -> pyarrow.Table:
     """
     :param key: of the snapshot.
     :param columns: also h0 and h1, which identify the text.
+    :param keep: columns that the snapshot keeps; they are called ``kept:NAME``.
     :return: the rows ordered by the hash of the text, so that the order says nothing about the source.
     :raises BadInput: the snapshot, or a batch it draws on, is not whole.
     """
@@ -135,7 +140,8 @@ def read_table(store: Store, key: str, *splits: Split, columns: str = "split, te
     layout = Layout(**manifest["layout"])
     with database(store) as db:
         try:
-            show_rows(db, store, layout)
+            show_rows(db, store, layout, keep)
+            columns = ", ".join([columns, *(identifier(KEPT + name) for name in keep)])
             chosen = ", ".join(map(quoted, splits))
             table = db.sql(
                 f"SELECT {columns} FROM kept WHERE split IN ({chosen}) ORDER BY rank DESC, h0, h1"
@@ -162,8 +168,8 @@ def read_split(store: Store, key: str, split: Split) -> list[tuple[str, str]]:
     return list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
-def show_rows(db: duckdb.DuckDBPyConnection, store: Store, layout: Layout) -> None:
+def show_rows(db: duckdb.DuckDBPyConnection, store: Store, layout: Layout, keep: Sequence[str] = ()) -> None:
     """Make the snapshot's rows known to ``db``, ``kept``, and those of all its batches, ``every``."""
-    create_every(db, store, layout.batches)
+    create_every(db, store, layout.batches, keep=keep)
     deletions = f"read_parquet({quoted(store.duckdb_path(layout.deletions))})" if layout.deletions else None
     create_kept(db, layout, deletions)

@@ -46,7 +46,7 @@ def survey(request: SurveyRequest) -> SurveyResult:
     listed = {(one.part.name, one.split) for one in found.unread}
     removed = [one for one in found.gone if (one.name, one.split) not in listed and one.state != "missed"]
 
-    columns = Columns(request.reading.text, request.reading.label, request.reading.time)
+    columns = Columns.of(request.reading)
     counted = {_identity(one.part): _count(one.part, columns, request.counted) for one in unread}
     rows = [counted[_identity(one.part)] for one in unread]
     emptied = sum((one.part.name, one.split) in changed and not count for one, count in zip(unread, rows, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 from training.batch import Unread
 from training.contract import Reading, Split
 from training.snapshot import Settings
-from training.sources import NothingThere, Source, open_source
+from training.sources import Columns, NothingThere, Source, open_source
 from training.watermark import ObjectRead, Watermark
 
 
@@ -59,6 +59,8 @@ def compare(
         "test_percent": None if "test" in own else reading.test_percent,
         "validation_percent": None if "validation" in own else reading.validation_percent,
     }
+    if keep := Columns.of(reading).keep:
+        settings["keep"] = list(keep)
     listed_parts = [
         Unread(part, role or part.split)
         for role, source in sources.items()

@@ -100,8 +100,11 @@ class Watermark:
 def reads_of(reading: Reading, checks: Checks) -> dict[str, Any]:
     """:return: what two runs must agree on for one to go on from what the other has read."""
     scan = scan_of(checks)
+    read = asdict(reading)
+    if not read["keep"]:
+        del read["keep"]  # as it was before columns could be kept: nothing is read again
     return {
-        **asdict(reading),
+        **read,
         "labels": None if checks.labels is None else sorted(checks.labels),
         "personal": scan.identity if scan and scan.changes_rows else None,
     }

@@ -103,10 +103,11 @@ def build(spec: PipelineSpec) -> DAG:
             text_column=data.text,
             label_column=data.label,
             time_column=data.time,
+            keep_columns=list(data.keep),
             policies=dict(data.checks),
             base_model=train.base_model,
             max_length=train.max_length,
-            **data.model_dump(exclude={"connection", "text", "label", "time", "checks"}),
+            **data.model_dump(exclude={"connection", "text", "label", "time", "keep", "checks"}),
         )
         trained = TrainOperator(
             task_id="train",

@@ -92,6 +92,8 @@ class Data(Section):
     Of a database for `query`."""
     time: str | None = Field(default=Reading.time, min_length=1)
     """Column that says when a row came to be. Unset: a row is as old as its object."""
+    keep: list[Name] = Field(default=[])
+    """Other columns whose values stay with their rows, as text, for `gate.slices`."""
     validation: str | None = Field(default=Reading.validation, min_length=1)
     """Source of the validation split. Unset: cut from `source` by the hash of the text."""
     test: str | None = Field(default=Reading.test, min_length=1)
@@ -132,6 +134,17 @@ class Data(Section):
     def _another_column(cls, value: str, info: ValidationInfo) -> str:
         if value == info.data.get("text"):
             raise ValueError("expected another column than data.text")
+        return value
+
+    @field_validator("keep")
+    @classmethod
+    def _other_columns(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        ours = {(info.data.get(key) or "").casefold(): f"data.{key}" for key in ("text", "label", "time")}
+        for name in value:
+            if name.casefold() in ours:
+                raise ValueError(f"expected other columns than data.text, data.label and data.time; {name!r} is one")
+        if len({name.casefold() for name in value}) < len(value):
+            raise ValueError("expected each column once; upper and lower case are the same")
         return value
 
     @field_validator("source", "validation", "test")

@@ -111,8 +111,8 @@ def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
 
 def test_every_key_of_the_data_reaches_the_step_that_reads_it(tmp_path):
     values = (
-        "connection: bucket, time: at, window_days: 30, max_rows_per_label: 9, removed: keep, labels: [a, b], "
-        "checks: {personal_data: drop}, phone_region: DE, bad_rows_percent: 2, format: arrow"
+        "connection: bucket, time: at, keep: [region], window_days: 30, max_rows_per_label: 9, removed: keep, "
+        "labels: [a, b], checks: {personal_data: drop}, phone_region: DE, bad_rows_percent: 2, format: arrow"
     )
     ingest = build(
         spec(
@@ -123,6 +123,7 @@ def test_every_key_of_the_data_reaches_the_step_that_reads_it(tmp_path):
         )
     ).get_task("ingest")
     assert (ingest.source, ingest.source_conn_id, ingest.time_column) == ("s3://b/k", "bucket", "at")
+    assert ingest.keep_columns == ["region"]
     assert (ingest.window_days, ingest.max_rows_per_label, ingest.removed) == (30, 9, "keep")
     assert (ingest.labels, ingest.policies, ingest.bad_rows_percent) == (["a", "b"], {"personal_data": "drop"}, 2)
     assert (ingest.format, ingest.phone_region, ingest.cooldown) == ("arrow", "DE", timedelta(minutes=90))

@@ -55,9 +55,9 @@ def test_every_key_arrives_in_the_request_of_its_step(tmp_path):
         tmp_path / "mail.yaml",
         """\
 data:
-  {source: s3://b/k.csv, connection: bucket, text: t, label: l, time: at, validation: /v.csv, test: /t.csv,
-   format: csv, test_percent: 20, validation_percent: 5, window_days: 30, max_rows_per_label: 100, removed: keep,
-   min_rows_per_label: 4, moved_share_percent: 2.5,
+  {source: s3://b/k.csv, connection: bucket, text: t, label: l, time: at, keep: [r, q], validation: /v.csv,
+   test: /t.csv, format: csv, test_percent: 20, validation_percent: 5, window_days: 30, max_rows_per_label: 100,
+   removed: keep, min_rows_per_label: 4, moved_share_percent: 2.5,
    labels: [a, b], checks: {not_utf8: fail, personal_data: redact}, phone_region: DE, bad_rows_percent: 2.5}
 train:
   {base_model: org/model@main, arguments: {learning_rate: 1e-4}, class_weights: balanced,
@@ -75,6 +75,7 @@ trigger: {schedule: "0 3 * * 1", timezone: Europe/Berlin, new_data: {min_rows: 5
             text="t",
             label="l",
             time="at",
+            keep=["r", "q"],
             validation="/v.csv",
             test="/t.csv",
             format="csv",
@@ -215,6 +216,9 @@ BAD = [
     (SHORTEST + "  phone_region: DE", 5, "data.phone_region", "expected checks.personal_data beside it"),
     (SHORTEST + "  checks: {personal_data: drop}\n  phone_region: de", 6, "data.phone_region", "such as DE, found"),
     (SHORTEST + "  connection: postgres://me@x", 5, "data.connection", "the id of an Airflow connection"),
+    (SHORTEST + "  keep: region", 5, "data.keep", 'expected a valid list, found "region"'),
+    (SHORTEST + "  keep: [Topic]", 5, "data.keep", "other columns than data.text, data.label and data.time; 'Topic'"),
+    (SHORTEST + "  keep: [a, A]", 5, "data.keep", "each column once"),
     (SHORTEST + "  labels: [a]", 5, "data.labels", "at least two different labels"),
     (SHORTEST + "  labels: [a, b, a]", 5, "data.labels", "given twice: a"),
     (SHORTEST + "  labels: [a, 1]", 5, "data.labels.1", "expected text, found 1; put it in quotes"),

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from training.contract import BadInput
+from training.rows import kept_of
 from training.sources import part
 from training.sources.delimited import read_delimited
 from training.sources.delimited_rows import Content, Rows
@@ -20,7 +21,13 @@ from training.sources.jsonl import keys_of, read_jsonl, read_line
 from training.sources.part import BadRow, Columns, Row, check_keys
 from training.sources.times import time_of, times_of
 
-COLUMNS = [Columns("text", "label"), Columns("text", "label", "time"), Columns('a."b', "", "text")]
+COLUMNS = [
+    Columns("text", "label"),
+    Columns("text", "label", "time"),
+    Columns('a."b', "", "text"),
+    Columns("text", "label", None, ("id", "time")),
+    Columns("label", "text", "time", ("a.b", "ключ")),
+]
 thorough = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -39,9 +46,14 @@ def rows_of(read, content, columns, block_bytes, **options):
     for batch in batches:
         batch.rows.validate(full=True)
         assert not any(batch.rows[name].null_count for name in ("row", "text", "label"))
-        rows += [Row(*values.values()) for values in batch.rows.to_pylist()]
+        rows += [row_of(values, columns) for values in batch.rows.to_pylist()]
         rows += batch.others
     return named(sorted(rows, key=lambda row: row.number))
+
+
+def row_of(values, columns):
+    kept = tuple(values[name] for name in columns.kept)
+    return Row(values["row"], values["text"], values["label"], values.get("time"), kept)
 
 
 def is_plain_utf8(content):
@@ -61,6 +73,7 @@ def named(rows):
             row._replace(
                 label=json.dumps(row.label) if isinstance(row.label, int) else row.label,
                 time=row.time and row.time.astimezone(UTC),
+                kept=tuple(map(kept_of, row.kept)),
             )
             if isinstance(row, Row)
             else row

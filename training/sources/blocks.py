@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.sources.part import BadRow, Batch, Columns, Row
+from training.rows import kept_of
+from training.sources.part import KEPT, BadRow, Batch, Columns, Row
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow
+
+
+NOTHING: Mapping[str, pyarrow.Array] = {}
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,13 @@ class Parsed:
 
 
 def table_of(
-    numbers: np.ndarray | Sequence[int], texts: pyarrow.Array, labels: pyarrow.Array, times: pyarrow.Array | None = None
+    numbers: np.ndarray | Sequence[int],
+    texts: pyarrow.Array,
+    labels: pyarrow.Array,
+    times: pyarrow.Array | None = None,
+    kept: Mapping[str, pyarrow.Array] = NOTHING,
 ) -> pyarrow.Table:
-    """:param times: None: no time column was asked for."""
+    """:param times: None: no time column was asked for. :param kept: of the columns to keep, as ``kept_column``."""
     import pyarrow
 
     columns = {
@@ -34,7 +42,16 @@ def table_of(
         "text": texts.cast(pyarrow.large_string()),
         "label": labels.cast(pyarrow.large_string()),
     }
-    return pyarrow.table(columns if times is None else {**columns, "time": times})
+    if times is not None:
+        columns["time"] = times
+    return pyarrow.table({**columns, **{KEPT + name: values for name, values in kept.items()}})
+
+
+def kept_column(values: Iterable[object]) -> pyarrow.Array:
+    """:return: large_string: as ``kept_of`` for each value."""
+    import pyarrow
+
+    return pyarrow.array([kept_of(value) for value in values], pyarrow.large_string())
 
 
 def batch_of(rows: Iterable[Row | BadRow], columns: Columns, *tables: pyarrow.Table) -> Batch:
@@ -49,10 +66,11 @@ def batch_of(rows: Iterable[Row | BadRow], columns: Columns, *tables: pyarrow.Ta
         else:
             others.append(row)
     if held or not tables:
-        numbers, texts, labels, times = zip(*held, strict=True) if held else ((), (), (), ())
+        numbers, texts, labels, times, _kept = zip(*held, strict=True) if held else ((), (), (), (), ())
         string = pyarrow.large_string()
         time = None if columns.time is None else pyarrow.array(times, pyarrow.timestamp("us", "UTC"))
-        tables = (*tables, table_of(numbers, pyarrow.array(texts, string), pyarrow.array(labels, string), time))
+        kept = {name: kept_column(row.kept[at] for row in held) for at, name in enumerate(columns.keep)}
+        tables = (*tables, table_of(numbers, pyarrow.array(texts, string), pyarrow.array(labels, string), time, kept))
     return Batch(tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables), others)
 
 

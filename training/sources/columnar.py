@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from training.sources import part
-from training.sources.blocks import batch_of, table_of
+from training.sources.blocks import batch_of, kept_column, table_of
 from training.sources.part import Batch, Block, Columns, Row
 from training.sources.times import times_of
 
 if TYPE_CHECKING:
     import pyarrow
 
+NO_NAMES: Mapping[str, Sequence[str]] = {}
+
 
 def blocks_of(
-    tables: Iterable[pyarrow.Table], columns: Columns, label_names: Sequence[str] | None = None
+    tables: Iterable[pyarrow.Table], columns: Columns, names: Mapping[str, Sequence[str]] = NO_NAMES
 ) -> Iterator[Block]:
     """
     Number the rows of an object, which comes in tables of any size.
 
-    :param label_names: of a label that is an integer, what it stands for; a negative one stands for none.
+    :param names: of a column of integers, what each stands for; a negative one stands for none.
     """
     number = 1
     for table in _sized(table.select(columns.names) for table in tables):
-        yield _Block(table, number, columns, label_names)
+        yield _Block(table, number, columns, names)
         number += len(table)
 
 
@@ -56,36 +58,40 @@ class _Block:
     table: pyarrow.Table
     first: int  # number of the first row
     columns: Columns
-    label_names: Sequence[str] | None
+    names: Mapping[str, Sequence[str]]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A slice of a table would take all of the table with it."""
-        return _unpacked, (_packed(self.table), self.first, self.columns, self.label_names)
+        return _unpacked, (_packed(self.table), self.first, self.columns, self.names)
 
     def parse(self) -> Batch:
         import numpy as np
         import pyarrow.compute as pc
 
-        text, label = (self.table[name].combine_chunks() for name in self.columns[:2])
+        text, label = self.table[self.columns.text].combine_chunks(), self._column(self.columns.label)
         times = None if self.columns.time is None else times_of(self.table[self.columns.time].combine_chunks())
-        if self.label_names is not None:
-            label = _named(label, self.label_names)
+        kept = {name: kept_strings(self._column(name)) for name in self.columns.keep}
         numbers = np.arange(self.first, self.first + len(self.table))
         texts, labels = _strings(text), _names(label)
         if texts is None or labels is None:
-            return batch_of(_rows(numbers, text, label, times), self.columns)
+            return batch_of(_rows(numbers, text, label, times, kept), self.columns)
         held = pc.and_(texts.is_valid(), labels.is_valid())
+        table = table_of(numbers, texts, labels, times, kept)
         if pc.all(held).as_py() is not False:
-            return batch_of((), self.columns, table_of(numbers, texts, labels, times))
-        table = table_of(numbers, texts, labels, times)
+            return batch_of((), self.columns, table)
         others = pc.invert(held)
         rows = _rows(
             numbers[others.to_numpy(zero_copy_only=False)],
             text.filter(others),
             label.filter(others),
             None if times is None else times.filter(others),
+            {name: values.filter(others) for name, values in kept.items()},
         )
         return batch_of(rows, self.columns, table.filter(held))
+
+    def _column(self, name: str) -> pyarrow.Array:
+        values = self.table[name].combine_chunks()
+        return _named(values, self.names[name]) if name in self.names else values
 
 
 def _packed(table: pyarrow.Table) -> pyarrow.Buffer:
@@ -97,10 +103,10 @@ def _packed(table: pyarrow.Table) -> pyarrow.Buffer:
     return sink.getvalue()
 
 
-def _unpacked(content: pyarrow.Buffer, first: int, columns: Columns, label_names: Sequence[str] | None) -> _Block:
+def _unpacked(content: pyarrow.Buffer, first: int, columns: Columns, names: Mapping[str, Sequence[str]]) -> _Block:
     import pyarrow
 
-    return _Block(pyarrow.ipc.open_stream(content).read_all(), first, columns, label_names)
+    return _Block(pyarrow.ipc.open_stream(content).read_all(), first, columns, names)
 
 
 def _strings(values: pyarrow.Array) -> pyarrow.Array | None:
@@ -140,22 +146,40 @@ def _names(labels: pyarrow.Array) -> pyarrow.Array | None:
     return _strings(labels)
 
 
-def _named(labels: pyarrow.Array, names: Sequence[str]) -> pyarrow.Array:
+def _named(values: pyarrow.Array, names: Sequence[str]) -> pyarrow.Array:
     import pyarrow
     import pyarrow.compute as pc
 
-    codes = labels.cast(pyarrow.int64())
+    codes = values.cast(pyarrow.int64())
     known = pc.if_else(pc.and_(pc.greater_equal(codes, 0), pc.less(codes, len(names))), codes, None)
     nameless = pc.if_else(pc.less(codes, 0), None, codes.cast(pyarrow.large_string()))
     return pc.coalesce(pyarrow.array(names, pyarrow.large_string()).take(known), nameless)
 
 
+def kept_strings(values: pyarrow.Array) -> pyarrow.Array:
+    """:return: as ``kept_column``; of values that are often the same each is looked at once."""
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if types.is_nested(values.type) or types.is_null(values.type):
+        return pyarrow.nulls(len(values), pyarrow.large_string())
+    encoded = values.dictionary_encode()
+    return kept_column(_values(encoded.dictionary)).take(encoded.indices)
+
+
 def _rows(
-    numbers: Iterable[int], texts: pyarrow.Array, labels: pyarrow.Array, times: pyarrow.Array | None
+    numbers: Iterable[int],
+    texts: pyarrow.Array,
+    labels: pyarrow.Array,
+    times: pyarrow.Array | None,
+    kept: Mapping[str, pyarrow.Array],
 ) -> Iterator[Row]:
     moments = times.to_pylist() if times is not None else [None] * len(texts)
-    for number, text, label, time in zip(numbers, _values(texts), _values(labels), moments, strict=True):
-        yield Row(int(number), text, label, time)
+    others = zip(*(values.to_pylist() for values in kept.values()), strict=True) if kept else [()] * len(texts)
+    for number, text, label, time, stay in zip(numbers, _values(texts), _values(labels), moments, others, strict=True):
+        yield Row(int(number), text, label, time, stay)
 
 
 def _values(values: pyarrow.Array) -> list[Any]:

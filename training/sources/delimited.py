@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from training.sources import part
 from training.sources.blocks import Parsed, batch_of, table_of
+from training.sources.columnar import kept_strings
 from training.sources.delimited_rows import Content, Layout, Rows
 from training.sources.part import BadRow, Batch, Block, Columns, Row
 from training.sources.times import times_of
@@ -158,9 +159,13 @@ class _Block:
             table = self._parsed(content)
         except pyarrow.ArrowInvalid:
             return None
-        _width, text, label, time = self.layout
+        _width, text, label, time, keep = self.layout
         times = None if time is None else times_of(table[str(time)].combine_chunks())
-        return table_of(self.clean.lines[start:stop] + self.line, table[str(text)], table[str(label)], times)
+        kept = {
+            name: kept_strings(table[str(at)].combine_chunks())
+            for name, at in zip(self.columns.keep, keep, strict=True)
+        }
+        return table_of(self.clean.lines[start:stop] + self.line, table[str(text)], table[str(label)], times, kept)
 
     def _rows(self, start: int, stop: int) -> Iterator[Row | BadRow]:
         content = self._between(start, stop)
@@ -176,7 +181,7 @@ class _Block:
         import pyarrow
         from pyarrow import csv
 
-        wanted = [str(at) for at in dict.fromkeys(self.layout[1:]) if at is not None]
+        wanted = [str(at) for at in self.layout.wanted]
         names = [str(at) for at in range(self.layout.width)]
         return csv.read_csv(
             pyarrow.BufferReader(content),

@@ -23,6 +23,12 @@ class Layout(NamedTuple):
     text: int
     label: int
     time: int | None
+    keep: tuple[int, ...] = ()
+
+    @property
+    def wanted(self) -> list[int]:
+        """:return: the columns to read, each once."""
+        return list(dict.fromkeys(at for at in (self.text, self.label, self.time, *self.keep) if at is not None))
 
 
 class Content:
@@ -93,7 +99,8 @@ class Rows:
                 names = [value.strip() for value in values]
                 check_columns(self._content.name, names, columns)
                 time = None if columns.time is None else names.index(columns.time)
-                return Layout(len(names), names.index(columns.text), names.index(columns.label), time)
+                kept = tuple(map(names.index, columns.keep))
+                return Layout(len(names), names.index(columns.text), names.index(columns.label), time, kept)
         return None
 
     def read(self, layout: Layout, size: int) -> Iterator[Row | BadRow]:
@@ -106,7 +113,8 @@ class Rows:
                 yield BadRow(number, "wrong number of columns")
             elif values:
                 time = None if layout.time is None else time_of(values[layout.time])
-                yield Row(number, values[layout.text], values[layout.label], time)
+                kept = tuple(values[at] for at in layout.keep)
+                yield Row(number, values[layout.text], values[layout.label], time, kept)
 
     def stop(self) -> int:
         """

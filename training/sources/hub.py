@@ -150,7 +150,7 @@ def _read(dataset: Any, columns: Columns, *, name: str) -> Iterator[Block]:
             yield table
 
     try:
-        yield from blocks_of(tables(), columns, _label_names(dataset, columns))
+        yield from blocks_of(tables(), columns, _names(dataset, columns))
     except (DatasetsError, pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
         raise BadInput(f"{name}: unreadable after row {number:,} ({' '.join(str(error).split())}).") from error
     except BadInput:
@@ -162,9 +162,9 @@ def _read(dataset: Any, columns: Columns, *, name: str) -> Iterator[Block]:
         ) from error
 
 
-def _label_names(dataset: Any, columns: Columns) -> list[str] | None:
+def _names(dataset: Any, columns: Columns) -> dict[str, list[str]]:
     """A ClassLabel is an integer with a name; -1 stands for none, as in the test splits of GLUE."""
     from datasets import ClassLabel
 
-    feature = (dataset.features or {}).get(columns.label)
-    return list(feature.names) if isinstance(feature, ClassLabel) else None
+    features = {name: (dataset.features or {}).get(name) for name in (columns.label, *columns.keep)}
+    return {name: list(feature.names) for name, feature in features.items() if isinstance(feature, ClassLabel)}

@@ -22,7 +22,7 @@ from msgspec import UNSET
 from training.contract import BadInput
 from training.rows import Unusable, label_of
 from training.sources import part
-from training.sources.blocks import batch_of, table_of
+from training.sources.blocks import batch_of, kept_column, table_of
 from training.sources.objects import Stretch, space, stretch_of
 from training.sources.part import LONGEST_LINE, BadRow, Batch, Block, Columns, Row
 from training.sources.times import time_of, times_of
@@ -35,7 +35,7 @@ SHOWN_LINES = 1000  # of a block, whose keys are told when one is missing
 
 
 class Line(msgspec.Struct, gc=False):
-    """The columns of a line, whatever they are called in the file; what is not there is UNSET."""
+    """The columns of a line, whatever they are called in the file; what is not there is UNSET. Then those to keep."""
 
     text: Any = UNSET
     label: Any = UNSET
@@ -66,7 +66,10 @@ def read_jsonl(stream: io.BufferedReader, name: str, columns: Columns) -> Iterat
 @lru_cache
 def _decoder(columns: Columns) -> msgspec.json.Decoder[Line] | None:
     """:return: None: the columns' names are too odd for msgspec, or one column is asked for twice."""
-    names = {field: name for field, name in columns._asdict().items() if name is not None}
+    names = {"text": columns.text, "label": columns.label}
+    if columns.time is not None:
+        names["time"] = columns.time
+    names |= {_field(at): name for at, name in enumerate(columns.keep)}
     if len(set(names.values())) < len(names):
         return None
     fields = [(field, Any, UNSET) for field in names]
@@ -97,7 +100,9 @@ class _Block:
         others = (read_line(self.first + at, lines[at], self.columns) for at in left)
         batch = batch_of((row for row in others if row is not None), self.columns, *tables)
         keys = self.columns.names
-        if not held or (self.columns.time is not None and all(row.time is UNSET for row in rows)):
+        fields = ["time"] if self.columns.time is not None else []
+        fields += map(_field, range(len(self.columns.keep)))
+        if not held or any(all(getattr(row, field, UNSET) is UNSET for row in rows) for field in fields):
             shown = _lines(content)[:SHOWN_LINES]
             keys = keys_of([*shown, *(lines[at] for at in left)], keys[:2] if held else ())
         return replace(batch, keys=keys)
@@ -131,7 +136,16 @@ class _Block:
             rows, names = [rows[at] for at in held], [names[at] for at in held]
         texts = pyarrow.array([row.text for row in rows], pyarrow.large_string())
         times = None if self.columns.time is None else _times([row.time for row in rows])
-        return table_of(np.asarray(held) + self.first, texts, pyarrow.array(names, pyarrow.large_string()), times)
+        kept = {
+            name: kept_column(getattr(row, _field(at)) for row in rows) for at, name in enumerate(self.columns.keep)
+        }
+        labels = pyarrow.array(names, pyarrow.large_string())
+        return table_of(np.asarray(held) + self.first, texts, labels, times, kept)
+
+
+def _field(place: int) -> str:
+    """:return: what a column to keep is called in a line."""
+    return f"kept{place}"
 
 
 def _lines(content: memoryview) -> list[bytes]:
@@ -203,7 +217,8 @@ def read_line(number: int, line: bytes, columns: Columns) -> Row | BadRow | None
     if not isinstance(value, dict):
         return BadRow(number, "not a JSON object")
     time = None if columns.time is None else time_of(value.get(columns.time))
-    return Row(number, value.get(columns.text), value.get(columns.label), time)
+    kept = tuple(map(value.get, columns.keep))
+    return Row(number, value.get(columns.text), value.get(columns.label), time, kept)
 
 
 def keys_of(lines: Iterable[bytes], known: Iterable[str] = ()) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from training.contract import BadInput, Split, Unreachable
+from training.contract import BadInput, Reading, Split, Unreachable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20  # measured: what is parsed at once; larger ones are slower, as more memory is asked for anew
 LONGEST_LINE = 256 << 20  # assumed, in bytes: a file with longer ones is no text, and must not fill the memory
 SHOWN_CHARACTERS = 60  # of a column's name in an error
+KEPT = "kept:"  # before the name of a column that stays with each row, so that it is none of ours
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # but tabs and line ends, which are in real headers
 
 
@@ -35,6 +36,7 @@ class Row(NamedTuple):
     text: object
     label: object
     time: datetime | None = None  # UTC
+    kept: tuple[object, ...] = ()  # in the order of ``Columns.keep``
 
 
 class BadRow(NamedTuple):
@@ -48,11 +50,28 @@ class Columns(NamedTuple):
     text: str
     label: str
     time: str | None = None
+    keep: tuple[str, ...] = ()  # that stay with each row
+
+    @classmethod
+    def of(cls, reading: Reading) -> Columns:
+        """:return: the columns that are read; the order in which those to keep were named does not matter."""
+        return cls(reading.text, reading.label, reading.time, tuple(sorted(set(reading.keep))))
+
+    @property
+    def wanted(self) -> list[tuple[str, str]]:
+        """:return: each column, with the key that asks for it."""
+        single = {"text": self.text, "label": self.label, "time": self.time}
+        return [(key, name) for key, name in single.items() if name is not None] + [("keep", one) for one in self.keep]
 
     @property
     def names(self) -> list[str]:
         """:return: the columns to read, each once."""
-        return list(dict.fromkeys(name for name in self if name is not None))
+        return list(dict.fromkeys(name for _key, name in self.wanted))
+
+    @property
+    def kept(self) -> list[str]:
+        """:return: what the columns to keep are called beside ours."""
+        return [KEPT + name for name in self.keep]
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,7 @@ class Batch:
 
     rows: pyarrow.Table  # row: int64, text: large_string, label: large_string; none null, all valid UTF-8
     #                      time: timestamp[us, UTC], may be null; only when a time column was asked for
+    #                      kept:NAME: large_string, may be null; of each column that stays with the row
     others: Sequence[Row | BadRow] = ()
     keys: Sequence[
         str
@@ -102,9 +122,7 @@ class Source:
 
 def check_columns(name: str, found: Sequence[str], columns: Columns) -> None:
     """:raises BadInput: ``found`` lacks a wanted column, or has it twice."""
-    for key, wanted in columns._asdict().items():
-        if wanted is None:
-            continue
+    for key, wanted in columns.wanted:
         if found.count(wanted) > 1:
             raise BadInput(f"{name}: the column {wanted!r} ({key}) is there {found.count(wanted)} times. Rename one.")
         if wanted not in found:
@@ -116,8 +134,8 @@ def check_keys(name: str, seen: Collection[str], columns: Columns) -> None:
     :param seen: all keys of an object whose rows name their own columns; none: it is another one, or has no row.
     :raises BadInput: no row has a wanted column.
     """
-    for key, wanted in columns._asdict().items():
-        if seen and wanted is not None and wanted not in seen:
+    for key, wanted in columns.wanted:
+        if seen and wanted not in seen:
             raise missing_column(name, key, wanted, seen)
 
 

@@ -57,15 +57,19 @@ def _read(uri: str, query: str, columns: Columns) -> Iterator[Block]:
         check_columns(uri, names, columns)
         text, label = names.index(columns.text), names.index(columns.label)
         time = None if columns.time is None else names.index(columns.time)
+        keep = list(map(names.index, columns.keep))
         number = 1
         for rows in result.partitions(FETCHED_ROWS):
-            yield Parsed(batch_of(_rows(rows, number, text, label, time), columns))
+            yield Parsed(batch_of(_rows(rows, number, text, label, time, keep), columns))
             number += len(rows)
 
 
-def _rows(rows: Sequence[Any], first: int, text: int, label: int, time: int | None) -> Iterator[Row]:
+def _rows(
+    rows: Sequence[Any], first: int, text: int, label: int, time: int | None, keep: Sequence[int]
+) -> Iterator[Row]:
     for number, row in enumerate(rows, start=first):
-        yield Row(number, row[text], row[label], None if time is None else time_of(row[time]))
+        kept = tuple(row[at] for at in keep)
+        yield Row(number, row[text], row[label], None if time is None else time_of(row[time]), kept)
 
 
 @contextmanager

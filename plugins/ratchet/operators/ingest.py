@@ -48,6 +48,7 @@ class IngestOperator(StageOperator):
     :param text_column: column of the texts.
     :param label_column: column of the labels.
     :param time_column: column that says when a row came to be; without it a row is as old as its object.
+    :param keep_columns: other columns whose values stay with their rows, as text, for slices of the test split.
     :param source_override: replaces ``source`` for this run when it is not empty (templated). Such a run reads
         everything, and the next one goes on from the run before it.
     :param validation: source of the validation split; without it the split is cut by the hash of the text (templated).
@@ -108,6 +109,7 @@ class IngestOperator(StageOperator):
         text_column: str = "text",
         label_column: str = "label",
         time_column: str | None = Reading.time,
+        keep_columns: list[str] | None = None,
         source_override: str | None = None,
         validation: str | None = Reading.validation,
         test: str | None = Reading.test,
@@ -140,6 +142,7 @@ class IngestOperator(StageOperator):
         self.text_column = text_column
         self.label_column = label_column
         self.time_column = time_column
+        self.keep_columns = keep_columns
         self.source_override = source_override
         self.validation = validation
         self.test = test
@@ -279,6 +282,7 @@ class IngestOperator(StageOperator):
             text=self.text_column,
             label=self.label_column,
             time=self.time_column,
+            keep=self.keep_columns or [],
             validation=self.validation,
             test=self.test,
             format=self.format,
