@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Split
-from training.layout import BATCHES, Layout
+from training.layout import BATCHES, Batch, Layout
 from training.snapshot import read_manifest
 from training.store import MANIFEST
 
@@ -36,14 +36,7 @@ def objects_of_snapshot(store: Store, key: str) -> list[SourceObject]:
     layout = Layout(**read_manifest(store, key)["layout"])
     found = []
     for drawn in layout.batches:
-        place = f"{BATCHES}/{drawn['key']}/{MANIFEST}"
-        try:
-            objects = store.read_json(place)["objects"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                f"{store.uri(place)}, which {store.uri(key)} draws on, is gone or damaged ({type(error).__name__}: "
-                f"{error}), so that nobody can say where the snapshot's rows came from. Put the store back."
-            ) from error
+        objects = objects_of_batch(store, key, drawn)
         dead = set(drawn["dead"])
         found += [
             SourceObject(one["name"], one["version"], one["split"], one["rows"], drawn["key"])
@@ -51,3 +44,19 @@ def objects_of_snapshot(store: Store, key: str) -> list[SourceObject]:
             if index not in dead
         ]
     return sorted(found, key=lambda one: (one.name, one.version, one.split or ""))
+
+
+def objects_of_batch(store: Store, key: str, drawn: Batch) -> list[dict[str, Any]]:
+    """
+    :param key: of the snapshot. :param drawn: a batch of its layout.
+    :return: as the batch's manifest has them.
+    :raises BadInput: the batch is not whole.
+    """
+    place = f"{BATCHES}/{drawn['key']}/{MANIFEST}"
+    try:
+        return list(store.read_json(place)["objects"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{store.uri(place)}, which {store.uri(key)} draws on, is gone or damaged ({type(error).__name__}: "
+            f"{error}), so that nobody can say where the snapshot's rows came from. Put the store back."
+        ) from error

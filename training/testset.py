@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from training.contract import BadInput
@@ -19,6 +19,7 @@ class TestSet:
     digest: str  # over texts and labels in their order: the same rows are the same test set wherever they are kept
     texts: list[str]
     labels: list[str]
+    places: Sequence[int] = ()  # of the rows, among all that ``uri`` has
 
     __test__ = False  # the name is not a pytest class
 
@@ -37,13 +38,14 @@ def read_test_set(
         texts, labels = _read_parquet(uri, text, label)
     else:
         texts, labels = _read_snapshot(uri.rstrip("/"))
-    rows = [row for row in zip(texts, labels, strict=True) if not leave_out(row[0])]
+    places = [place for place, content in enumerate(texts) if not leave_out(content)]
+    rows = [(texts[place], labels[place]) for place in places]
     if not rows:
         raise BadInput(f"{uri}: the test set is empty, so nothing can be judged by it.")
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps(row).encode())
-    return TestSet(uri, digest.hexdigest(), [text for text, _label in rows], [label for _text, label in rows])
+    return TestSet(uri, digest.hexdigest(), [text for text, _label in rows], [label for _text, label in rows], places)
 
 
 def _read_snapshot(uri: str) -> tuple[list[str], list[str]]:

@@ -12,13 +12,14 @@ import pytest
 from pyarrow import parquet
 
 from tests.hub import serve_hub
-from training.snapshot import open_snapshot, read_split
+from training.snapshot import open_snapshot, read_split, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["neg", "pos"]
 FEATURES = {
     "text": {"dtype": "string", "_type": "Value"},
     "label": {"names": NAMES, "_type": "ClassLabel"},
+    "tone": {"names": ["calm", "loud"], "_type": "ClassLabel"},
 }
 
 
@@ -28,7 +29,8 @@ def films(what, count):
 
 def as_parquet(rows):
     texts, labels = zip(*rows, strict=True)
-    table = pyarrow.table({"text": texts, "label": labels})
+    tones = [len(text) % 3 - 1 for text in texts]
+    table = pyarrow.table({"text": texts, "label": labels, "tone": tones})
     told = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
     buffer = io.BytesIO()
     parquet.write_table(table.replace_schema_metadata(told), buffer)
@@ -100,6 +102,13 @@ def test_the_data_sets_own_splits_are_used_and_label_numbers_become_names(hub, i
     assert result["rows"]["validation"] > 0
     assert result["dropped"] == {"missing label": 1}
     assert "HTTP Request" not in ingest.log
+
+
+def test_numbers_become_names_in_columns_that_stay_with_the_rows_as_well(hub, ingest):
+    status, result = ingest(f"hf://acme/films@{hub.films}", keep=["tone"])
+    assert status == 0, ingest.log
+    rows = read_table(*open_snapshot(result["snapshot"]), "test", keep=["tone"]).to_pydict()
+    assert rows["kept:tone"] == [[None, "calm", "loud"][len(text) % 3] for text in rows["text"]]
 
 
 def test_a_branch_is_recorded_as_the_commit_it_was(hub, ingest):
