@@ -27,7 +27,7 @@ from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.reconcile import ReconcileOperator
 from ratchet.operators.rollback import RollbackOperator
 from ratchet.operators.train import TrainOperator
-from ratchet.spec import NewData, Section, Sections, sections
+from ratchet.spec import NewData, Section, Sections, Slice, sections
 from training.checks import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +75,8 @@ def to_schema() -> dict[str, Any]:
             text = schema["properties"][name]["description"]
             reference = {"$ref": f"#/$defs/{model.__name__}"}
             schema["properties"][name] = {"anyOf": [reference, {"type": "null"}], "description": text}
-    _describe(schema["$defs"][NewData.__name__], NewData)
+    for model in (NewData, Slice):
+        _describe(schema["$defs"][model.__name__], model)
     del schema["$defs"]["Deploy"]["properties"]["endpoint"]["default"]  # the pipeline's name, which is the file's
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A Ratchet pipeline"}
 
@@ -83,7 +84,7 @@ def to_schema() -> dict[str, Any]:
 def _describe(definition: dict[str, Any], model: type[Section]) -> None:
     definition.pop("description", None)  # the class's docstring: about the code, not about the file
     for key, text in _descriptions(model).items():
-        definition["properties"][key]["description"] = text
+        definition["properties"][model.model_fields[key].alias or key]["description"] = text
 
 
 def to_tables() -> str:
@@ -94,6 +95,8 @@ def to_tables() -> str:
         parts.append(f"### `{name}`\n\n{purposes[name]}\n\n{_table(model)}")
         if name == "data":
             parts.append(f"#### `data.checks`\n\n{_checks_table()}")
+        if name == "gate":
+            parts.append(f"#### `gate.slices.NAME`\n\n{_table(Slice)}")
         if name == "trigger":
             parts.append(f"#### `trigger.new_data`\n\n{_table(NewData)}")
     return "\n\n".join(parts)
@@ -104,6 +107,7 @@ def _table(model: type[Section]) -> str:
     properties = model.model_json_schema()["properties"]
     for key, text in _descriptions(model).items():
         field = model.model_fields[key]
+        key = field.alias or key
         default = "required" if field.is_required() else f"`{json.dumps(field.default)}`" if field.default != "" else ""
         rows.append(f"| `{key}` | {_type(properties[key])} | {default} | {text} |")
     return "\n".join(rows)

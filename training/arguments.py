@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 
 from training.contract import BadInput, CheckRequest, CheckResult
 from training.credentials import masked
+from training.slices import slice_problems
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -116,14 +117,15 @@ def trainer_class(reference: str) -> type[Trainer]:
 
 
 def check(request: CheckRequest) -> CheckResult:
-    """Say what training would refuse, without data, model or work directory."""
-    problems = {f"arguments.{name}": message for name, message in argument_problems(request.arguments).items()}
+    """Say what training and evaluation would refuse, without data, model or work directory."""
+    wrong = argument_problems(request.arguments) if request.arguments else {}  # which imports transformers
+    problems = {f"arguments.{name}": message for name, message in wrong.items()}
     if request.trainer:
         try:
             trainer_class(request.trainer)
         except BadInput as error:
             problems["trainer"] = str(error).removeprefix("train.trainer: ")
-    return CheckResult(problems=problems)
+    return CheckResult(problems=problems, slices=slice_problems(request.slices, request.keep))
 
 
 def _nearest(name: str, known: dict[str, Any]) -> str:

@@ -303,6 +303,8 @@ class EvaluateRequest(Message):
     label: str = "label"
     batch_size: int = 64
     golden_examples: int = 32
+    slices: dict[str, Any] = field(default_factory=dict)  # name to the fields of training.slices.Slice
+    behaviour: list[dict[str, Any]] = field(default_factory=list)  # fields of training.behaviour.BehaviourTest each
     tracking: Tracking | None = None
     force: bool = False
 
@@ -336,15 +338,18 @@ class PackageResult(Made):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest(Message):
-    """The part of TrainRequest that only the training environment can judge."""
+    """The part of the other requests that only the training environment can judge."""
 
     arguments: dict[str, Any] = field(default_factory=dict)
     trainer: str | None = None
+    slices: dict[str, Any] = field(default_factory=dict)  # as EvaluateRequest.slices
+    keep: list[str] = field(default_factory=list)  # columns that slices may ask
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult(Message):
     problems: dict[str, str]  # field of TrainRequest, with dots for what is inside it, to what is wrong with it
+    slices: dict[str, str] = field(default_factory=dict)  # name to what is wrong with its condition
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,11 +109,14 @@ for tag, pattern, first in (
     Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
 
 
-def read_document(path: Path) -> Document:
-    """:raises SpecError: the file cannot be read, is not YAML, or is no mapping of keys."""
+def read_document(path: Path, least: str = "data: {source, text, label}") -> Document:
+    """
+    :param least: what the shortest file of this kind holds, for the error about an empty one.
+    :raises SpecError: the file cannot be read, is not YAML, or is no mapping of keys.
+    """
     text = _text(path)
     try:
-        return _parse(text)
+        return _parse(text, least)
     except RefusedYaml as error:
         problem = Problem(error.problem_mark.line + 1 if error.problem_mark else 1, "", f"{error.problem}.")
     except yaml.MarkedYAMLError as error:
@@ -129,7 +132,7 @@ def read_document(path: Path) -> Document:
     raise SpecError(path, [problem])
 
 
-def _parse(text: str) -> Document:
+def _parse(text: str, least: str) -> Document:
     for token in yaml.scan(text, Loader=Yaml12Loader):
         # an alias can stand for more than any file holds (the "billion laughs"), a tag for any Python type
         if isinstance(token, (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken)):
@@ -138,7 +141,7 @@ def _parse(text: str) -> Document:
     loader = Yaml12Loader(text)
     root = loader.get_single_node()
     if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
-        raise RefusedYaml(root, "the file is empty; expected at least data: {source, text, label}")
+        raise RefusedYaml(root, f"the file is empty; expected at least {least}")
     if not isinstance(root, yaml.MappingNode):
         kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
         raise RefusedYaml(root, f"expected keys and values, found {kind}")

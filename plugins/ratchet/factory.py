@@ -123,13 +123,15 @@ def build(spec: PipelineSpec) -> DAG:
             candidate=trained.output["candidate"],
             champion=f"models:/{spec.name}@{CHAMPION}",
             test_set=ingested.output["snapshot"],
+            slices=gate.wanted_slices(),
+            behaviour=spec.behaviour,
             force=force,
         )
         gated = GateOperator(
             task_id="gate",
             task_display_name="Decide",
             report=evaluated.output["report"],
-            **gate.model_dump(exclude={"approval"}),
+            **gate.model_dump(exclude={"approval", "slices"}),
         )
         deployed = LocalDeployOperator(
             task_id="deploy",

@@ -12,6 +12,7 @@ from ratchet.document import SECRET_NAME, SECRET_VALUE
 
 ENDPOINT_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 ENDPOINT_NAME_RULE = "at most 63 lower-case letters, digits and -, no - first"
+BEHAVIOUR = ".behaviour.yaml"  # after a pipeline's name, the file of its behavioural tests
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 # What Airflow checks when a run is started: less than ``checked_source``, in what Python and browsers both read
 SOURCE_PATTERN = (
@@ -101,3 +102,13 @@ def _refuse_credentials(location: str) -> None:
 
 def _absolute(path: str, folder: Path) -> str:
     return os.path.normpath(folder / path)
+
+
+def behaviour_path(spec: Path) -> Path:
+    """:param spec: ``NAME.yaml``. :return: where its behavioural tests are, if it has any."""
+    return spec.with_name(f"{spec.stem}{BEHAVIOUR}")
+
+
+def spec_of(behaviour: Path) -> Path:
+    """:param behaviour: ``NAME.behaviour.yaml``. :return: the spec that it belongs to."""
+    return behaviour.with_name(f"{behaviour.name.removesuffix(BEHAVIOUR)}.yaml")

@@ -13,16 +13,26 @@ import json
 import os
 import re
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ratchet.document import SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
 from ratchet.location import (
     ENDPOINT_NAME,
     ENDPOINT_NAME_RULE,
+    behaviour_path,
     checked_model,
     checked_source,
     resolve_model,
@@ -31,6 +41,9 @@ from ratchet.location import (
 )
 from training.checks import CHECKS
 from training.contract import LONGEST_WINDOW_DAYS, Checks, Format, IngestRequest, Policy, Reading
+from training.rows import kept_of
+from training.slices import TEXT as MEMBERSHIP_TEXT
+from training.slices import are_bounds
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
 Name = Annotated[str, Field(min_length=1)]
@@ -250,6 +263,64 @@ class Train(Section):
         return checked_model(_without_template(value))
 
 
+def _one_or_more(value: Any) -> Any:
+    """A value alone is a list of one; numbers and booleans are meant as the rows have them, which is as text."""
+    written = [kept_of(one) if isinstance(one, str | int | float) else None for one in listed(value)]
+    if not written or None in written:
+        raise ValueError("expected a value, or a list of some")
+    return written
+
+
+def listed(value: Any) -> list[Any]:
+    """:return: a value that stands alone as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def _bounds(value: Any) -> Any:
+    if not isinstance(value, list) or not are_bounds(value):
+        raise ValueError("expected [from, below]: two numbers from 0, the first one lower; null is no bound")
+    return value
+
+
+Values = Annotated[
+    list[Name], BeforeValidator(_one_or_more, json_schema_input_type=str | int | float | bool | list[Any])
+]
+Bounds = Annotated[list[float | None], BeforeValidator(_bounds)]
+
+
+class Slice(Section):
+    column: str | None = Field(default=None, min_length=1)
+    """A column that `data.keep` names. Alone, it makes a slice of each of its 20 commonest values, `NAME=VALUE`."""
+    is_: Values | None = Field(default=None, alias="is")
+    """The column's value, or a list of them."""
+    text_length: Bounds | None = None
+    """`[from, below]`: how many characters the text has; `null` is no bound."""
+    label: Values | None = None
+    """The label that the rows have, or a list of labels."""
+    source: str | None = Field(default=None, min_length=1)
+    """Name of the object that the rows came from, or a glob: `*/chat-*.jsonl`."""
+    age_days: Bounds | None = None
+    """`[from, below]`: how many days older than the newest row of the snapshot; by `data.time`, else by the date of the
+    object."""
+    where: str | None = Field(default=None, min_length=1)
+    """An expression in DuckDB's SQL about `text`, `label`, `source`, `time` (UTC) and the columns of `data.keep`, which
+    are text: `try_cast(amount AS DOUBLE) > 100`. It can look at nothing but its row."""
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Slice:
+        given = self.model_fields_set - {"is_"}
+        alone = "is_" not in self.model_fields_set
+        if len(given) != 1 or not (alone or (given == {"column"} and self.is_)):
+            kinds = "column, text_length, label, source, age_days, where"
+            raise ValueError(f"expected one of {kinds}; `is` only beside column, with a value")
+        return self
+
+    def wanted(self) -> dict[str, Any]:
+        """:return: the fields of ``training.slices.Slice``."""
+        given = self.model_dump(exclude_none=True)
+        return {"values" if name == "is_" else name: value for name, value in given.items()}
+
+
 class Gate(Section):
     minimum: dict[BoundedMetric, Share] = Field(default={})
     """Lowest value of a metric on the test split that may be promoted, from 0 to 1: `accuracy`, `f1_macro` or
@@ -258,8 +329,22 @@ class Gate(Section):
     """How much worse than the champion's `metric` may be on the same test split, from 0 to 1."""
     metric: Literal["accuracy", "f1_macro", "f1_weighted", "log_loss"] = "f1_macro"
     """The metric that is compared with the champion's: `accuracy`, `f1_macro`, `f1_weighted` or `log_loss`."""
+    slices: dict[str, Slice] = Field(default={})
+    """Named parts of the test split, whose figures are reported by themselves: `{short: {text_length: [0, 20]}}`. The
+    keys of one are those below."""
     approval: Literal["never"] = "never"
     """When a person is asked. `undecided` and `always` are planned."""
+
+    @field_validator("slices")
+    @classmethod
+    def _names_to_show(cls, value: dict[str, Slice]) -> dict[str, Slice]:
+        if wrong := [name for name in value if not name.strip() or not name.isprintable() or name == MEMBERSHIP_TEXT]:
+            raise ValueError(f"expected names that can be shown, and another one than {wrong[0]!r}")
+        return value
+
+    def wanted_slices(self) -> dict[str, dict[str, Any]]:
+        """:return: name to the fields of ``training.slices.Slice``."""
+        return {name: one.wanted() for name, one in self.slices.items()}
 
 
 class Deploy(Section):
@@ -355,6 +440,7 @@ class PipelineSpec(Sections):
 
     name: str
     path: Path
+    behaviour: list[dict[str, Any]]  # fields of training.behaviour.BehaviourTest, of NAME.behaviour.yaml if it is there
 
     def ingest_request(
         self, store: str, *, watermark: str | None = None, max_rows: int | None = None, force: bool = False
@@ -379,7 +465,7 @@ class PipelineSpec(Sections):
 
     def gate_rules(self) -> dict[str, Any]:
         """:return: the fields of ``training.gate.Rules``."""
-        return self.gate.model_dump(exclude={"approval"})
+        return self.gate.model_dump(exclude={"approval", "slices"})
 
 
 def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> PipelineSpec:
@@ -395,14 +481,21 @@ def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeli
     try:
         checked = Sections.model_validate(values)
     except ValidationError as error:
-        problems += [_problem(each, document) for each in error.errors(include_url=False)]
+        problems += [
+            problem_of(each, document, _keys_beside, _other_sections) for each in error.errors(include_url=False)
+        ]
     else:
         problems += _problems_between_keys(checked, document)
     if problems := document.problems + problems:
         raise SpecError(path, problems)
     endpoint = checked.deploy.endpoint or name.replace("_", "-")
     resolved = {**dict(checked), "deploy": checked.deploy.model_copy(update={"endpoint": endpoint})}
-    return PipelineSpec.model_construct(name=name, path=path.absolute(), **resolved)
+    behaviour = []
+    if (tests := behaviour_path(path)).exists():
+        from ratchet.behaviour import load_behaviour  # which is made of the parts here, and few pipelines need it
+
+        behaviour = load_behaviour(tests)
+    return PipelineSpec.model_construct(name=name, path=path.absolute(), behaviour=behaviour, **resolved)
 
 
 def _name(path: Path) -> str:
@@ -447,6 +540,15 @@ def _problems_between_keys(checked: Sections, document: Document) -> Iterator[Pr
         yield problem(("data", "connection"), "nothing here uses it; expected s3:// or a query beside it.")
     if data.phone_region is not None and data.checks.get("personal_data", "ignore") == "ignore":
         yield problem(("data", "phone_region"), "nothing here uses it; expected checks.personal_data beside it.")
+    for name, one in checked.gate.slices.items():
+        at = ("gate", "slices", name)
+        if one.column is not None and one.column not in data.keep:
+            kept = nearest(one.column, data.keep) if data.keep else "it names none."
+            yield problem((*at, "column"), f"expected a column that data.keep names; {kept}")
+        if data.labels and (unknown := [label for label in one.label or () if label not in data.labels]):
+            yield problem((*at, "label"), f"no label of data.labels; {nearest(unknown[0], data.labels)}")
+        if one.age_days is not None and data.query is not None and data.time is None:
+            yield problem((*at, "age_days"), "needs data.time, since the answer to a query has no date of its own.")
     if data.query is not None and data.window_days is not None and data.time is None:
         message = "needs data.time, since the answer to a query has no date of its own."
         yield problem(("data", "window_days"), message)
@@ -458,8 +560,18 @@ def _problems_between_keys(checked: Sections, document: Document) -> Iterator[Pr
         yield problem(("trigger", "new_data", "queue"), message)
 
 
-def _problem(error: Any, document: Document) -> Problem:
-    """One of pydantic's errors in the words of the file."""
+def problem_of(
+    error: Any,
+    document: Document,
+    keys_beside: Callable[[KeyPath], list[str]],
+    belongs_in: Callable[[KeyPath], list[str]] = lambda _loc: [],
+) -> Problem:
+    """
+    One of pydantic's errors in the words of the file.
+
+    :param keys_beside: the valid keys where an unknown one is.
+    :param belongs_in: where such a key is valid, if that is elsewhere.
+    """
     loc: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
     key, kind, context = dotted(loc), error["type"], error.get("ctx", {})
     found = document.shown(loc)
@@ -470,7 +582,7 @@ def _problem(error: Any, document: Document) -> Problem:
     elif kind == "literal_error" and error["input"] in PLANNED_VALUES.get(loc, ()):
         message = f"{error['input']!r} is planned and not there yet; expected {context['expected']}."
     elif kind == "extra_forbidden":
-        message = f"unknown key; {_where_it_belongs(loc)}."
+        message = f"unknown key; {_meant(loc, keys_beside(loc), belongs_in(loc))}."
     elif error["loc"][-1] == "[key]":
         what = "check" if loc[:2] == ("data", "checks") else "metric"
         message = f"unknown {what}; {nearest(str(error['input']), _quoted(context['expected']))}."
@@ -515,12 +627,20 @@ def sections() -> dict[str, type[Section]]:
     }
 
 
-def _where_it_belongs(loc: KeyPath) -> str:
-    keys = {name: list(model.model_fields) for name, model in sections().items()}
-    siblings = list(keys) if len(loc) == 1 else keys[str(loc[0])] if len(loc) == 2 else list(NewData.model_fields)
-    others = [name for name in keys if loc[-1] in keys[name]]
-    if not difflib.get_close_matches(str(loc[-1]), siblings, cutoff=0.8) and others:
-        return f"it belongs in {' or '.join(f'{section}: {loc[-1]}' for section in others)}"
+def _keys_beside(loc: KeyPath) -> list[str]:
+    if len(loc) == 1:
+        return list(sections())
+    model = sections()[str(loc[0])] if len(loc) == 2 else Slice if "slices" in loc else NewData
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _other_sections(loc: KeyPath) -> list[str]:
+    return [f"{name}: {loc[-1]}" for name, model in sections().items() if loc[-1] in model.model_fields]
+
+
+def _meant(loc: KeyPath, siblings: list[str], elsewhere: list[str]) -> str:
+    if elsewhere and not difflib.get_close_matches(str(loc[-1]), siblings, cutoff=0.8):
+        return f"it belongs in {' or '.join(elsewhere)}"
     return nearest(str(loc[-1]), siblings)
 
 

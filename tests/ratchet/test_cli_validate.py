@@ -24,12 +24,13 @@ def dags(tmp_path, monkeypatch):
     return tmp_path
 
 
-def answer_of_check(monkeypatch, **problems: str) -> list:
+def answer_of_check(monkeypatch, slices=(), **problems: str) -> list:
     requests = []
 
     def run_stage(stage, request, log, timeout):
         requests.append((stage, request))
-        return {"problems": {field.replace("__", "."): message for field, message in problems.items()}}
+        named = {field.replace("__", "."): message for field, message in problems.items()}
+        return {"problems": named, "slices": dict(slices)}
 
     monkeypatch.setattr(validate, "run_stage", run_stage)
     return requests
@@ -80,6 +81,56 @@ def test_what_training_refuses_is_named_with_its_line_in_the_spec(dags, capsys, 
     [(stage, request)] = requests
     assert (stage, request.arguments, request.trainer) == ("check", {"seed": 1, "learning_rate": "fast"}, "acme:Focal")
     assert not (dags / "mail.py").exists()
+
+
+def test_what_the_condition_of_a_slice_lacks_is_named_with_its_line(dags, capsys, monkeypatch):
+    requests = answer_of_check(monkeypatch, slices={"b": "no column 'nope'."})
+    spec = dags / "mail.yaml"
+    spec.write_text(
+        "data: {source: a.csv, text: b, label: c, keep: [region]}\n"
+        "gate:\n  slices:\n    a: {label: x}\n    b:\n      where: nope = 1\n"
+    )
+    assert main(["validate"]) == 2
+    assert capsys.readouterr().out == f"{spec}:6: gate.slices.b.where: no column 'nope'.\n"
+    [(_stage, request)] = requests
+    assert (request.slices, request.keep) == ({"b": {"where": "nope = 1"}}, ["region"])
+
+
+def test_slices_without_a_condition_need_no_training_environment(dags, capsys):
+    (dags / "mail.yaml").write_text(VALID + "gate: {slices: {a: {label: x}}}\n")
+    assert main(["validate"]) == 0
+
+
+def test_conditions_are_checked_by_the_database_that_asks_them(dags, capsys, monkeypatch):
+    from ratchet.cli.stage import run_stage
+
+    monkeypatch.setattr(validate, "run_stage", run_stage)
+    monkeypatch.setenv("AIRFLOW__RATCHET__TRAINING_PYTHON", training_python())
+    spec = dags / "mail.yaml"
+    spec.write_text(VALID + "gate:\n  slices:\n    a: {where: 'length(txt) > 3'}\n    b: {where: text = 'x'}\n")
+    assert main(["validate"]) == 2
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{spec}:4: gate.slices.a.where: no column 'txt'; did you mean 'text'?")
+
+
+def test_behavioural_tests_are_checked_with_their_spec(dags, capsys):
+    (dags / "mail.yaml").write_text(VALID)
+    tests = dags / "mail.behaviour.yaml"
+    tests.write_text("minimum: {a: {label: x, texts: [y]}}\n")
+    assert main(["validate"]) == 0
+    assert capsys.readouterr().out == f"{dags / 'mail.yaml'}: valid; wrote {dags / 'mail.py'}\n"
+    tests.write_text("minimum: {a: {label: x}}\n")
+    assert main(["validate"]) == 2
+    assert capsys.readouterr().out.startswith(f"{tests}:1: minimum.a: expected texts")
+
+
+def test_behavioural_tests_of_no_pipeline_are_said(dags, capsys):
+    (dags / "mail.yaml").write_text(VALID)
+    (dags / "mial.behaviour.yaml").write_text("minimum: {a: {label: x, texts: [y]}}\n")
+    assert main(["validate"]) == 2
+    shown = capsys.readouterr().out
+    assert f"{dags / 'mial.behaviour.yaml'}:1: there is no spec mial.yaml, so nobody runs these tests" in shown
+    assert main(["validate", "mail"]) == 0
 
 
 def test_a_training_environment_that_cannot_be_started_is_not_taken_for_valid(dags, capsys, monkeypatch):

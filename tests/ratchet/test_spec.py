@@ -12,6 +12,7 @@ from training.checks import CHECKS
 from training.contract import Checks, IngestRequest, Reading, TrainRequest
 from training.gate import Rules
 from training.report import HIGHER_IS_BETTER, METRICS
+from training.slices import check_slices
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -158,6 +159,34 @@ def test_a_policy_that_a_check_does_not_have_is_refused_with_those_it_has(tmp_pa
     assert "in_test cannot be ignore, expected drop or quarantine or fail" in str(refused.value)
 
 
+def test_every_kind_of_slice_arrives_as_the_stage_takes_it(tmp_path):
+    spec = spec_at(
+        tmp_path / "mail.yaml",
+        f"""{SLICES}
+    each: {{column: region}}
+    some: {{column: region, is: [EU, 3, true, " US "]}}
+    one: {{column: region, is: EU}}
+    short: {{text_length: [null, 20]}}
+    billing: {{label: billing}}
+    chat: {{source: "*/chat-*"}}
+    recent: {{age_days: [0, 7.5]}}
+    costly: {{where: "amount > 3"}}
+""",
+    )
+    wanted = spec.gate.wanted_slices()
+    assert check_slices(wanted)
+    assert wanted == {
+        "each": {"column": "region"},
+        "some": {"column": "region", "values": ["EU", "3", "true", "US"]},
+        "one": {"column": "region", "values": ["EU"]},
+        "short": {"text_length": [None, 20]},
+        "billing": {"label": ["billing"]},
+        "chat": {"source": "*/chat-*"},
+        "recent": {"age_days": [0, 7.5]},
+        "costly": {"where": "amount > 3"},
+    }
+
+
 def test_the_spec_offers_the_metrics_that_the_gate_knows():
     assert set(get_args(BoundedMetric)) == set(HIGHER_IS_BETTER)
     assert set(get_args(Gate.model_fields["metric"].annotation)) == set(METRICS)
@@ -181,6 +210,8 @@ data:
   text: body
   label: topic
 """
+
+SLICES = f"{SHORTEST}  keep: [region]\ngate:\n  slices:\n"
 
 # line, key, what the message says
 BAD = [
@@ -253,6 +284,29 @@ BAD = [
     (SHORTEST + "gate:\n  no_worse_by: null", 6, "gate.no_worse_by", "expected a valid number, found null"),
     (SHORTEST + "gate:\n  no_worse_by: .nan", 6, "gate.no_worse_by", 'expected a valid number, found ".nan"'),
     (SHORTEST + "gate:\n  metric: f2", 6, "gate.metric", "'f1_weighted' or 'log_loss', found \"f2\""),
+    (SLICES + "    s: {}", 8, "gate.slices.s", "expected one of column, text_length, label"),
+    (SLICES + "    s: short", 8, "gate.slices.s", 'expected keys and values, found "short"'),
+    (SLICES + "    s: {column: region, label: a}", 8, "gate.slices.s", "expected one of column, text_length, label"),
+    (SLICES + "    s: {label: a, is: a}", 8, "gate.slices.s", "`is` only beside column"),
+    (
+        SLICES + "    s: {colum: region}",
+        8,
+        "gate.slices.s.colum",
+        "unknown key; did you mean 'column'? valid: column, is",
+    ),
+    (SLICES + "    s: {column: regoin}", 8, "gate.slices.s.column", "data.keep names; did you mean 'region'?"),
+    (SLICES + "    s: {column: region, is: []}", 8, "gate.slices.s.is", "expected a value, or a list of some"),
+    (SLICES + "    s: {column: region, is: [[a]]}", 8, "gate.slices.s.is", "expected a value, or a list of some"),
+    (SLICES + "    s: {column: region, is: null}", 8, "gate.slices.s", "only beside column, with a value"),
+    (SLICES + "    s: {text_length: 20}", 8, "gate.slices.s.text_length", "expected [from, below]"),
+    (SLICES + "    s: {text_length: [20, 20]}", 8, "gate.slices.s.text_length", "expected [from, below]"),
+    (SLICES + "    s: {age_days: [null, null]}", 8, "gate.slices.s.age_days", "expected [from, below]"),
+    (SLICES + "    s: {age_days: ['1', 2]}", 8, "gate.slices.s.age_days", "expected [from, below]"),
+    (SLICES + "    s: {where: ''}", 8, "gate.slices.s.where", "expected some text"),
+    (SLICES + "    text_sha256: {label: a}", 7, "gate.slices", "another one than 'text_sha256'"),
+    (SHORTEST + "  labels: [a, b]\ngate: {slices: {s: {label: [c]}}}", 6, "gate.slices.s.label", "valid: a, b"),
+    (QUERY + "gate: {slices: {s: {age_days: [0, 1]}}}", 6, "gate.slices.s.age_days", "needs data.time"),
+    (SHORTEST + "gate: {slices: {s: {column: a}}}", 5, "gate.slices.s.column", "data.keep names; it names none"),
     (SHORTEST + "gate:\n  approval: always", 6, "gate.approval", "'always' is planned and not there yet"),
     (SHORTEST + "deploy:\n  target: huggingface", 6, "deploy.target", "'huggingface' is planned and not there yet"),
     (SHORTEST + "deploy:\n  endpoint: My_Mail", 6, "deploy.endpoint", "lower-case letters, digits and -"),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ratchet.cli.home import CHECKOUT, has_stack
+from ratchet.location import BEHAVIOUR, spec_of
 from ratchet.spec import PipelineSpec, load_spec
 
 SUFFIX = ".yaml"
@@ -40,7 +41,13 @@ def specs_directory() -> Path:
 
 def all_specs() -> list[Path]:
     """:return: the specs of the directory; those that end in .yml too, which are then refused by name."""
-    return sorted(path for path in specs_directory().iterdir() if path.suffix in (SUFFIX, ".yml"))
+    found = (path for path in specs_directory().iterdir() if path.suffix in (SUFFIX, ".yml"))
+    return sorted(path for path in found if not path.name.endswith(BEHAVIOUR))
+
+
+def behaviour_without_spec() -> list[Path]:
+    """:return: files of behavioural tests in the directory that belong to no pipeline."""
+    return sorted(path for path in specs_directory().glob(f"*{BEHAVIOUR}") if not spec_of(path).exists())
 
 
 def spec_path(name: str) -> Path:

@@ -7,10 +7,11 @@ import contextlib
 from datetime import timedelta
 from pathlib import Path
 
-from ratchet.cli.specs import all_specs, spec_path, specs_directory, use_stack_settings
+from ratchet.cli.specs import all_specs, behaviour_without_spec, spec_path, specs_directory, use_stack_settings
 from ratchet.cli.stage import run_stage
-from ratchet.document import Problem, SpecError, read_document
+from ratchet.document import Problem, SpecError, dotted, read_document
 from ratchet.hooks.stage import StageFailed
+from ratchet.location import spec_of
 from ratchet.spec import PipelineSpec, load_spec
 from ratchet.stub import write_stub
 from training.contract import EXIT_BAD_INPUT, BadInput, CheckRequest
@@ -35,6 +36,9 @@ def validate(options: argparse.Namespace) -> int:
     if not paths:
         raise BadInput(f"{specs_directory()}: no spec NAME.yaml.")
     status = 0
+    for tests in [] if options.specs else behaviour_without_spec():
+        print(f"{tests}:1: there is no spec {spec_of(tests).name}, so nobody runs these tests; rename one of them.")
+        status = EXIT_BAD_INPUT
     owners = _endpoint_owners()
     for path in paths:
         try:
@@ -73,20 +77,27 @@ def check_training(spec: PipelineSpec, path: Path) -> None:
     Ask the training environment about what only it can know.
 
     :param path: of the spec, as the user wrote it.
-    :raises SpecError: an argument or the trainer would be refused there.
+    :raises SpecError: an argument, the trainer or the condition of a slice would be refused there.
     """
-    if not (spec.train.arguments or spec.train.trainer):
+    conditions = {name: one for name, one in spec.gate.wanted_slices().items() if "where" in one}
+    if not (spec.train.arguments or spec.train.trainer or conditions):
         return  # the defaults need no environment that takes seconds to start
     lines: list[str] = []
     try:
-        request = CheckRequest(arguments=spec.train.arguments, trainer=spec.train.trainer)
+        request = CheckRequest(
+            arguments=spec.train.arguments, trainer=spec.train.trainer, slices=conditions, keep=spec.data.keep
+        )
         result = run_stage("check", request, lines.append, CHECK_TIMEOUT)
     except StageFailed as error:
-        raise StageFailed("\n".join([f"{path}: train could not be checked. {error}", *lines[-10:]])) from error
+        what = "train" if spec.train.arguments or spec.train.trainer else "gate.slices"
+        raise StageFailed("\n".join([f"{path}: {what} could not be checked. {error}", *lines[-10:]])) from error
     document = read_document(path)
     problems = [
         Problem(document.line(("train", *field.split(".", 1))), f"train.{field}", message)
         for field, message in result["problems"].items()
     ]
+    for name, message in result["slices"].items():
+        at = ("gate", "slices", name, "where")
+        problems.append(Problem(document.line(at), dotted(at), message))
     if problems:
         raise SpecError(path, problems)

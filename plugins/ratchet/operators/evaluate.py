@@ -36,6 +36,9 @@ class EvaluateOperator(StageOperator):
         that classifies texts (templated). Its token is the environment variable ``RATCHET_BASELINE_TOKEN``.
     :param text_column: column of the texts, where ``test_set`` is a Parquet file.
     :param label_column: column of the labels, likewise.
+    :param slices: named parts of the test set with figures of their own: name to the fields of
+        ``training.slices.Slice``.
+    :param behaviour: tests of the candidate's behaviour: of each the fields of ``training.behaviour.BehaviourTest``.
     :param golden_examples: examples recorded for the smoke test of the release.
     :param pipeline: name under which the last evaluation is remembered (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
@@ -62,6 +65,8 @@ class EvaluateOperator(StageOperator):
         baseline: str | None = None,
         text_column: str = "text",
         label_column: str = "label",
+        slices: dict[str, dict[str, Any]] | None = None,
+        behaviour: list[dict[str, Any]] | None = None,
         golden_examples: int = 32,
         pipeline: str | None = None,
         store: str | None = None,
@@ -77,6 +82,8 @@ class EvaluateOperator(StageOperator):
         self.baseline = baseline
         self.text_column = text_column
         self.label_column = label_column
+        self.slices = slices
+        self.behaviour = behaviour
         self.golden_examples = golden_examples
         self.pipeline = pipeline
         self.store = store
@@ -104,6 +111,8 @@ class EvaluateOperator(StageOperator):
             text=self.text_column,
             label=self.label_column,
             golden_examples=self.golden_examples,
+            slices=self.slices or {},
+            behaviour=self.behaviour or [],
             tracking=Tracking(
                 uri=self.registry.tracking_uri,
                 experiment=f"ratchet/{pipeline}",
