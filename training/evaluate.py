@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.baseline import ask_baseline, digest_of_answers, require_baseline
+from training.behaviour import BehaviourTest, without_examples
 from training.contract import BadInput, EvaluateRequest, EvaluateResult, Tracking
 from training.examine import Examination, Examined, serving_runtime
 from training.forgotten import Forgotten
@@ -18,6 +19,7 @@ from training.keys import Records, code_version, key_of
 from training.model import LocalModel, find_model
 from training.new_rows import REPORT_TAG, new_rows
 from training.report import COMPARED
+from training.slices import MEMBERSHIP, Group, cut, digest_of, write_membership
 from training.store import Store
 from training.testset import TestSet, read_test_set
 
@@ -54,15 +56,20 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     why = why if examination.asked else SCORED_BEFORE
     log.info("%s", why)
     report = _report(test_set, roles)
+    report["slices"] = [group.to_json() for group in inputs.groups]
+    report["membership"] = store.uri(f"{place}/{MEMBERSHIP}") if inputs.groups else None
     if inputs.champion is not None:
         report["test_set"]["new_rows"] = new_rows(store, inputs.champion.name, request.tracking, test_set)
     candidate = roles["candidate"]
     assert candidate is not None
+    report["behaviour"] = examination.test_behaviour(candidate, inputs.behaviour)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch)
         (local / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         golden = json.dumps(candidate.golden, indent=2, allow_nan=False, ensure_ascii=False)
         (local / "golden.json").write_text(golden + "\n")
+        if inputs.groups:
+            write_membership(local / MEMBERSHIP, test_set, inputs.groups)
         with forgotten.while_writing(store):
             store.put_directory(local, place, parts, overwrite=request.force)
     if request.tracking:
@@ -90,16 +97,22 @@ class _Inputs:
     champion: LocalModel | None
     best: LocalModel | None
     test_set: TestSet
+    groups: Sequence[Group]
+    behaviour: Sequence[BehaviourTest]
 
 
 def _resolve(request: EvaluateRequest, forgotten: Forgotten) -> _Inputs:
     if request.baseline is not None:
         require_baseline(request.baseline)
+    behaviour = [BehaviourTest.from_dict(one) for one in request.behaviour]
+    test_set = read_test_set(request.test_set, request.text, request.label, leave_out=forgotten.has)
     return _Inputs(
         find_model(request.candidate, request.work, request.tracking),
         _find_compared(request.champion, "champion", request),
         _find_compared(request.best, "best version", request),
-        read_test_set(request.test_set, request.text, request.label, leave_out=forgotten.has),
+        test_set,
+        cut(test_set, request.slices),
+        behaviour,
     )
 
 
@@ -124,6 +137,8 @@ def _parts(inputs: _Inputs, request: EvaluateRequest) -> dict[str, Any]:
         "best": named(inputs.best),
         "baseline": request.baseline,
         "test_set": inputs.test_set.digest,
+        "slices": digest_of(inputs.groups) if inputs.groups else None,
+        "behaviour": request.behaviour or None,
         "batch_size": request.batch_size,
         "golden_examples": request.golden_examples,
         "runtime": serving_runtime(),
@@ -226,6 +241,8 @@ def _log_to_mlflow(candidate: str, report: dict[str, Any], uri: str, tracking: T
         for metric, value in report["candidate"]["metrics"].items():
             if value is not None:
                 client.log_metric(run_id, f"test_{metric}", value)
-        client.log_dict(run_id, report, "evaluation/report.json")
+        # texts stay in the store, where those that are forgotten are looked for
+        told = {**report, "behaviour": without_examples(report["behaviour"])}
+        client.log_dict(run_id, told, "evaluation/report.json")
 
     patiently(send)

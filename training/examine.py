@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from serving.release import MANIFEST as RELEASE_MANIFEST
-from serving.release import RUNTIME
+from serving.release import RUNTIME, read_release
 from serving.smoke import SCORE_TOLERANCE as SMOKE_TOLERANCE
 from training.answers import PREDICTIONS, Answers, read_answers, write_answers
+from training.behaviour import BehaviourTest, run_tests
 from training.contract import BadInput, EvaluateRequest, PackageRequest, PackageResult
 from training.forgotten import Forgotten
 from training.golden import golden_examples
@@ -98,6 +99,28 @@ class Examination:
         self._examined[model.digest] = found
         return found
 
+    def test_behaviour(self, examined: Examined, tests: Sequence[BehaviourTest]) -> dict[str, Any] | None:
+        """
+        :return: what the release does in the tests (training.behaviour); None: there is no test, or no release.
+        :raises BadInput: a test is about a label that the model does not know.
+        """
+        if not tests or examined.serving is None:
+            return None
+        from serving.model import load_model
+        from training.serving_figures import answer_together
+
+        with tempfile.TemporaryDirectory() as copies:
+            release = read_release(self._release(examined.serving["release"], copies))
+            model = load_model(release)
+            name = f"behaviour of {examined.name}"
+            return run_tests(
+                tests, self.test_set.texts, release.labels, lambda texts: answer_together(model, texts, name)
+            )
+
+    def _release(self, uri: str, copies: str) -> Path:
+        """:param copies: directory for that of a store elsewhere. :return: where the release is on this machine."""
+        return self.store.local_directory(self.store.key(uri), Path(copies), RELEASE_MANIFEST)
+
     def _ask_checkpoint(self, model: LocalModel, role: str) -> Answers:
         parts = {
             "model": model.digest,
@@ -155,9 +178,8 @@ class Examination:
         }
 
         def ask() -> tuple[Answers, dict[str, Any]]:
-            with tempfile.TemporaryDirectory() as copies:  # of a store elsewhere
-                directory = self.store.local_directory(self.store.key(made.release), Path(copies), RELEASE_MANIFEST)
-                return ask_release(directory, self.test_set.texts, name)
+            with tempfile.TemporaryDirectory() as copies:
+                return ask_release(self._release(made.release, copies), self.test_set.texts, name)
 
         return self._kept(name, parts, ask)
 

@@ -115,6 +115,9 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
     for place in store.list("predictions"):
         with damage.passed_over(store.uri(place)):
             counts["kept answers of models"] += copies.take_out_of_predictions(store, place)
+    for place in complete("evaluations"):
+        with damage.passed_over(store.uri(place)):
+            counts["evaluations"] += copies.take_out_of_evaluation(store, place)
     for kind in ("evaluations", "releases"):
         for place in store.list(kind):
             with damage.passed_over(store.uri(place)):

@@ -18,6 +18,7 @@ from training.answers import PREDICTIONS
 from training.damage import Damage
 from training.data_page import data_page
 from training.data_report import PAGE, REPORT
+from training.slices import MEMBERSHIP
 from training.store import Store
 from training.text import IDENTITY_DIGITS, identity_of
 
@@ -74,9 +75,20 @@ class Copies:
 
     def take_out_of_predictions(self, store: Store, place: str) -> int:
         """:return: rows that are gone, from wherever in the test set's order they were."""
+        return self._take_out_of_rows(store, f"{place}/{PREDICTIONS}")
+
+    def take_out_of_evaluation(self, store: Store, place: str) -> bool:
+        """:return: whether its report showed a text that goes, or one was in its slices."""
+        rows = self._take_out_of_rows(store, f"{place}/{MEMBERSHIP}")
+        report = store.read_json(f"{place}/{REPORT}")
+        rest = self.scrub(report)
+        if rest != report:
+            store.write_json(f"{place}/{REPORT}", rest)
+        return rows > 0 or rest != report
+
+    def _take_out_of_rows(self, store: Store, key: str) -> int:
         from pyarrow import array, parquet
 
-        key = f"{place}/{PREDICTIONS}"
         if not store.exists(key):
             return 0
         with store.open(key) as file:
@@ -86,8 +98,9 @@ class Copies:
         if not going:
             return 0
         kept = table.filter(array([one not in going for one in identities]))
-        parquet.write_table(kept, self.scratch / PREDICTIONS, compression="zstd")
-        store.put_file(self.scratch / PREDICTIONS, key)
+        made = self.scratch / Path(key).name
+        parquet.write_table(kept, made, compression="zstd")
+        store.put_file(made, key)
         return table.num_rows - kept.num_rows
 
     def take_out_of_golden(self, store: Store, place: str) -> int:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 COMMONEST = 20  # assumed: values of a column that become slices of their own; of more nobody reads each
 SHOWN = 5  # values in a description
+MEMBERSHIP = "membership.parquet"  # of an evaluation
 TEXT = "text_sha256"  # column of the membership beside those of the slices, by which a text that is forgotten is found
 
 

@@ -466,3 +466,46 @@ def test_metrics_and_report_go_to_the_run_that_made_the_candidate(request_, mode
         replace(request_, candidate=request_.champion, champion=name, test_set=str(more), tracking=tracking)
     )
     assert read(later.report)["test_set"]["new_rows"] == 2
+
+
+# slices and behaviour
+
+LONG = {"long": {"text_length": [20, None]}, "odd": {"where": "label = 'neg' OR text LIKE '%very%'"}}
+CAPITALS = {"name": "capitals", "kind": "invariance", "change": "upper", "pass_share": 0.5}
+
+
+def test_the_report_has_the_slices_and_which_rows_are_in_them(request_):
+    report = read(evaluate(replace(request_, slices=LONG)).report)
+    assert [(one["name"], one["description"]) for one in report["slices"]] == [
+        ("long", "texts of 20 and more characters"),
+        ("odd", "where label = 'neg' OR text LIKE '%very%'"),
+    ]
+    membership = pq.read_table(local_path(report["membership"])).to_pydict()
+    answers = pq.read_table(local_path(report["predictions"]["candidate"])).to_pydict()
+    assert membership["text_sha256"] == answers["text_sha256"]
+    assert membership["long"] == [len(text) >= 20 for text in TEXTS]
+    assert [one["rows"] for one in report["slices"]] == [sum(membership["long"]), sum(membership["odd"])]
+
+
+def test_the_report_has_what_the_release_does_in_behavioural_tests(request_):
+    report = read(evaluate(replace(request_, behaviour=[CAPITALS])).report)
+    [told] = report["behaviour"]["tests"]
+    assert (told["name"], told["cases"], told["pass"]) == ("capitals", len(TEXTS), 0.5)
+    assert told["failures"] == 0  # the tokenizer makes small letters of all
+
+
+def test_other_slices_or_tests_are_another_report_and_ask_no_model_about_the_test_set_again(request_):
+    first = evaluate(replace(request_, slices=LONG))
+    assert evaluate(replace(request_, slices=LONG)).why.startswith("hit: ")
+    for changed in ({"slices": {"long": LONG["long"]}}, {"slices": LONG, "behaviour": [CAPITALS]}, {}):
+        other = evaluate(replace(request_, **changed))
+        assert other.report != first.report
+        assert other.why == evaluation.SCORED_BEFORE
+
+
+def test_slices_and_tests_that_cannot_be_asked_are_refused_before_any_model_is(request_, monkeypatch):
+    monkeypatch.setattr(evaluation, "Examination", None)
+    with pytest.raises(BadInput, match=r"gate\.slices\.bad: .*no column 'txt'"):
+        evaluate(replace(request_, slices={"bad": {"where": "txt = 'a'"}}))
+    with pytest.raises(BadInput, match=r"behaviour test 'capitals': pass is 2"):
+        evaluate(replace(request_, behaviour=[{**CAPITALS, "pass_share": 2}]))

@@ -13,6 +13,7 @@ from serving.release import read_release
 from tests.tiny import tiny_checkpoint
 from tests.training.source import ROWS, Source
 from tests.training.tracked import target
+from training import behaviour
 from training.contract import EvaluateRequest, ForgetRequest, PackageRequest, TrainRequest
 from training.evaluate import evaluate
 from training.forget import forget
@@ -29,6 +30,20 @@ def text_in(split):
     return next(text for i in range(1000) if split_of(text := f"the secret of {split} {i}", 15, 10) == split)
 
 
+# Whatever the model answers, each text is a failure of one of them
+BEHAVIOUR = [
+    {
+        "name": must_not,
+        "kind": "directional",
+        "pass_share": 0.1,
+        "cases": 1000,
+        "label": "pos",
+        "must_not": must_not,
+        "tolerance": 0.0,
+        "add": " and more",
+    }
+    for must_not in ("fall", "rise")
+]
 SECRETS = [text_in("train"), text_in("validation"), text_in("test")]
 
 
@@ -56,7 +71,14 @@ class Pipeline(Source):
         )
         model = train(request)
         report = evaluate(
-            EvaluateRequest(**self.common, candidate=model.model, test_set=data.snapshot, golden_examples=1000)
+            EvaluateRequest(
+                **self.common,
+                candidate=model.model,
+                test_set=data.snapshot,
+                golden_examples=1000,
+                slices={"all": {"text_length": [0, None]}},
+                behaviour=BEHAVIOUR,
+            )
         )
         release = package(PackageRequest(**self.common, model=model.model, golden=report.golden))
         return data, model, report, release
@@ -96,7 +118,8 @@ def pipeline(tmp_path_factory, tracking_server):
     return pipeline
 
 
-def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline):
+def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline, monkeypatch):
+    monkeypatch.setattr(behaviour, "MOST_EXAMPLES", 1000)
     data, model, report, release = pipeline.run()
     kept_by_mlflow = pipeline.keep_report(data.report)
     host = pipeline.place / "endpoints"
@@ -105,7 +128,8 @@ def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline):
     held = {path.name for secret in SECRETS for path in holds(places, secret)}
     assert {"golden.json", "refused.parquet", "report.json", "report.html"} <= held
     assert any(name.startswith("rows-") for name in held)
-    assert holds(places, text_hash(SECRETS[2]))
+    of_report = {path.name for path in holds([local_path(report.report).parent], text_hash(SECRETS[2]))}
+    assert of_report == {"report.json", "membership.parquet"}
 
     request = ForgetRequest(
         store=str(pipeline.store),
@@ -123,6 +147,7 @@ def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline):
     for secret in SECRETS:
         assert holds(places, secret) == []
         assert holds(places, identity_of(secret)) == []
+    assert result.counts["evaluations"] == 1
     assert result.counts["golden examples of releases"] == result.counts["golden examples of endpoints"] == 1
     for place in (local_path(release.release), host / "releases" / release.digest):
         assert read_release(place).digest == release.digest
