@@ -356,6 +356,7 @@ class CheckResult(Message):
 class PlanRequest(Message):
     ingest: IngestRequest
     train: dict[str, Any]  # TrainRequest without ``snapshot``
+    evaluate: dict[str, Any] = field(default_factory=dict)  # slices and behaviour of an EvaluateRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,6 +370,7 @@ class PlanResult(Message):
 class TryRequest(Message):
     ingest: IngestRequest
     train: dict[str, Any]  # TrainRequest without ``snapshot``; its ``work`` keeps the base model for the next time
+    evaluate: dict[str, Any] = field(default_factory=dict)  # slices and behaviour of an EvaluateRequest
     rules: dict[str, Any] = field(default_factory=dict)  # training.gate.Rules
 
 

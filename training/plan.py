@@ -66,6 +66,7 @@ def _evaluate(
         work=request.train["work"],
         candidate=model,
         test_set=snapshot,
+        **request.evaluate,
     )
     parts, records = evaluate_parts(evaluation), Records(store, "evaluate")
     last = records.last_parts(evaluation.pipeline) or {}

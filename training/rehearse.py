@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +52,13 @@ def rehearse(request: TryRequest) -> TryResult:
         with _timed("evaluate", seconds):
             evaluation = evaluate(
                 EvaluateRequest(
-                    pipeline=pipeline, store=store, work=work, candidate=model.model, test_set=snapshot.snapshot
+                    pipeline=pipeline,
+                    store=store,
+                    work=work,
+                    candidate=model.model,
+                    test_set=snapshot.snapshot,
+                    slices=request.evaluate.get("slices", {}),
+                    behaviour=_about(snapshot.labels, request.evaluate.get("behaviour", [])),
                 )
             )
             report = json.loads(local_path(evaluation.report).read_text())
@@ -72,6 +78,11 @@ def rehearse(request: TryRequest) -> TryResult:
         seconds=seconds,
         notes=verdict.notes,
     )
+
+
+def _about(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """:return: the behavioural tests without those about a label that none of the few rows has."""
+    return [one for one in tests if one.get("label") is None or one["label"] in labels]
 
 
 def _predict(release_directory: Path, store: Store, snapshot: str) -> list[dict[str, Any]]:

@@ -123,8 +123,7 @@ def build(spec: PipelineSpec) -> DAG:
             candidate=trained.output["candidate"],
             champion=f"models:/{spec.name}@{CHAMPION}",
             test_set=ingested.output["snapshot"],
-            slices=gate.wanted_slices(),
-            behaviour=spec.behaviour,
+            **spec.evidence(),
             force=force,
         )
         gated = GateOperator(

@@ -463,6 +463,10 @@ class PipelineSpec(Sections):
         settings = self.train.model_dump(exclude={"target", "timeout_minutes"})
         return {"pipeline": self.name, "store": store, "work": work, **settings}
 
+    def evidence(self) -> dict[str, Any]:
+        """:return: the fields of an EvaluateRequest that say what is looked at beside the whole test split."""
+        return {"slices": self.gate.wanted_slices(), "behaviour": self.behaviour}
+
     def gate_rules(self) -> dict[str, Any]:
         """:return: the fields of ``training.gate.Rules``."""
         return self.gate.model_dump(exclude={"approval", "slices"})

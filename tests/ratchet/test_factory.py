@@ -130,6 +130,19 @@ def test_every_key_of_the_data_reaches_the_step_that_reads_it(tmp_path):
     assert (ingest.base_model, ingest.max_length) == ("org/model", 64)
 
 
+def test_slices_and_behavioural_tests_reach_the_evaluation(tmp_path):
+    (tmp_path / "intents.behaviour.yaml").write_text("minimum: {a: {label: x, texts: [y]}}\n")
+    evaluated = build(
+        spec(
+            tmp_path,
+            "data: {source: s3://b/k, text: utterance, label: intent}\n"
+            "gate: {slices: {short: {text_length: [null, 20]}}}\n",
+        )
+    ).get_task("evaluate")
+    assert evaluated.slices == {"short": {"text_length": [None, 20]}}
+    assert [one["name"] for one in evaluated.behaviour] == ["a"]
+
+
 # what starts a run
 
 DATA = "data: {source: /data/in*/*.csv, text: utterance, label: intent}\n"

@@ -146,6 +146,12 @@ def test_what_a_candidate_was_compared_with_is_assumed_to_be_the_same_and_named(
     assert why.endswith("; if the champion is still models:/films/3 and the best version is still models:/films/2")
 
 
+def test_an_evaluation_with_other_slices_is_not_the_one_that_was_made(request_, evaluated):
+    others = replace(request_, evaluate={"slices": {"short": {"text_length": [None, 20]}}})
+    assert said(others)["evaluate"][0] == "miss"
+    assert "slices" in said(others)["evaluate"][1]
+
+
 def test_everything_made_is_a_hit_all_the_way(request_, trained, evaluated):
     store = Store(request_.ingest.store)
     work = request_.train["work"]

@@ -45,7 +45,9 @@ def request_(tmp_path, monkeypatch):
 
 
 def test_the_whole_way_works_without_mlflow_and_leaves_nothing(request_, tmp_path):
-    result = rehearse(request_)
+    unknown = {"name": "a", "kind": "minimum", "pass_share": 1.0, "label": "none of a few rows", "texts": ["b"]}
+    evaluated = {"slices": {"praise": {"where": "text LIKE '%good%'"}}, "behaviour": [unknown]}
+    result = rehearse(replace(request_, evaluate=evaluated))
     assert result.decision == "promote"
     assert list(result.seconds) == ["ingest", "train", "evaluate", "package", "predict"]
     assert len(result.predictions) == PREDICTIONS
@@ -55,6 +57,11 @@ def test_the_whole_way_works_without_mlflow_and_leaves_nothing(request_, tmp_pat
     assert not list((tmp_path / "scratch").glob("ratchet-try-*"))
     assert not (tmp_path / "store").exists()
     assert not (tmp_path / "work").exists()
+
+
+def test_a_slice_that_no_run_could_cut_is_refused(request_):
+    with pytest.raises(BadInput, match=r"gate\.slices\.a: .*no column 'txt'"):
+        rehearse(replace(request_, evaluate={"slices": {"a": {"where": "txt = ''"}}}))
 
 
 def test_a_base_model_from_the_hub_is_kept_where_the_next_time_finds_it(request_, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ def plan(options: argparse.Namespace) -> int:
     request = PlanRequest(
         ingest=spec.ingest_request(store, watermark=last.get("watermark")),
         train=spec.train_request(store, str(settings.work_directory())),
+        evaluate=spec.evidence(),
     )
     lines: list[str] = []
     try:

@@ -44,6 +44,7 @@ def try_spec(options: argparse.Namespace) -> int:
     request = TryRequest(
         ingest=spec.ingest_request(store, max_rows=options.rows),
         train=spec.train_request(store, str(settings.work_directory())),
+        evaluate=spec.evidence(),
         rules=spec.gate_rules(),
     )
     try:
