@@ -12,6 +12,8 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
@@ -110,6 +112,15 @@ def _locked_directory(directory: Path) -> Iterator[None]:
         raise FileNotFoundError(directory) from error
     finally:
         os.close(handle)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a store, unfinished ones too."""
+
+    key: str
+    bytes: int
+    modified: datetime
 
 
 class Store:
@@ -219,6 +230,14 @@ class Store:
         names = sorted(Path(path).name for path in found)
         return [f"{prefix}/{name}" for name in names if not name.startswith(PART)]
 
+    def files(self, prefix: str) -> Iterator[StoredFile]:
+        """:return: every file below ``prefix``, those that are not finished too."""
+        self.fs.invalidate_cache()
+        root = len(self._full(""))
+        for path, info in self.fs.find(self._full(prefix), detail=True).items():
+            written = datetime.fromtimestamp(info["mtime"], UTC) if self.is_local else info["LastModified"]
+            yield StoredFile(path[root:], info["size"], written)
+
     def is_complete(self, key: str, manifest: str = MANIFEST) -> bool:
         self.fs.invalidate_cache()
         return self.exists(f"{key}/{manifest}")
@@ -284,6 +303,13 @@ class Store:
         if not self.read_only:
             with suppress(FileNotFoundError):
                 self.fs.rm_file(self._full(key))
+
+    def remove_directory(self, key: str, manifest: str = MANIFEST) -> None:
+        """Remove a directory, its manifest first: what a killed removal leaves is incomplete. Safe to repeat."""
+        self.remove(f"{key}/{manifest}")
+        if not self.read_only:
+            with suppress(FileNotFoundError):
+                self.fs.rm(self._full(key), recursive=True)
 
     def remove_abandoned_parts(self) -> None:
         """Remove what killed processes left unfinished in a local store; an object store keeps no half file."""

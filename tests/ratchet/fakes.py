@@ -31,6 +31,9 @@ class FakeRegistry:
             raise ValueError(reference)
         return self.versions.get(match[1] or self.aliases.get(match[2]))
 
+    def list_models(self):
+        return ["intents"]
+
     def list_versions(self, name):
         aliases = {v: tuple(sorted(a for a, named in self.aliases.items() if named == v)) for v in self.versions}
         made = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
@@ -105,6 +108,9 @@ class FakeEndpoints:
             )
         self.digest = digest
         return self.describe(name)
+
+    def list_endpoints(self):
+        return [{"name": "desk", "digest": self.digest}] if self.digest else []
 
     def served_digest(self, url):
         return self.answers_with or self.digest

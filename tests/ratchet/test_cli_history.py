@@ -17,7 +17,7 @@ def ledger(tmp_path, monkeypatch):
     for name in ("STORE", "WORK"):
         monkeypatch.setenv(f"AIRFLOW__RATCHET__{name}", (tmp_path / name.lower()).as_uri())
     monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "home"))
-    for name in ("MLFLOW_DEFAULT", "RATCHET_ENDPOINTS", "RATCHET_AIRFLOW_API"):
+    for name in ("MLFLOW_DEFAULT", "RATCHET_ENDPOINTS"):
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": "http", "host": "127.0.0.1"}))
     return Ledger(Store((tmp_path / "store").as_uri()), "intents")
 

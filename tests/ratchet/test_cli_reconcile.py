@@ -20,7 +20,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__RATCHET__STORE", (tmp_path / "store").as_uri())
     monkeypatch.setenv("AIRFLOW__RATCHET__WORK", str(tmp_path / "work"))
     monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "home"))
-    for name in ("MLFLOW_DEFAULT", "RATCHET_ENDPOINTS", "RATCHET_AIRFLOW_API"):
+    for name in ("MLFLOW_DEFAULT", "RATCHET_ENDPOINTS"):
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": "http", "host": "127.0.0.1"}))
 
     class World:

@@ -7,6 +7,7 @@ import os
 import random
 import runpy
 import subprocess
+import time
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -317,6 +318,32 @@ def test_a_rollback_brings_endpoint_and_champion_back_and_the_next_run_competes_
 
     refused = world.run(back, pipeline="regretted", version="9", reason="it answers nonsense")
     assert (refused.state, refused.tries["choose"]) == ("failed", 1)
+
+
+def test_after_gc_a_run_finds_all_that_it_needs(world, monkeypatch):
+    rows = sentences(400, seed=10)
+    dag = world.pipeline("tidy", rows)
+    first = world.run(dag)
+    spoiled = shuffled_training_labels(rows)
+    for count in (300, 400):  # two candidates that are held
+        held = world.run(dag, source=str(write_rows(world.root / "data" / f"spoiled-{count}.csv", spoiled[:count])))
+        assert held.returned["gate"]["decision"] == "hold"
+    for path in (world.root / "store").rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - 30 * 86400,) * 2)
+    monkeypatch.setenv("RATCHET_HOME", str(world.root))
+    models = {path.name for path in (world.root / "store" / "models").iterdir()}
+    assert main(["gc", "--verdicts", "1"]) == 0
+    assert {path.name for path in (world.root / "store" / "models").iterdir()} == models
+    assert main(["gc", "--verdicts", "1", "--yes"]) == 0
+    digests = [version["tags"] for version in world.versions("tidy")]
+    digests = [next(tag["value"] for tag in tags if tag["key"] == "ratchet.model_digest") for tags in digests]
+    left = {path.name for path in (world.root / "store" / "models").iterdir()}
+    assert [digest in left for digest in digests] == [True, False, True]
+
+    again = world.run(dag, source=None)  # without it, dag.test takes the last run's
+    assert [made["hit"] for name, made in again.returned.items() if name != "gate"] == [True] * 5
+    assert again.returned["deploy"]["digest"] == first.returned["deploy"]["digest"]
 
 
 def test_any_two_versions_are_judged_on_any_parquet_file(world, monkeypatch):

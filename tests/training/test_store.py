@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,28 @@ def test_a_store_that_is_read_alone_stays_as_it_is(tmp_path):
         assert sorted(path.name for path in root.rglob("*")) == [".part-left", "kept.json"]
     assert store.read_json("kept.json") == {}
     assert (tmp_path / "made" / "file").read_text() == "new"
+
+
+def test_every_file_is_listed_with_size_and_age_unfinished_ones_too(tmp_path):
+    store = Store(str(tmp_path / "it's a store"))
+    assert list(store.files("models")) == []
+    store.write_json("models/1/manifest.json", {})
+    (tmp_path / "it's a store" / "models" / "1" / ".part-1-x").write_text("half")
+    found = {file.key: file for file in store.files("models")}
+    assert set(found) == {"models/1/manifest.json", "models/1/.part-1-x"}
+    assert found["models/1/.part-1-x"].bytes == 4
+    assert abs((datetime.now(UTC) - found["models/1/.part-1-x"].modified).total_seconds()) < 60
+
+
+def test_a_directory_is_removed_with_its_manifest_first(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    store.write_json("models/1/manifest.json", {})
+    store.write_json("models/1/weights.json", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(store.fs, "rm", lambda path, recursive: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.remove_directory("models/1")
+    assert store.list("models/1") == ["models/1/weights.json"]
+    for _ in range(2):
+        store.remove_directory("models/1")
+        assert store.list("models") == []

@@ -28,6 +28,7 @@ COMMANDS = {
     "history": "ratchet.cli.history",
     "rollback": "ratchet.cli.rollback",
     "reconcile": "ratchet.cli.reconcile",
+    "gc": "ratchet.cli.gc",
     **(IN_A_CHECKOUT if has_stack() else {}),
 }
 

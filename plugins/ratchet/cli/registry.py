@@ -58,9 +58,9 @@ def use_connections() -> None:
     from ratchet.cli.stack.settings import Settings, StackError
 
     stack = Settings.from_environment()
-    for name, made in CONNECTIONS.items():
+    for name in ("MLFLOW_DEFAULT", "RATCHET_ENDPOINTS"):
         if (variable := f"AIRFLOW_CONN_{name}") not in os.environ:
             try:
-                os.environ[variable] = json.dumps(made(stack))
+                os.environ[variable] = json.dumps(CONNECTIONS[name](stack))
             except StackError as error:
                 raise RunError(str(error)) from error

@@ -75,6 +75,12 @@ class EndpointHostHook(BaseHook):
             return None
         return _state(_checked(response))
 
+    def list_endpoints(self) -> list[dict[str, Any]]:
+        """:return: what the host says of each of its endpoints: live release, the one before, newest deployment."""
+        response = self._request("GET", "/endpoints")
+        response.raise_for_status()
+        return response.json()
+
     def deploy(
         self,
         name: str,

@@ -155,6 +155,11 @@ class ModelRegistryHook(BaseHook):
         ]
         return sorted(listed, key=lambda one: -int(one.version))
 
+    def list_models(self) -> list[str]:
+        """:return: names of all registered models."""
+        found = _all_pages(lambda token: self.client.search_registered_models(None, AT_ONCE, None, token))
+        return [one.name for one in found]
+
     def run_metrics(self, experiment: str) -> dict[str, dict[str, float]]:
         """:return: by run of the experiment its newest metrics; none if there is no such experiment."""
         known = self.client.get_experiment_by_name(experiment)

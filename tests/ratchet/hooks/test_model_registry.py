@@ -73,6 +73,7 @@ def test_versions_and_their_runs_metrics_are_listed_over_all_pages(mlflow, monke
         client.create_model_version("listed", source, info.run_id, tags={"ratchet.verdict": "hold"})
     hook.set_alias(hook.find_version("models:/listed/4"), "champion")
     listed = hook.list_versions("listed")
+    assert {"intents", "listed"} <= set(hook.list_models())
     assert [(one.version, one.aliases) for one in listed] == [
         ("5", ()),
         ("4", ("champion",)),
