@@ -8,6 +8,7 @@ from pathlib import Path
 from airflow.sdk import DAG, Param
 
 from ratchet.factory import STEP
+from ratchet.location import BEHAVIOUR
 from ratchet.operators.choose import ChooseOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.reconcile import ReconcileOperator
@@ -44,6 +45,7 @@ def rollback(stub: str) -> DAG:
     :param stub: path of the file that Airflow reads; the specs beside it are the pipelines that the form proposes.
     :return: the DAG ``ratchet_rollback``.
     """
+    specs = (path for path in Path(stub).parent.glob("*.yaml") if not path.name.endswith(BEHAVIOUR))
     with DAG(
         dag_id="ratchet_rollback",
         description="Return a pipeline's endpoint and champion to an earlier version",
@@ -55,7 +57,7 @@ def rollback(stub: str) -> DAG:
                 type="string",
                 minLength=1,
                 title="Pipeline",
-                examples=sorted(spec.stem for spec in Path(stub).parent.glob("*.yaml")),
+                examples=sorted(spec.stem for spec in specs),
             ),
             "version": Param(
                 None,

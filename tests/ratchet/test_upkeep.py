@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def dag(tmp_path):
-    for name in ("intents.yaml", "films.yaml", "films.py"):
+    for name in ("intents.yaml", "intents.behaviour.yaml", "films.yaml", "films.py"):
         (tmp_path / name).touch()
     return rollback(str(tmp_path / "ratchet_rollback.py"))
 
