@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_CASES = 1000  # of one test: two texts each, a second of two cores (measured: benchmarks/README.md, "Serving")
+MOST_CASES = 1000  # of one test: two texts each, under a second with 22M parameters on two cores (docs/decisions.md)
 MOST_EXAMPLES = 20  # of failures
 SHOWN_CHARACTERS = 300
 FILLED = re.compile(r"\{(\w+)\}")  # a place in a template

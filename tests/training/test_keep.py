@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import sqlite3
 from dataclasses import replace
 from datetime import date, datetime
@@ -9,7 +10,7 @@ from decimal import Decimal
 
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -188,6 +189,23 @@ def test_of_two_rows_with_one_text_the_same_one_stays_whatever_came_first(tmp_pa
     found = [taken_in(tmp_path, reading_of(tmp_path / f"{name}.jsonl"), store=name) for name in ("ab", "ba")]
     assert found[0].digest == found[1].digest
     assert kept(found[0]) == kept(found[1])
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.data())
+def test_reading_piece_by_piece_gives_what_reading_everything_at_once_gives(tmp_path_factory, data):
+    draw = random.Random(data.draw(st.integers(0, 10**9)))
+    source = Source(tmp_path_factory.mktemp("source"), keep=["region"])
+    write_records(source.folder / "base.jsonl")
+    source.ingest()
+    for step in range(data.draw(st.integers(1, 3))):
+        name = data.draw(st.sampled_from(["base", "more", f"other {step}"]))
+        some = draw.sample(RECORDS, 60)
+        write_records(source.folder / f"{name}.jsonl", [{**one, "region": draw.choice(REGIONS)} for one in some])
+        pieces = source.ingest(bad_rows_percent=100.0)
+    whole = source.ingest(cold=True, bad_rows_percent=100.0)
+    assert whole.digest == pieces.digest
+    assert kept(whole, "region") == kept(pieces, "region")
 
 
 def test_what_is_forgotten_takes_its_values_along(tmp_path):
