@@ -88,11 +88,7 @@ def final(options: argparse.Namespace) -> None:
 
 def take(options: argparse.Namespace, name: str) -> IngestResult:
     """:return: the snapshot of a data set."""
-    common: dict[str, Any] = {
-        "pipeline": name,
-        "store": str(options.work / "store"),
-        "validation_percent": VALIDATION_PERCENT,
-    }
+    store = str(options.work / "store")
     if name == "sentiment":
         if options.sentences is None:
             sys.exit("Say where the rated sentences are: --sentences.")
@@ -100,14 +96,17 @@ def take(options: argparse.Namespace, name: str) -> IngestResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *rated_sentences(options.sentences)])
-        return ingest(IngestRequest(reading=Reading(source=str(path), text="text", label="label"), **common))
+        reading = Reading(source=str(path), text="text", label="label", validation_percent=VALIDATION_PERCENT)
+        return ingest(IngestRequest(pipeline=name, store=store, reading=reading))
     source, label = options.data / name, {"banking77": "category", "trec": "label"}[name]
-    return ingest(
-        IngestRequest(
-            reading=Reading(source=str(source / "train.csv"), test=str(source / "test.csv"), text="text", label=label),
-            **common,
-        )
+    reading = Reading(
+        source=str(source / "train.csv"),
+        test=str(source / "test.csv"),
+        text="text",
+        label=label,
+        validation_percent=VALIDATION_PERCENT,
     )
+    return ingest(IngestRequest(pipeline=name, store=store, reading=reading))
 
 
 def rated_sentences(folder: Path) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,15 @@
-"""Evaluation reports that add up, built from confusion matrices."""
+"""Evaluation reports that add up, built from confusion matrices, and answers that give them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from training.gate import Evidence
 from training.report import computed_metrics, label_score
 
-CANDIDATE, CHAMPION, TEST_SET = "c" * 64, "a" * 64, "7" * 64
+CANDIDATE, CHAMPION, BEST, TEST_SET = "c" * 64, "a" * 64, "b" * 64, "7" * 64
 
 
 def scored(
@@ -54,6 +57,7 @@ def report(
     candidate_digest: str = CANDIDATE,
     champion_digest: str = CHAMPION,
     log_loss: tuple[float, float] = (0.3, 0.3),
+    best: list[list[int]] | None = None,
 ) -> dict[str, Any]:
     """:param candidate: true label by predicted label; so is ``champion``."""
     labels = labels or [f"label {i}" for i in range(len(candidate))]
@@ -70,12 +74,12 @@ def report(
         "champion": None
         if champion is None
         else scored(champion, labels, champion_digest, model="models:/sentiment/3", log_loss=log_loss[1]),
-        "best": None,
+        "best": None if best is None else scored(best, labels, BEST, model="models:/sentiment/2", log_loss=log_loss[1]),
         "baseline": None,
         "predictions": {
             "candidate": "file:///store/predictions/1/predictions.parquet",
             "champion": None if champion is None else "file:///store/predictions/2/predictions.parquet",
-            "best": None,
+            "best": None if best is None else "file:///store/predictions/3/predictions.parquet",
             "baseline": None,
         },
         "slices": [],
@@ -85,11 +89,37 @@ def report(
 
 
 def binary(right: int, champion_right: int | None = None, rows: int = 1000, **more: Any) -> dict[str, Any]:
-    """:return: a report whose accuracy is ``right / rows``; mistakes are shared evenly between two labels."""
+    """:return: a report whose accuracy is ``right / rows``."""
+    return report(two(right, rows), None if champion_right is None else two(champion_right, rows), **more)
 
-    def confusion(correct: int) -> list[list[int]]:
-        wrong, half = rows - correct, rows // 2
-        first = wrong // 2
-        return [[half - first, first], [wrong - first, rows - half - (wrong - first)]]
 
-    return report(confusion(right), None if champion_right is None else confusion(champion_right), **more)
+def two(right: int, rows: int = 1000) -> list[list[int]]:
+    """:return: a confusion matrix of two labels; mistakes are shared evenly between them."""
+    wrong, half = rows - right, rows // 2
+    first = wrong // 2
+    return [[half - first, first], [wrong - first, rows - half - (wrong - first)]]
+
+
+def answers(report: dict[str, Any], seed: int | None = None, slices: dict[str, Any] | None = None) -> Evidence:
+    """
+    :param seed: of who is right where. None: the models agree wherever their confusion matrices let them.
+    :return: answers that give the confusion matrices and losses of the report.
+    """
+    scores = {role: report[role] for role in ("candidate", "champion", "best") if report.get(role)}
+    random = np.random.default_rng(seed)
+    support = [sum(row) for row in report["candidate"]["confusion"]]
+    predicted = {role: [_row(each["confusion"], i) for i in range(len(support))] for role, each in scores.items()}
+    if seed is not None:
+        predicted = {role: [random.permutation(row) for row in rows] for role, rows in predicted.items()}
+    return Evidence(
+        truth=np.repeat(np.arange(len(support)), support),
+        predicted={role: np.concatenate(rows) for role, rows in predicted.items()},
+        losses={role: np.full(sum(support), each["metrics"]["log_loss"]) for role, each in scores.items()},
+        slices=slices or {},
+    )
+
+
+def _row(confusion: list[list[int]], truth: int) -> Any:
+    """:return: what a model said to the rows of one label, right answers first."""
+    order = sorted(range(len(confusion)), key=lambda label: label != truth)
+    return np.repeat(order, [confusion[truth][label] for label in order]).astype(np.int64)

@@ -17,6 +17,7 @@ STAGES = {
     "ingest": ("training.ingest", "ingest", contract.IngestRequest),
     "train": ("training.train", "train", contract.TrainRequest),
     "evaluate": ("training.evaluate", "evaluate", contract.EvaluateRequest),
+    "judge": ("training.judge", "judge", contract.JudgeRequest),
     "package": ("training.package", "package", contract.PackageRequest),
     "survey": ("training.survey", "survey", contract.SurveyRequest),
     "seen": ("training.seen", "seen", contract.SeenRequest),

@@ -320,6 +320,22 @@ class EvaluateResult(Made):
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgeRequest(Message):
+    pipeline: str
+    store: str
+    report: str  # URI, as EvaluateResult.report
+    rules: dict[str, Any] = field(default_factory=dict)  # training.rules.Rules
+    barred: dict[str, str] = field(default_factory=dict)  # digest of a model to why it is not to be promoted
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeResult(Made):
+    verdict: dict[str, Any]  # training.verdict.Verdict
+    page: str  # URI of the verdict and its evidence as one HTML file
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackageRequest(Message):
     pipeline: str
     store: str
@@ -371,7 +387,7 @@ class TryRequest(Message):
     ingest: IngestRequest
     train: dict[str, Any]  # TrainRequest without ``snapshot``; its ``work`` keeps the base model for the next time
     evaluate: dict[str, Any] = field(default_factory=dict)  # slices and behaviour of an EvaluateRequest
-    rules: dict[str, Any] = field(default_factory=dict)  # training.gate.Rules
+    rules: dict[str, Any] = field(default_factory=dict)  # training.rules.Rules
 
 
 @dataclass(frozen=True, kw_only=True)

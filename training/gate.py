@@ -1,114 +1,290 @@
 """
-Decide whether a candidate may replace the champion. Standard library only: this runs inside Airflow.
+Decide whether a candidate may replace the champion.
 
 The gate fails closed: a report that is incomplete, damaged or contradicts itself is a ``hold``. It promotes only when
-every rule passes, so one more rule can never turn a ``hold`` into a ``promote``.
+every rule passes, so one more rule can never turn a ``hold`` into a ``promote``. What a comparison says holds with the
+confidence that the rules ask for (training.paired); what the test rows cannot tell is ``undecided``.
 """
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-from training.contract import BadInput, Message
-from training.report import HIGHER_IS_BETTER, METRICS, Report, Scored, UnusableReport, read_report
+from training.paired import Pairs, holm, loss_difference, mcnemar, worse_by_chance
+from training.report import HIGHER_IS_BETTER, JUDGED, Agreement, Report, Scored, UnusableReport, read_report
+from training.rules import Rules
+from training.verdict import Outcome, RuleOutcome, Verdict, decided
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from training.paired import Difference
+
+ROLES = {"champion": "champion", "best": "best version ever promoted"}
 LABELS_TO_TELL_APART = 2
 LABELS_SHOWN = 10
 FEW_TEST_ROWS = 10  # assumed: with fewer, one row more or less moves a label's recall by over ten points
-
-Decision = Literal["promote", "hold", "ask"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules(Message):
-    """:raises BadInput: a metric that does not exist, or a bound that no candidate or every candidate meets."""
-
-    minimum: dict[str, float] = field(default_factory=dict)
-    no_worse_by: float | None = 0.01  # how much worse than the champion is still let through; None: do not compare
-    metric: str = "f1_macro"  # what candidate and champion are compared by
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.minimum, dict):
-            raise BadInput(f"gate.minimum is {self.minimum!r}; expected metric: number.")
-        for name, bound in self.minimum.items():
-            if name not in HIGHER_IS_BETTER:
-                raise BadInput(f"gate.minimum: {name!r} takes no minimum; valid: {', '.join(HIGHER_IS_BETTER)}.")
-            if not _is_number(bound) or not 0 <= bound <= 1:
-                raise BadInput(f"gate.minimum.{name} is {bound!r}; expected a number from 0 to 1.")
-        if self.metric not in METRICS:
-            raise BadInput(f"gate.metric is {self.metric!r}; valid: {', '.join(METRICS)}.")
-        if self.no_worse_by is None:
-            return
-        largest = 1.0 if self.metric in HIGHER_IS_BETTER else sys.float_info.max
-        if not _is_number(self.no_worse_by) or not 0 <= self.no_worse_by <= largest:
-            limit = "from 0 to 1" if largest == 1 else "of at least 0"
-            raise BadInput(f"gate.no_worse_by is {self.no_worse_by!r}; expected a number {limit}.")
+NOTHING: Mapping[str, str] = {}
+SAME_COUNT = 1e-6  # the report's tolerance: the kept answers must give the report's numbers
 
 
-@dataclass(frozen=True, kw_only=True)
-class RuleOutcome(Message):
-    name: str
-    outcome: Literal["pass", "fail"]
-    value: float
-    bound: float
-    reason: str
+@dataclass(frozen=True)
+class Evidence:
+    """What the models said to each test row; labels are indices into those of the report."""
+
+    truth: NDArray[np.int64]  # (n_rows,)
+    predicted: Mapping[str, NDArray[np.int64]]  # role to (n_rows,)
+    losses: Mapping[str, NDArray[np.float64]]  # role to (n_rows,): minus the logarithm of the true label's score
+    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # name to (n_rows,)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict(Message):
-    decision: Decision
-    reasons: list[str]
-    rules: list[RuleOutcome]
-    candidate: dict[str, str] | None  # model, digest; None: the report could not be read
-    champion: dict[str, str] | None
-    test_set: str | None  # digest
-    notes: list[str] = field(default_factory=list)  # what a reader of the scores should know; nothing follows from it
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        rules = [RuleOutcome.from_dict(rule) if isinstance(rule, dict) else rule for rule in values.get("rules", [])]
-        return super().from_dict({**values, "rules": rules} if "rules" in values else values)
-
-
-def decide(report: dict[str, Any], rules: Rules) -> Verdict:
+def decide(
+    values: dict[str, Any],
+    evidence: Evidence | None,
+    rules: Rules,
+    barred: Mapping[str, str] = NOTHING,
+    *,
+    seed: int = 0,
+) -> Verdict:
     """
     Judge a report by the rules.
 
-    A candidate that is the champion already is judged by the minimum rules like any other: the same data and rules give
-    the same verdict again, and holding it changes nothing in production.
+    A candidate that is the champion already is judged by the bounds like any other: the same data and rules give the
+    same verdict again, and holding it changes nothing in production.
 
-    :param report: of ``training.evaluate``; its shape is in docs/architecture.md.
+    :param values: the report of ``training.evaluate``; its shape is in docs/architecture.md.
+    :param evidence: the answers that the report counts; None: they were not kept.
+    :param barred: digest of a model to why it is not to be promoted, whatever its scores.
+    :param seed: of the resamples: the same evidence gives the same verdict.
     """
     try:
-        evidence = read_report(report)
+        report = read_report(values)
+        if evidence is not None:
+            _check(report, evidence)
+        elif _compares(report, rules):
+            raise UnusableReport("the answers of candidate and champion were not kept, so they cannot be compared.")
     except UnusableReport as fault:
-        reason = f"The evaluation report cannot be used: {fault}"
-        return Verdict(decision="hold", reasons=[reason], rules=[], candidate=None, champion=None, test_set=None)
+        return unusable(fault)
 
-    unmeasured = [label for label, score in evidence.candidate.labels.items() if not score.support]
-    measured = len(evidence.test_set.labels) - len(unmeasured)
-    outcomes = [_too_few_labels(measured)] if measured < LABELS_TO_TELL_APART else []
-    outcomes += [_minimum(evidence.candidate, name, bound) for name, bound in sorted(rules.minimum.items())]
-    if evidence.champion is not None and rules.no_worse_by is not None:
-        outcomes.append(_no_worse(evidence.candidate, evidence.champion, rules.metric, rules.no_worse_by))
-    failed = [outcome.reason for outcome in outcomes if outcome.outcome == "fail"]
-    reasons = failed or [outcome.reason for outcome in outcomes]
-    if not failed:
-        reasons += _why_not_compared(evidence, rules)
+    unmeasured = [label for label, score in report.candidate.labels.items() if not score.support]
+    outcomes = [*_barred(report.candidate, barred), *_outcomes(report, evidence, rules, seed)]
+    decision = decided(outcomes, rules.approval)
+    against = {"hold": ("fail", "undecided"), "ask": ("undecided",), "promote": ()}[decision]
+    reasons = [one.reason for one in outcomes if one.outcome in against]
+    reasons = reasons or [one.reason for one in outcomes]
+    if decision != "hold":
+        reasons += _why_not_compared(report, rules)
     if unmeasured:
-        reasons.append(_not_measured(unmeasured, len(evidence.test_set.labels)))
+        reasons.append(_not_measured(unmeasured, len(report.test_set.labels)))
     return Verdict(
-        decision="hold" if failed else "promote",
+        decision=decision,
         reasons=reasons,
         rules=outcomes,
-        candidate=_named(evidence.candidate),
-        champion=None if evidence.champion is None else _named(evidence.champion),
-        test_set=evidence.test_set.digest,
-        notes=_notes(evidence.candidate),
+        candidate=_named(report.candidate),
+        champion=_named(report.champion) if report.champion else None,
+        best=_named(report.best) if report.best else None,
+        raises_mark=_raises_mark(report, rules.metric),
+        test_set=report.test_set.digest,
+        notes=_notes(report.candidate),
     )
+
+
+def unusable(fault: UnusableReport) -> Verdict:
+    reason = f"The evaluation report cannot be used: {fault}"
+    return Verdict(decision="hold", reasons=[reason], rules=[], candidate=None, champion=None, test_set=None)
+
+
+def _barred(candidate: Scored, barred: Mapping[str, str]) -> Iterator[RuleOutcome]:
+    if candidate.digest in barred:
+        yield RuleOutcome(name="barred", outcome="fail", value=1, bound=0, reason=barred[candidate.digest])
+
+
+def _outcomes(report: Report, evidence: Evidence | None, rules: Rules, seed: int) -> Iterator[RuleOutcome]:
+    measured = sum(score.support > 0 for score in report.candidate.labels.values())
+    if measured < LABELS_TO_TELL_APART:
+        yield _too_few_labels(measured)
+    for name, bound in sorted(rules.minimum.items()):
+        yield _minimum(report.candidate, name, bound)
+    for name, bound in sorted(rules.maximum.items()):
+        yield _maximum(report.candidate, name, bound)
+    if report.candidate.serving is not None:
+        yield _agreement(report.candidate.serving.agreement)
+    for test in (report.behaviour or {}).get("tests", ()):
+        yield _behaviour(test)
+    if evidence is None or rules.no_worse_by is None:
+        return
+    for role, other in (("champion", report.champion), ("best", report.best)):
+        if other is not None:
+            yield from _compared(report.candidate, other, role, evidence, rules, seed)
+
+
+def _compared(
+    candidate: Scored, other: Scored, role: str, evidence: Evidence, rules: Rules, seed: int
+) -> Iterator[RuleOutcome]:
+    assert rules.no_worse_by is not None
+    name = f"no_worse_by.{rules.metric}" if role == "champion" else f"mark.{rules.metric}"
+    if candidate.digest == other.digest:
+        reason = f"the candidate is the {ROLES[role]} already; there is nothing to compare"
+        yield RuleOutcome(name=name, outcome="pass", value=0.0, bound=0 - rules.no_worse_by, reason=reason)
+        return
+    labels = list(candidate.labels)
+    pairs = Pairs.of(evidence.truth, evidence.predicted["candidate"], evidence.predicted[role], len(labels))
+    if rules.metric in HIGHER_IS_BETTER:
+        difference = pairs.difference(rules.metric, seed)
+    else:
+        difference = loss_difference(evidence.losses["candidate"], evidence.losses[role], seed)
+    compared = _Comparison(candidate, other, role, rules, difference, pairs)
+    yield compared.no_worse(name)
+    if role == "champion":
+        if rules.better:
+            yield compared.better()
+        if rules.group_no_worse_by is not None:
+            yield from _groups(evidence, labels, rules, seed)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Candidate and champion, or candidate and the best version ever promoted, by the metric of the rules."""
+
+    candidate: Scored
+    other: Scored
+    role: str
+    rules: Rules
+    difference: Difference
+    pairs: Pairs
+
+    def no_worse(self, name: str) -> RuleOutcome:
+        assert self.rules.no_worse_by is not None
+        return self._outcome(name, 0 - self.rules.no_worse_by)
+
+    def better(self) -> RuleOutcome:
+        return self._outcome(f"better.{self.rules.metric}", 0.0)
+
+    def _outcome(self, name: str, limit: float) -> RuleOutcome:
+        confidence = self.rules.confidence
+        low, high = self.difference.at_least(confidence), self.difference.at_most(confidence)
+        strictly = limit == 0 and name.startswith("better")
+        outcome: Outcome = "undecided"
+        if low > limit or (low == limit and not strictly):
+            outcome = "pass"
+        elif high < limit or (high == limit and strictly):
+            outcome = "fail"
+        needed = self.difference.rows_to_decide(limit, confidence) if outcome == "undecided" else None
+        return RuleOutcome(
+            name=name,
+            outcome=outcome,
+            value=self.difference.value,
+            bound=limit,
+            low=low,
+            high=high,
+            rows=self.difference.rows,
+            rows_to_decide=needed,
+            reason=self._sentence(outcome, low, high, limit, needed),
+        )
+
+    def _sentence(self, outcome: Outcome, low: float, high: float, limit: float, needed: int | None) -> str:
+        metric = self.rules.metric
+        value, reference = self.candidate.metrics[metric], self.other.metrics[metric]
+        shown, compared = _shown(value, reference)
+        whose = "the champion's" if self.role == "champion" else "the best ever promoted,"
+        side = "equal to" if value == reference else "above" if value > reference else "below"
+        by = f" by {_shown(abs(value - reference), 0)[0]}" if value != reference else ""
+        said = f"{metric} {shown} is {side} {whose} {compared}{by}"
+        sure = f"with {self.rules.confidence:.0%} confidence"
+        wanted = "that it is better" if limit == 0 else f"whether it is worse by more than {-limit:g}"
+        if outcome == "pass":
+            said += f"; {sure} it is {_at_least(low)}" + ("" if limit == 0 else f", and {-limit:g} is allowed")
+        elif outcome == "fail":
+            said += f"; {sure} it is {_at_most(high)}" + (
+                ", so it is not better" if limit == 0 else f", more than the {-limit:g} allowed"
+            )
+        else:
+            rows = f"{self.difference.rows:,}"
+            said += f"; {rows} test rows do not tell {wanted} (between {low:+.3f} and {high:+.3f} {sure})"
+            said += f"; about {needed:,} would if it stayed so" if needed else ""
+        if metric == "accuracy":
+            one, other = self.pairs.only_one, self.pairs.only_other
+            chance = mcnemar(self.pairs)
+            said += f" ({one:,} rows are right in the candidate alone, {other:,} in the other; McNemar p {chance:.2g})"
+        return said
+
+
+def _groups(evidence: Evidence, labels: Sequence[str], rules: Rules, seed: int) -> Iterator[RuleOutcome]:
+    """Yield a failure for each slice and label in which the candidate is shown to be worse than is allowed."""
+    assert rules.group_no_worse_by is not None
+    limit = 0 - rules.group_no_worse_by
+    found = []
+    for name, pairs, metric in _group_pairs(evidence, labels):
+        if _group_size(pairs, metric) >= rules.group_rows:
+            difference = pairs.difference(metric, seed)
+            found.append((name, metric, difference, worse_by_chance(pairs, difference, limit)))
+    refuted = holm([chance for *_, chance in found], 1 - rules.confidence)
+    for (name, metric, difference, chance), is_worse in zip(found, refuted, strict=True):
+        if is_worse:
+            yield RuleOutcome(
+                name=f"group.{name}",
+                outcome="fail",
+                value=difference.value,
+                bound=limit,
+                low=difference.at_least(rules.confidence),
+                high=difference.at_most(rules.confidence),
+                rows=difference.rows,
+                reason=f"{name}: {metric} is {-difference.value:.3f} below the champion's, shown to be more than the "
+                f"{-limit:g} allowed (p {chance:.2g}, among {len(found)} slices and labels)",
+            )
+
+
+def _group_pairs(evidence: Evidence, labels: Sequence[str]) -> Iterator[tuple[str, Pairs, str]]:
+    """Yield name, answers and the metric by which they are compared."""
+    truth, one, other = evidence.truth, evidence.predicted["candidate"], evidence.predicted["champion"]
+    for name, member in evidence.slices.items():
+        if member.any():
+            yield f"slice {name!r}", Pairs.of(truth[member], one[member], other[member], len(labels)), "accuracy"
+    whole = Pairs.of(truth, one, other, len(labels))
+    for index, name in enumerate(labels):
+        yield f"label {name!r}", whole.of_label(index), "f1"
+
+
+def _group_size(pairs: Pairs, metric: str) -> int:
+    """:return: rows of a slice, or rows that have the label."""
+    return pairs.rows if metric == "accuracy" else int(pairs.counts[pairs.truth == 1].sum())
+
+
+def _raises_mark(report: Report, metric: str) -> bool:
+    mark = report.best or report.champion
+    if mark is None:
+        return True
+    better_by = report.candidate.metrics[metric] - mark.metrics[metric]
+    return (better_by if metric in HIGHER_IS_BETTER else -better_by) >= 0
+
+
+def _compares(report: Report, rules: Rules) -> bool:
+    others = [one for one in (report.champion, report.best) if one is not None]
+    return rules.no_worse_by is not None and any(one.digest != report.candidate.digest for one in others)
+
+
+def _check(report: Report, evidence: Evidence) -> None:
+    """:raises UnusableReport: the kept answers are not those that the report counts."""
+    import numpy as np
+
+    labels = len(report.test_set.labels)
+    for role in JUDGED:
+        scored = getattr(report, role)
+        if scored is None:
+            continue
+        if role not in evidence.predicted:
+            raise UnusableReport(f"the answers of {role} were not kept.")
+        counted = np.bincount(evidence.truth * labels + evidence.predicted[role], minlength=labels**2)
+        if counted.tolist() != [count for row in scored.confusion for count in row]:
+            raise UnusableReport(f"the kept answers of {role} do not give its confusion matrix.")
+        if abs(float(evidence.losses[role].mean()) - scored.metrics["log_loss"]) > SAME_COUNT:
+            raise UnusableReport(f"the kept answers of {role} do not give its log_loss.")
+    sizes = {one.name: one.rows for one in report.slices}
+    if sizes != {name: int(member.sum()) for name, member in evidence.slices.items()}:
+        raise UnusableReport("the kept slices do not have the rows that the report counts.")
 
 
 def _notes(candidate: Scored) -> list[str]:
@@ -151,35 +327,59 @@ def _minimum(candidate: Scored, metric: str, bound: float) -> RuleOutcome:
     )
 
 
-def _no_worse(candidate: Scored, champion: Scored, metric: str, margin: float) -> RuleOutcome:
-    """At exactly the margin the rule passes: numbers are compared as they are written, 0.884 - 0.874 is 0.01."""
-    value, reference = candidate.metrics[metric], champion.metrics[metric]
-    better_by = (_exact(value) - _exact(reference)) * (1 if metric in HIGHER_IS_BETTER else -1)
-    ok = -better_by <= _exact(margin)
-    if candidate.digest == champion.digest:
-        reason = "the candidate is the champion already; there is nothing to compare"
-    else:
-        shown, compared = _shown(value, reference)
-        by, allowed = _shown(float(abs(better_by)), margin)
-        side = "equal to" if not better_by else "above" if value > reference else "below"
-        reason = f"{metric} {shown} is {side} the champion's {compared}"
-        if better_by:
-            reason += f" by {by}"
-        if better_by < 0:
-            reason += f", {'no more' if ok else 'more'} than {allowed}"
+def _maximum(candidate: Scored, name: str, bound: float) -> RuleOutcome:
+    value = _cost(candidate, name)
+    ok = value <= bound
+    shown, limit = _shown(value, bound)
     return RuleOutcome(
-        name=f"no_worse_by.{metric}",
+        name=f"maximum.{name}",
         outcome="pass" if ok else "fail",
-        value=float(better_by),
-        bound=0 - margin,
-        reason=reason,
+        value=value,
+        bound=bound,
+        reason=f"{name} {shown} {'is within' if ok else 'is above'} the maximum {limit}",
     )
 
 
-def _why_not_compared(evidence: Report, rules: Rules) -> list[str]:
-    if evidence.champion is None:
+def _cost(candidate: Scored, name: str) -> float:
+    if candidate.serving is None or name in candidate.metrics:
+        return candidate.metrics[name]
+    serving = candidate.serving
+    costs = {f"latency_{each}_ms": value for each, value in serving.latency_ms.items()}
+    return {**costs, "disk_mb": serving.disk_bytes / 1e6, "memory_mb": serving.memory_bytes / 1e6}[name]
+
+
+def _agreement(agreement: Agreement) -> RuleOutcome:
+    beyond = agreement.rows_beyond_tolerance
+    rows = f"{beyond:,} test row{'s' if beyond > 1 else ''}"
+    said = f"the release answers {rows} otherwise than" if beyond else "the release answers as"
+    return RuleOutcome(
+        name="agreement",
+        outcome="fail" if beyond else "pass",
+        value=beyond,
+        bound=0,
+        reason=f"{said} its checkpoint (scores differ by up to {agreement.largest_difference:.2g}, "
+        f"{agreement.tolerance:g} is allowed)",
+    )
+
+
+def _behaviour(test: Mapping[str, Any]) -> RuleOutcome:
+    ok = test["passed"] is True
+    failures, cases = test["failures"], test["cases"]
+    said = f"{failures:,} of {cases:,} cases failed" if cases else "nothing in the test split is what it is about"
+    return RuleOutcome(
+        name=f"behaviour.{test['name']}",
+        outcome="pass" if ok else "fail",
+        value=test["rate"],
+        bound=test["pass"],
+        rows=cases,
+        reason=f"behaviour test {test['name']!r}: {said}; {test['pass']:.0%} have to pass",
+    )
+
+
+def _why_not_compared(report: Report, rules: Rules) -> list[str]:
+    if report.champion is None:
         if rules.minimum:
-            return ["there is no champion yet, only the minimum rules were applied"]
+            return ["there is no champion yet, only the bounds were applied"]
         return ["there is no champion yet and no rule in gate.minimum: a first model is promoted however bad it is"]
     return ["the rules do not compare with the champion"] if rules.no_worse_by is None else []
 
@@ -188,12 +388,12 @@ def _named(scored: Scored) -> dict[str, str]:
     return {"model": scored.model, "digest": scored.digest}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)  # NaN fails every comparison above
+def _at_least(low: float) -> str:
+    return f"at least {low:.3f} above it" if low > 0 else f"no more than {-low:.3f} below it"
 
 
-def _exact(value: float) -> Fraction:
-    return Fraction(str(value))
+def _at_most(high: float) -> str:
+    return f"at least {-high:.3f} below it" if high <= 0 else f"no more than {high:.3f} above it"
 
 
 def _shown(one: float, other: float) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import time
@@ -12,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training.contract import EvaluateRequest, PackageRequest, TrainRequest, TryRequest, TryResult
-from training.gate import Rules, decide
+from training.contract import EvaluateRequest, JudgeRequest, PackageRequest, TrainRequest, TryRequest, TryResult
+from training.rules import Rules
 from training.snapshot import read_split
 from training.store import Store, local_path
+from training.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,12 @@ def rehearse(request: TryRequest) -> TryResult:
     """
     from training.evaluate import evaluate
     from training.ingest import ingest
+    from training.judge import judge
     from training.model import find_model
     from training.package import package
     from training.train import train
 
-    rules = Rules.from_dict(request.rules)  # first, since it costs nothing to find out
+    Rules.from_dict(request.rules)  # first, since it costs nothing to find out
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="ratchet-try-") as scratch:
         store, work = (Path(scratch) / "store").as_uri(), f"{scratch}/work"
@@ -61,9 +62,10 @@ def rehearse(request: TryRequest) -> TryResult:
                     behaviour=_about(snapshot.labels, request.evaluate.get("behaviour", [])),
                 )
             )
-            report = json.loads(local_path(evaluation.report).read_text())
-        verdict = decide(report, rules)
-        log.info("verdict: %s; %s", verdict.decision, "; ".join(verdict.reasons))
+        with _timed("judge", seconds):
+            judged = judge(JudgeRequest(pipeline=pipeline, store=store, report=evaluation.report, rules=request.rules))
+            verdict = Verdict.from_dict(judged.verdict)
+            log.info("verdict: %s; %s", verdict.decision, "; ".join(verdict.reasons))
         with _timed("package", seconds):
             release = package(
                 PackageRequest(pipeline=pipeline, store=store, work=work, model=model.model, golden=evaluation.golden)

@@ -17,6 +17,7 @@ HIGHER_IS_BETTER = ("accuracy", "f1_macro", "f1_weighted")
 LOWER_IS_BETTER = ("log_loss",)
 METRICS = (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)  # by which candidate and champion may be compared
 REPORTED = (*METRICS, "calibration_error")
+JUDGED = ("candidate", "champion", "best")  # whose answers the gate looks at
 COMPARED = ("champion", "best", "baseline")  # what may stand beside the candidate
 LATENCIES = ("p50", "p95", "p99")
 

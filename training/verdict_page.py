@@ -1,16 +1,12 @@
-"""
-Show a verdict and its evidence as one HTML page.
-
-Standard library only: the gate runs inside Airflow.
-"""
+"""Show a verdict and its evidence as one HTML page."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from training.gate import Verdict
 from training.page import code, document, table, text
 from training.report import HIGHER_IS_BETTER, LATENCIES, REPORTED, Report, Scored, UnusableReport, read_report
+from training.verdict import RuleOutcome, Verdict
 
 MATRIX_LABELS = 16  # beyond this the confusion matrix is unreadable and gives way to a list of the commonest mistakes
 MISTAKES = 30
@@ -56,12 +52,31 @@ def _notes(verdict: Verdict) -> str:
 def _rules(verdict: Verdict) -> str:
     if not verdict.rules:
         return ""
-    marks = {"pass": '<span class="good">✓ pass</span>', "fail": '<span class="bad">✗ fail</span>'}
+    marks = {
+        "pass": '<span class="good">✓ pass</span>',
+        "fail": '<span class="bad">✗ fail</span>',
+        "undecided": '<span class="unsure">? undecided</span>',
+    }
     rows = [
-        [text(rule.name), marks[rule.outcome], _number(rule.value), f"at least {_number(rule.bound)}"]
+        [text(rule.name), marks[rule.outcome], _number(rule.value), _interval(rule), _bound(rule), _count(rule.rows)]
         for rule in verdict.rules
     ]
-    return "<h2>Rules</h2>" + table(["rule", "outcome", "value", "bound"], rows, text_columns=2)
+    head = ["rule", "outcome", "value", "interval", "bound", "rows"]
+    return "<h2>Rules</h2>" + table(head, rows, text_columns=2)
+
+
+def _interval(rule: RuleOutcome) -> str:
+    if rule.low is None or rule.high is None:
+        return "–"
+    return f"{_number(rule.low)} to {_number(rule.high)}"
+
+
+def _bound(rule: RuleOutcome) -> str:
+    return f"at {'most' if rule.name.startswith('maximum.') else 'least'} {_number(rule.bound)}"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
 
 
 def _evidence(report: Report) -> str:
@@ -201,6 +216,7 @@ def _difference(value: float, *, higher_is_better: bool = True) -> str:
 
 STYLE = """
 header.promote { --tone: var(--good) } header.hold { --tone: var(--bad) } header.ask { --tone: var(--ask) }
+.unsure { color: var(--ask) }
 .matrix th, .matrix td { padding: .3rem .4rem; max-width: 16rem } .matrix tbody th { min-width: 9rem }
 .matrix td { text-align: right; min-width: 2.6rem; border: 1px solid var(--line) } .matrix thead td { border: 0 }
 .matrix thead th { vertical-align: bottom; text-align: right }

@@ -63,6 +63,7 @@ class Move:
     endpoint: str
     release: str  # digest
     model_digest: str
+    raises_mark: bool = False  # by then it is the best version ever promoted: the next ones are held against it as well
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,15 @@ def barred(ledger: Ledger) -> dict[str, Record]:
         elif record["event"] == BAR_LIFTED:
             bars.pop(record["model_digest"], None)
     return bars
+
+
+def mark(ledger: Ledger) -> str | None:
+    """:return: the best version ever promoted, by the verdicts of their time; a barred one is no mark."""
+    bars = barred(ledger)
+    for record in reversed(ledger.records(ALIAS_DONE)):
+        if record.get("raises_mark") and record.get("model_digest") not in bars:
+            return record["to"]
+    return None
 
 
 def facts_of(record: Record) -> Record:

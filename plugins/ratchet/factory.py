@@ -122,6 +122,7 @@ def build(spec: PipelineSpec) -> DAG:
             task_display_name="Compare it with the champion",
             candidate=trained.output["candidate"],
             champion=f"models:/{spec.name}@{CHAMPION}",
+            best="ledger",
             test_set=ingested.output["snapshot"],
             **spec.evidence(),
             force=force,
@@ -130,7 +131,8 @@ def build(spec: PipelineSpec) -> DAG:
             task_id="gate",
             task_display_name="Decide",
             report=evaluated.output["report"],
-            **gate.model_dump(exclude={"approval", "slices"}),
+            force=force,
+            **gate.model_dump(exclude={"slices"}),
         )
         deployed = LocalDeployOperator(
             task_id="deploy",

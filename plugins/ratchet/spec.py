@@ -42,17 +42,21 @@ from ratchet.location import (
 from training.checks import CHECKS
 from training.contract import LONGEST_WINDOW_DAYS, Checks, Format, IngestRequest, Policy, Reading
 from training.rows import kept_of
+from training.rules import BUDGETS
 from training.slices import TEXT as MEMBERSHIP_TEXT
 from training.slices import are_bounds
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
 Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 if TYPE_CHECKING:
     Check = str
+    Budget = str
 else:
     Check = Literal[tuple(CHECKS)]  # their names are stated once, where the stage has them from
+    Budget = Literal[tuple(BUDGETS)]
 
 # What the design has and this version has not. A spec that asks for it is refused, never half obeyed.
 PLANNED_KEYS: dict[KeyPath, str] = {
@@ -325,13 +329,28 @@ class Gate(Section):
     minimum: dict[BoundedMetric, Share] = Field(default={})
     """Lowest value of a metric on the test split that may be promoted, from 0 to 1: `accuracy`, `f1_macro` or
     `f1_weighted`. Unset, a first model is promoted whatever its quality."""
-    no_worse_by: Share = 0.01
-    """How much worse than the champion's `metric` may be on the same test split, from 0 to 1."""
+    maximum: dict[Budget, NotNegative] = Field(default={})
+    """Highest value that may be promoted: `log_loss`, `calibration_error`, and of the release `latency_p50_ms`,
+    `latency_p95_ms`, `latency_p99_ms` (one text alone), `disk_mb` and `memory_mb`."""
     metric: Literal["accuracy", "f1_macro", "f1_weighted", "log_loss"] = "f1_macro"
     """The metric that is compared with the champion's: `accuracy`, `f1_macro`, `f1_weighted` or `log_loss`."""
     slices: dict[str, Slice] = Field(default={})
-    """Named parts of the test split, whose figures are reported by themselves: `{short: {text_length: [0, 20]}}`. The
+    """Named parts of the test split, which can hold a candidate by themselves: `{short: {text_length: [0, 20]}}`. The
     keys of one are those below."""
+    no_worse_by: Share = 0.02
+    """How much worse than the champion's `metric` may be on the same test split, from 0 to 1, and than that of the best
+    version ever promoted, so that small losses do not add up. By the bound of a paired bootstrap: what the test rows
+    cannot tell is undecided."""
+    better: bool = False
+    """Promote only a candidate that is shown to be better than the champion."""
+    group_no_worse_by: Share | None = 0.1
+    """How much worse a slice's accuracy or a label's F1 may be, from 0 to 1: a candidate that is shown to be worse in
+    one of them (Holm's correction) is held whatever the average says. `null`: they are reported alone."""
+    group_rows: int = Field(default=50, ge=1)
+    """Fewest test rows of a slice or a label that decides."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence of each bound, above 0.5 and below 1. A higher one lets fewer worse models through and leaves more
+    undecided."""
     approval: Literal["never"] = "never"
     """When a person is asked. `undecided` and `always` are planned."""
 
@@ -468,8 +487,8 @@ class PipelineSpec(Sections):
         return {"slices": self.gate.wanted_slices(), "behaviour": self.behaviour}
 
     def gate_rules(self) -> dict[str, Any]:
-        """:return: the fields of ``training.gate.Rules``."""
-        return self.gate.model_dump(exclude={"approval", "slices"})
+        """:return: the fields of ``training.rules.Rules``."""
+        return self.gate.model_dump(exclude={"slices"})
 
 
 def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> PipelineSpec:

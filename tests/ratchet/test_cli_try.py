@@ -5,6 +5,7 @@ import pytest
 from ratchet.cli import main, try_spec
 from ratchet.hooks.stage import StageFailed
 from training.contract import BadInput
+from training.rules import Rules
 
 RESULT = {
     "decision": "promote",
@@ -56,7 +57,7 @@ def test_logs_verdict_metrics_predictions_and_seconds_are_shown(attempt, capsys)
     assert max(map(len, shown.splitlines())) < 120
     [(stage, request)] = fake.requests
     assert (stage, request.ingest.max_rows) == ("try", 20)
-    assert request.rules == {"minimum": {"f1_macro": 0.5}, "no_worse_by": 0.01, "metric": "f1_macro"}
+    assert Rules.from_dict(request.rules) == Rules(minimum={"f1_macro": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from airflow.timetables.simple import AssetTriggeredTimetable
 from ratchet.factory import build, data_asset
 from ratchet.location import checked_source
 from ratchet.spec import SpecError, load_spec
+from training.rules import Rules
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "datasets", "mlflow", "pandas", "pyarrow", "sklearn", "openvino", "boto3")
@@ -76,8 +77,8 @@ def test_what_the_spec_says_reaches_the_operators(tmp_path):
 RENDERED = {
     "ingest": {"source", "validation", "test", "base_model"},
     "train": {"base_model", "arguments"},
-    "evaluate": {"champion"},
-    "gate": {"minimum", "no_worse_by", "metric"},
+    "evaluate": {"champion", "best"},
+    "gate": {"minimum", "maximum", "no_worse_by", "metric", "group_no_worse_by", "confidence"},
     "deploy": {"endpoint"},
     "promote": set(),
 }
@@ -303,7 +304,7 @@ def test_a_source_with_credentials_or_that_nothing_reads_starts_no_run(tmp_path,
 def test_the_documentation_tells_the_spec(tmp_path):
     text = build(spec(tmp_path)).doc_md
     assert "`utterance`" in text
-    assert "no worse than the champion's by more than 0.01" in text
+    assert f"no worse than the champion's by more than {Rules.no_worse_by}" in text
 
 
 def test_nothing_in_a_spec_is_markup_in_the_documentation(tmp_path):

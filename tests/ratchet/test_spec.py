@@ -10,8 +10,8 @@ import pytest
 from ratchet.spec import BoundedMetric, Gate, PipelineSpec, SpecError, load_spec
 from training.checks import CHECKS
 from training.contract import Checks, IngestRequest, Reading, TrainRequest
-from training.gate import Rules
 from training.report import HIGHER_IS_BETTER, METRICS
+from training.rules import Rules
 from training.slices import check_slices
 
 ROOT = Path(__file__).resolve().parents[2]

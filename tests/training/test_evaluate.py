@@ -19,10 +19,12 @@ from training.classifier import load_classifier
 from training.contract import BadInput, EvaluateRequest, IngestRequest, PackageRequest, Reading, Tracking, Unreachable
 from training.evaluate import evaluate, evaluate_parts
 from training.forgotten import Forgotten
-from training.gate import Rules, decide
+from training.gate import decide
 from training.golden import golden_examples
 from training.ingest import ingest
+from training.judge import read_evidence
 from training.package import package
+from training.rules import Rules
 from training.snapshot import read_split
 from training.store import Store, local_path
 from training.testset import read_test_set
@@ -80,7 +82,7 @@ def test_the_report_satisfies_the_gate_and_holds_both_models(request_):
     assert report["test_set"]["labels"] == LABELS
     assert report["candidate"]["metrics"] == result.metrics
     assert report["champion"]["metrics"] == result.champion_metrics
-    verdict = decide(report, Rules(no_worse_by=1.0))
+    verdict = decide(report, read_evidence(report), Rules(no_worse_by=1.0))
     assert verdict.decision == "promote"
     assert verdict.champion["digest"] == report["champion"]["digest"] != report["candidate"]["digest"]
 
@@ -181,7 +183,7 @@ def test_the_best_version_and_a_baseline_stand_beside_the_champion(request_, tmp
     assert report["baseline"]["metrics"]["accuracy"] == pytest.approx(7 / 20)
     for uri in report["predictions"].values():
         assert pq.read_table(uri.removeprefix("file://")).num_rows == len(TEXTS)
-    assert decide(report, Rules(no_worse_by=1.0)).decision == "promote"
+    assert decide(report, read_evidence(report), Rules(no_worse_by=1.0)).decision == "promote"
 
 
 def test_a_release_in_an_object_store_is_asked_where_it_is_copied_to_and_the_copy_goes(request_, bucket, tmp_path):
@@ -293,7 +295,7 @@ def test_a_label_the_champion_does_not_know_counts_against_it(request_, tmp_path
     assert report["candidate"]["unknown_labels"] == []
     assert report["champion"]["labels"]["neu"]["recall"] == 0.0
     assert report["champion"]["metrics"]["log_loss"] > report["candidate"]["metrics"]["log_loss"]
-    assert decide(report, Rules(no_worse_by=1.0)).decision == "promote"
+    assert decide(report, read_evidence(report), Rules(no_worse_by=1.0)).decision == "promote"
 
 
 def test_the_same_weights_as_champion_are_not_scored_twice(request_, models, monkeypatch):
@@ -311,7 +313,7 @@ def test_the_first_run_has_no_champion(request_):
     result = evaluate(replace(request_, champion=None))
     report = read(result.report)
     assert report["champion"] is result.champion_metrics is report["predictions"]["champion"] is None
-    assert decide(report, Rules()).decision == "promote"
+    assert decide(report, read_evidence(report), Rules()).decision == "promote"
 
 
 def test_a_snapshot_is_a_test_set(request_, tmp_path):
@@ -412,7 +414,8 @@ def test_a_diverged_model_is_reported_with_nulls_and_held(request_, models, tmp_
     result = evaluate(replace(request_, candidate=str(diverged)))
     assert set(result.metrics.values()) == {None}
     assert result.release is None
-    assert decide(read(result.report), Rules()).decision == "hold"
+    report = read(result.report)
+    assert decide(report, read_evidence(report), Rules()).decision == "hold"
 
 
 def test_progress_is_logged_while_scoring(request_, monkeypatch, caplog):

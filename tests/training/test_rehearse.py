@@ -49,7 +49,7 @@ def test_the_whole_way_works_without_mlflow_and_leaves_nothing(request_, tmp_pat
     evaluated = {"slices": {"praise": {"where": "text LIKE '%good%'"}}, "behaviour": [unknown]}
     result = rehearse(replace(request_, evaluate=evaluated))
     assert result.decision == "promote"
-    assert list(result.seconds) == ["ingest", "train", "evaluate", "package", "predict"]
+    assert list(result.seconds) == ["ingest", "train", "evaluate", "judge", "package", "predict"]
     assert len(result.predictions) == PREDICTIONS
     assert {prediction["label"] for prediction in result.predictions} <= {"neg", "pos"}
     assert 0 <= result.metrics["accuracy"] <= 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
+from ratchet.alias import mark
 from ratchet.hooks.model_registry import CHALLENGER, ModelRegistryHook
 from ratchet.ledger import ALIAS_DONE, Ledger
 from ratchet.links import RunLink, push_links
@@ -31,7 +32,8 @@ class EvaluateOperator(StageOperator):
     :param test_set: URI of a snapshot, or of a Parquet file (templated).
     :param champion: what to compare with, as ``candidate``, or ``models:/NAME@champion`` (templated). An alias that
         nobody has set yet means that there is no champion.
-    :param best: the best version that was ever promoted, as ``candidate`` (templated); the champion itself is left out.
+    :param best: the best version that was ever promoted, as ``candidate``, or ``ledger``: the one that the pipeline's
+        ledger names (templated). The champion itself is left out.
     :param baseline: what any model should be better than: ``majority``, the commonest label, or the URL of an endpoint
         that classifies texts (templated). Its token is the environment variable ``RATCHET_BASELINE_TOKEN``.
     :param text_column: column of the texts, where ``test_set`` is a Parquet file.
@@ -146,18 +148,24 @@ class EvaluateOperator(StageOperator):
         return None
 
     def _best(self, champion: str | None) -> str | None:
-        if not self.best:
+        best = self.best
+        if best == "ledger":
+            version = mark(self._ledger())
+            best = f"models:/{champion.split('/')[1]}/{version}" if champion and version else None
+        if not best:
             return None
-        found = self._registered(self.best)
-        best = found.uri if found else self.best
+        found = self._registered(best)
+        best = found.uri if found else best
         return None if best == champion else best
+
+    def _ledger(self) -> Ledger:
+        from training.store import Store
+
+        return Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
 
     def _require_none_promoted(self) -> None:
         """An alias that is gone must not make a pipeline with a history look like a new one."""
-        from training.store import Store
-
-        ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
-        promoted = ledger.records(ALIAS_DONE)
+        promoted = self._ledger().records(ALIAS_DONE)
         if promoted:
             last = promoted[-1]
             raise AirflowFailException(

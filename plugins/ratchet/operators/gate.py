@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
 
+from ratchet import settings
+from ratchet.alias import barred
 from ratchet.hooks.model_registry import ModelRegistryHook
+from ratchet.ledger import Ledger
 from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
-from training.contract import BadInput
-from training.gate import Rules, decide
-from training.verdict_page import verdict_page
+from ratchet.operators.stage import StageOperator, as_bool
+from training.contract import BadInput, JudgeRequest
+from training.rules import Rules
+from training.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from training.gate import Verdict
 
-
-class GateOperator(BaseOperator, SkipMixin):
+class GateOperator(StageOperator, SkipMixin):
     """
     Turn an evaluation report into a verdict; unless it is ``promote``, skip everything downstream.
 
-    A held run succeeds: the gate did its work. Safe to retry: the same report and rules give the same verdict. The
-    verdict of a registered candidate is kept with its MLflow run, as JSON and as a page; a server that is away fails
-    the task, which may be retried.
+    A held run succeeds: the gate did its work. Safe to retry: the same models, test set and rules give the verdict that
+    was given before. The verdict of a registered candidate is kept with its MLflow run, as JSON and as a page; a server
+    that is away fails the task, which may be retried.
 
     :param report: URI of the ``report.json`` of an evaluation (templated).
     :param minimum: metric to lowest value that passes: ``accuracy``, ``f1_macro``, ``f1_weighted`` (templated).
-    :param no_worse_by: how far below the champion the candidate may be, in units of ``metric``; None: not compared
-        (templated).
+    :param maximum: metric to highest value that passes: ``log_loss`` (templated).
     :param metric: what candidate and champion are compared by (templated).
+    :param no_worse_by: how much worse than the champion, and than the best version ever promoted, the candidate may be,
+        in units of ``metric``: by the bound of a paired bootstrap; None: not compared (templated).
+    :param better: whether the candidate must be shown to be better than the champion (templated).
+    :param group_no_worse_by: how much worse it may be in a slice or a label before that alone holds it; None: never
+        (templated).
+    :param group_rows: slices and labels with fewer test rows decide nothing (templated).
+    :param confidence: of each bound (templated).
+    :param approval: when a person is asked: ``never``, ``undecided`` or ``always``.
+    :param pipeline: name under which the last verdict is remembered (templated); the DAG's id if not given.
+    :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server that keeps the verdict with a registered candidate's run.
-    :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion``, ``test_set`` and ``notes``.
+    :param force: judge again what was judged before (templated).
+    :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion``, ``best``, ``test_set``, ``raises_mark``
+        and ``notes``.
     :raises AirflowFailException: the rules contradict themselves, or there is no report; nothing is promoted.
     """
 
-    template_fields = ("report", "minimum", "no_worse_by", "metric")
+    stage = "judge"
+    template_fields = (
+        "report",
+        "minimum",
+        "maximum",
+        "metric",
+        "no_worse_by",
+        "better",
+        "group_no_worse_by",
+        "group_rows",
+        "confidence",
+        "pipeline",
+        "store",
+        "force",
+    )
     operator_extra_links = (VerdictLink(),)
     inherits_from_skipmixin = True
     ui_color = "#fde2e2"
@@ -51,39 +76,64 @@ class GateOperator(BaseOperator, SkipMixin):
         *,
         report: str,
         minimum: dict[str, float] | None = None,
-        no_worse_by: float | None = 0.01,
-        metric: str = "f1_macro",
+        maximum: dict[str, float] | None = None,
+        metric: str = Rules.metric,
+        no_worse_by: float | None = Rules.no_worse_by,
+        better: bool | str = Rules.better,
+        group_no_worse_by: float | None = Rules.group_no_worse_by,
+        group_rows: int = Rules.group_rows,
+        confidence: float = Rules.confidence,
+        approval: Literal["never", "undecided", "always"] = Rules.approval,
+        pipeline: str | None = None,
+        store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
+        force: bool | str = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"multiple_outputs": False, **kwargs})
         self.report = report
         self.minimum = minimum
-        self.no_worse_by = no_worse_by
+        self.maximum = maximum
         self.metric = metric
+        self.no_worse_by = no_worse_by
+        self.better = better
+        self.group_no_worse_by = group_no_worse_by
+        self.group_rows = group_rows
+        self.confidence = confidence
+        self.approval = approval
+        self.pipeline = pipeline
+        self.store = store
         self.mlflow_conn_id = mlflow_conn_id
+        self.force = force
 
     @cached_property
     def registry(self) -> ModelRegistryHook:
         return ModelRegistryHook(self.mlflow_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        report = self._read_report()
-        try:
-            verdict = decide(
-                report,
-                Rules(minimum=self.minimum or {}, no_worse_by=self.no_worse_by, metric=self.metric),
+        if not self.report:
+            raise AirflowFailException(
+                "There is no evaluation report, so nothing is promoted. Run the evaluation again."
             )
-        except BadInput as error:
-            raise AirflowFailException(f"{error} The gate did not decide, so nothing is promoted.") from error
+        made = self.run_stage(
+            JudgeRequest(
+                pipeline=self.pipeline or self.dag_id,
+                store=self.store or settings.store_uri(),
+                report=self.report,
+                rules=self._rules(),
+                barred=self._barred(),
+                force=as_bool(self.force),
+            )
+        )
+        answer = made["verdict"]
+        verdict = Verdict.from_dict(answer)
         self.log.info("Verdict: %s", verdict.decision)
         for reason in verdict.reasons:
             self.log.info("- %s", reason)
         for note in verdict.notes:
             self.log.info("Note: %s", note)
-        self._keep_with_candidate(context, report, verdict)
+        self._keep_with_candidate(context, verdict, made["page"])
 
-        answer = json.loads(verdict.to_json())
         if verdict.decision == "promote":
             return answer
         write_note(context, f"held: {'; '.join(verdict.reasons)}", self.log)
@@ -92,31 +142,47 @@ class GateOperator(BaseOperator, SkipMixin):
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return answer
 
-    def _read_report(self) -> dict[str, Any]:
+    def _barred(self) -> dict[str, str]:
+        from training.store import Store
+
+        ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
+        return {
+            digest: f"these weights, version {bar['version']}, were barred on {bar['time'][:10]} by {bar['who']}: "
+            f"{bar['why']}"
+            for digest, bar in barred(ledger).items()
+        }
+
+    def _rules(self) -> dict[str, Any]:
+        rules = {
+            "minimum": self.minimum or {},
+            "maximum": self.maximum or {},
+            "metric": self.metric,
+            "no_worse_by": self.no_worse_by,
+            "better": as_bool(self.better),
+            "group_no_worse_by": self.group_no_worse_by,
+            "group_rows": self.group_rows,
+            "confidence": self.confidence,
+            "approval": self.approval,
+        }
+        try:
+            Rules.from_dict(rules)
+        except BadInput as error:
+            raise AirflowFailException(f"{error} The gate did not decide, so nothing is promoted.") from error
+        return rules
+
+    def _keep_with_candidate(self, context: Context, verdict: Verdict, page: str) -> None:
         import fsspec
 
         from training.store import for_fsspec
 
-        if not self.report:
-            raise AirflowFailException(
-                "There is no evaluation report, so nothing is promoted. Run the evaluation again."
-            )
-        try:
-            with fsspec.open(for_fsspec(self.report), "rt") as file:
-                return json.load(file)
-        except (FileNotFoundError, ValueError) as error:
-            raise AirflowFailException(
-                f"The evaluation report {self.report} cannot be read ({error}), so nothing is promoted. "
-                "Run the evaluation again."
-            ) from error
-
-    def _keep_with_candidate(self, context: Context, report: dict[str, Any], verdict: Verdict) -> None:
         model = (verdict.candidate or {}).get("model", "")
         version = self.registry.find_version(model) if model.startswith("models:/") else None
         if version is None or version.run_id is None:
             return
+        with fsspec.open(for_fsspec(page), "rt", encoding="utf-8") as file:
+            html = file.read()
         self.registry.log_text(version.run_id, verdict.to_json(), "verdict.json")
-        self.registry.log_text(version.run_id, verdict_page(report, verdict), "verdict.html")
+        self.registry.log_text(version.run_id, html, "verdict.html")
         self.registry.tag_version(version, {"ratchet.verdict": verdict.decision})
         if verdict.decision == "hold":
             self.registry.end_challenge(version)

@@ -157,4 +157,5 @@ class PromoteOperator(BaseOperator):
             endpoint=self.deployment["endpoint"],
             release=self.deployment["digest"],
             model_digest=self.deployment["model_digest"],
+            raises_mark=self.verdict.get("raises_mark") is True,
         )

@@ -80,6 +80,17 @@ def test_a_best_version_that_is_the_champion_is_not_compared_twice():
     assert (request.champion, request.best) == ("models:/intents/1", None)
 
 
+def test_the_ledger_says_which_version_is_the_best(places):
+    ledger = Ledger(Store((places / "store").as_uri()), "intents")
+    registry = FakeRegistry("1", "2", "3", "4", champion="3")
+    assert evaluate(registry, candidate="models:/intents/4", best="ledger")[1][0].best is None
+    for version, digest, raises_mark in (("1", "a", True), ("2", "b", True), ("3", "c", False)):
+        ledger.append("alias-done", to=version, model_digest=digest, raises_mark=raises_mark)
+    assert evaluate(registry, candidate="models:/intents/4", best="ledger")[1][0].best == "models:/intents/2"
+    ledger.append("barred", model_digest="b", version="2")
+    assert evaluate(registry, candidate="models:/intents/4", best="ledger")[1][0].best == "models:/intents/1"
+
+
 def test_a_best_version_that_is_gone_is_not_taken_for_none():
     with pytest.raises(AirflowFailException, match="models:/intents/9 does not exist"):
         evaluate(FakeRegistry("1", "2", champion="1"), best="models:/intents/9")

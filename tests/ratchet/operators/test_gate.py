@@ -9,78 +9,112 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 
+from ratchet.ledger import Ledger
 from ratchet.operators.gate import GateOperator
 from tests.ratchet.fakes import FakeRegistry, context
-from tests.reports import binary, report
+from training.store import Store
+
+REPORT = "file:///store/evaluations/1/report.json"
+PAGE = "<!doctype html><html><p>what the stage wrote</p></html>"
+PROMOTE = {
+    "decision": "promote",
+    "reasons": ["f1_macro 0.910 is above the champion's 0.884 by 0.026"],
+    "rules": [],
+    "candidate": {"model": "models:/sentiment/4", "digest": "c" * 64},
+    "champion": {"model": "models:/sentiment/3", "digest": "a" * 64},
+    "best": None,
+    "raises_mark": True,
+    "test_set": "7" * 64,
+    "notes": ["label 'pos' has 3 test rows: its scores say little"],
+}
+HOLD = {**PROMOTE, "decision": "hold", "reasons": ["f1_macro 0.85 is below the minimum 0.9"], "raises_mark": False}
 
 
-def judge(tmp_path, report, *, registry=None, ctx=None, **rules):
-    path = tmp_path / "report.json"
-    path.write_text(json.dumps(report) if isinstance(report, dict) else report)
+@pytest.fixture
+def registry():
+    return FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
+
+
+def gate(tmp_path, registry, verdict, ctx=None, **options):
+    """:return: what the operator returned, and the requests that its stage got."""
+    page = tmp_path / "verdict.html"
+    page.write_text(PAGE)
+    requests = []
+
+    def run_stage(request, **_):
+        requests.append(request)
+        return {"verdict": verdict, "page": page.as_uri(), "key": "k", "hit": False, "why": "miss: first run"}
+
     with DAG("intents"):
-        gate = GateOperator(task_id="gate", report=path.as_uri(), **rules)
-        gate >> EmptyOperator(task_id="deploy") >> EmptyOperator(task_id="promote")
-    gate.__dict__["registry"] = registry or FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
-    return gate.execute(ctx or context())
+        operator = GateOperator(task_id="gate", **{"report": REPORT, **options})
+        operator >> EmptyOperator(task_id="deploy") >> EmptyOperator(task_id="promote")
+    operator.__dict__.update(registry=registry, run_stage=run_stage)
+    return operator.execute(ctx or context()), requests
 
 
-def test_a_good_candidate_passes(tmp_path):
-    registry = FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
+def test_a_good_candidate_passes(tmp_path, places, registry):
     ctx = context()
-    verdict = judge(tmp_path, binary(900, 890), registry=registry, ctx=ctx, minimum={"accuracy": 0.8})
-    assert verdict["decision"] == "promote"
+    verdict, [request] = gate(tmp_path, registry, PROMOTE, ctx, minimum={"accuracy": 0.8}, better="True")
+    assert verdict == PROMOTE
+    assert (request.report, request.pipeline) == (REPORT, "intents")
+    assert (request.rules["minimum"], request.rules["better"]) == ({"accuracy": 0.8}, True)
     assert registry.aliases["challenger"] == "4"
     assert json.loads(registry.files["run4", "verdict.json"])["decision"] == "promote"
+    assert registry.files["run4", "verdict.html"] == PAGE
     assert ctx["ti"].xcoms["links"]["verdict"].endswith("verdict.html")
 
 
-def test_what_scores_say_little_is_in_the_log_and_on_the_page(tmp_path, capsys):
-    registry = FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
-    verdict = judge(tmp_path, report([[90, 0], [1, 2]]), registry=registry)
-    told = "label 'label 1' has 3 test rows: its scores say little"
-    assert verdict["notes"] == [told]
-    assert f"Note: {told}" in capsys.readouterr().out
-    assert "has 3 test rows" in registry.files["run4", "verdict.html"]
+def test_what_scores_say_little_is_in_the_log(tmp_path, places, registry, capsys):
+    gate(tmp_path, registry, PROMOTE)
+    assert "Note: label 'pos' has 3 test rows: its scores say little" in capsys.readouterr().out
 
 
-def test_a_worse_candidate_is_held_and_everything_after_the_gate_is_skipped(tmp_path, notes):
-    registry = FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
+@pytest.mark.parametrize("decision", ["hold", "ask"])
+def test_without_a_promotion_everything_after_the_gate_is_skipped(tmp_path, places, registry, notes, decision):
     ctx = context(note="nightly")
     with pytest.raises(DownstreamTasksSkipped) as skipped:
-        judge(tmp_path, binary(850, 900), registry=registry, ctx=ctx)
+        gate(tmp_path, registry, {**HOLD, "decision": decision}, ctx)
     assert sorted(skipped.value.tasks) == ["deploy", "promote"]
-    assert ctx["ti"].xcoms["return_value"]["decision"] == "hold"
-    assert registry.aliases == {"champion": "3"}
-    assert registry.tags["4"]["ratchet.verdict"] == "hold"
-    assert "<html" in registry.files["run4", "verdict.html"]
-    [note] = notes
-    assert note.startswith("held: ")
-    assert note.endswith("(note: nightly)")
+    assert ctx["ti"].xcoms["return_value"]["decision"] == decision
+    assert registry.tags["4"]["ratchet.verdict"] == decision
+    assert registry.files["run4", "verdict.html"] == PAGE
+    assert notes == [f"held: {HOLD['reasons'][0]} (note: nightly)"]
 
 
-def test_a_report_that_is_damaged_promotes_nothing(tmp_path):
-    damaged = binary(900, 890)
-    damaged["candidate"]["metrics"]["accuracy"] = None
+def test_a_held_candidate_is_no_challenger_any_more(tmp_path, places, registry):
     with pytest.raises(DownstreamTasksSkipped):
-        judge(tmp_path, damaged)
-    with pytest.raises(AirflowFailException, match="cannot be read"):
-        judge(tmp_path, "{half a rep")
+        gate(tmp_path, registry, HOLD)
+    assert registry.aliases == {"champion": "3"}
 
 
-def test_no_report_promotes_nothing():
-    with DAG("intents"):
-        gate = GateOperator(task_id="gate", report="file:///nowhere/report.json")
+def test_a_report_that_could_not_be_used_promotes_nothing(tmp_path, places, registry):
+    with pytest.raises(DownstreamTasksSkipped):
+        gate(tmp_path, registry, {**HOLD, "candidate": None, "champion": None, "test_set": None})
+    assert registry.files == {}
+
+
+def test_no_report_promotes_nothing(tmp_path, places, registry):
     with pytest.raises(AirflowFailException, match="nothing is promoted"):
-        gate.execute(context())
+        gate(tmp_path, registry, PROMOTE, report="")
 
 
-def test_rules_that_contradict_themselves_are_refused(tmp_path):
+@pytest.mark.parametrize("rules", [{"minimum": {"accuracy": 1.5}}, {"better": True, "no_worse_by": None}])
+def test_rules_that_contradict_themselves_are_refused(tmp_path, places, registry, rules):
     with pytest.raises(AirflowFailException, match="nothing is promoted"):
-        judge(tmp_path, binary(900), minimum={"accuracy": 1.5})
+        gate(tmp_path, registry, PROMOTE, **rules)
 
 
-def test_a_registry_that_is_away_fails_the_task_instead_of_deciding(tmp_path):
-    registry = FakeRegistry("3", "4")
+def test_a_registry_that_is_away_fails_the_task_instead_of_deciding(tmp_path, places, registry):
     registry.find_version = lambda reference: (_ for _ in ()).throw(ConnectionError("MLflow is away"))
     with pytest.raises(ConnectionError):
-        judge(tmp_path, binary(900, 890), registry=registry)
+        gate(tmp_path, registry, PROMOTE)
+
+
+def test_weights_that_a_person_barred_are_told_to_the_stage(tmp_path, places, registry):
+    bar = {"model_digest": "c" * 64, "version": "4", "who": "anna", "why": "it answers in French"}
+    Ledger(Store((places / "store").as_uri()), "intents").append("barred", **bar)
+    _verdict, [request] = gate(tmp_path, registry, PROMOTE)
+    [(digest, why)] = request.barred.items()
+    assert digest == "c" * 64
+    assert why.startswith("these weights, version 4, were barred on ")
+    assert why.endswith(" by anna: it answers in French")

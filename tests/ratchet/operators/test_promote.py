@@ -6,6 +6,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
+from ratchet.alias import mark
 from ratchet.ledger import Ledger
 from ratchet.operators.promote import PromoteOperator
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
@@ -14,7 +15,9 @@ from training.store import Store
 OLD, NEW = "a" * 64, "b" * 64
 
 
-def promote(registry, endpoints, *, decision="promote", version="2", champion="1", model_digest="m", ctx=None):
+def promote(
+    registry, endpoints, *, decision="promote", version="2", champion="1", model_digest="m", ctx=None, **verdict
+):
     operator = PromoteOperator(
         task_id="promote",
         candidate=f"models:/intents/{version}",
@@ -23,6 +26,7 @@ def promote(registry, endpoints, *, decision="promote", version="2", champion="1
             "reasons": ["macro F1 0.871 < 0.884"],
             "candidate": {"model": f"models:/intents/{version}", "digest": "m"},
             "champion": {"model": f"models:/intents/{champion}", "digest": "c"} if champion else None,
+            **verdict,
         },
         deployment={"endpoint": "intents", "url": endpoints.url, "digest": NEW, "model_digest": model_digest},
         pipeline="intents",
@@ -58,6 +62,12 @@ def test_the_ledger_says_who_moved_the_alias_and_why():
     assert (done["kind"], done["verdict"], done["who"]) == ("promotion", "promote", "anna")
     assert (done["why"], done["run_id"]) == ("macro F1 0.871 < 0.884", "manual__1")
     assert (done["endpoint"], done["release"], done["model_digest"]) == ("intents", NEW, "m")
+    assert done["raises_mark"] is False
+
+
+def test_a_candidate_that_raises_the_mark_is_the_best_version_from_then_on():
+    promote(FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW), raises_mark=True)
+    assert mark(ledger()) == "2"
 
 
 def test_the_first_version_needs_no_champion():

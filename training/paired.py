@@ -1,0 +1,214 @@
+"""
+Compare two models on the same rows: how large is the difference, and how much of it is the luck of these rows?
+
+The paired bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993) draws test sets of the same size
+from the rows that there are. A row counts by what was true and what both models said, so rows that agree in all three
+are one cell, and drawing a test set is drawing from a multinomial distribution over the cells: a hundred thousand rows
+cost what their cells cost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+RESAMPLES = 10_000
+STEPS = 1000  # distinct differences of a loss that are told apart; what is lost is below a thousandth of their range
+NUMBERS_AT_ONCE = 4_000_000  # of draws in memory
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much the one is better than the other; negative if it is worse."""
+
+    value: float
+    samples: NDArray[np.float64]  # (RESAMPLES,), sorted: what other rows of the same kind might have said
+    rows: int
+
+    def at_least(self, confidence: float) -> float:
+        """:return: the bound that the true difference is above, with this confidence."""
+        import numpy as np
+
+        return float(np.quantile(self.samples, 1 - confidence))
+
+    def at_most(self, confidence: float) -> float:
+        import numpy as np
+
+        return float(np.quantile(self.samples, confidence))
+
+    def rows_to_decide(self, limit: float, confidence: float) -> int | None:
+        """
+        :return: how many rows would put the interval on one side of ``limit`` if the difference stays what it is; its
+            width shrinks with the square root of the rows. None: no number does, the difference is at the limit.
+        """
+        distance = self.value - limit
+        reach = self.value - self.at_least(confidence) if distance > 0 else self.at_most(confidence) - self.value
+        if abs(distance) < 1e-9:
+            return None
+        return math.ceil(self.rows * (reach / distance) ** 2)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What was true and what two models said, as cells: indices of labels, and how many rows have them."""
+
+    truth: NDArray[np.int64]  # (n_cells,)
+    one: NDArray[np.int64]
+    other: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    labels: int
+
+    @classmethod
+    def of(cls, truth: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64], labels: int) -> Pairs:
+        """:param truth: (n_rows,), indices below ``labels``. :param one: likewise. :param other: likewise."""
+        import numpy as np
+
+        cells, counts = np.unique((truth * labels + one) * labels + other, return_counts=True)
+        return cls(cells // labels**2, cells // labels % labels, cells % labels, counts, labels)
+
+    @cached_property
+    def rows(self) -> int:
+        return int(self.counts.sum())
+
+    def of_label(self, label: int) -> Pairs:
+        """:return: the same rows, with this label as 1 and every other as 0."""
+        import numpy as np
+
+        parts = (part == label for part in (self.truth, self.one, self.other))
+        truth, one, other = (np.repeat(part.astype(np.int64), self.counts) for part in parts)
+        return Pairs.of(truth, one, other, 2)
+
+    @cached_property
+    def only_one(self) -> int:
+        """Rows that only the one model answers rightly."""
+        return int(self.counts[(self.one == self.truth) & (self.other != self.truth)].sum())
+
+    @cached_property
+    def only_other(self) -> int:
+        return int(self.counts[(self.one != self.truth) & (self.other == self.truth)].sum())
+
+    def difference(self, metric: str, seed: int) -> Difference:
+        """:param metric: accuracy, f1_macro, f1_weighted, or f1 of label 1 of two."""
+        import numpy as np
+
+        drawn = [_Counts(self, draws).difference(metric) for draws in _draws(self.counts, seed)]
+        return Difference(self.point(metric), np.sort(np.concatenate(drawn)), self.rows)
+
+    def point(self, metric: str) -> float:
+        """:return: the difference in these rows."""
+        return float(_Counts(self, self.counts[None, :]).difference(metric)[0])
+
+
+class _Counts:
+    """Right answers, answers and rows of each label in some drawn test sets: (n_sets, n_labels) each."""
+
+    def __init__(self, pairs: Pairs, draws: NDArray[np.int64]) -> None:
+        self.pairs, self.draws = pairs, draws.astype("float64")
+
+    def difference(self, metric: str) -> NDArray[np.float64]:
+        """:return: (n_sets,)"""
+        pairs = self.pairs
+        if metric == "accuracy":
+            better = (pairs.one == pairs.truth).astype(int) - (pairs.other == pairs.truth)
+            return self.draws @ better / pairs.rows
+        return self._f1(pairs.one, metric) - self._f1(pairs.other, metric)
+
+    def _f1(self, answers: NDArray[np.int64], metric: str) -> NDArray[np.float64]:
+        import numpy as np
+
+        right = self._by_label(answers, answers == self.pairs.truth)
+        answered = self._by_label(answers)
+        f1 = 2 * right / np.maximum(answered + self._support, 1)
+        if metric == "f1":
+            return f1[:, 1]
+        if metric == "f1_weighted":
+            return (f1 * self._support).sum(axis=1) / self.pairs.rows
+        return f1[:, np.unique(self.pairs.truth)].mean(axis=1)  # a label that happens not to be drawn counts as 0
+
+    @cached_property
+    def _support(self) -> NDArray[np.float64]:
+        return self._by_label(self.pairs.truth)
+
+    def _by_label(self, labels: NDArray[np.int64], where: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        import numpy as np
+        from scipy import sparse
+
+        cells = np.arange(len(labels)) if where is None else np.flatnonzero(where)
+        shape = (len(labels), self.pairs.labels)
+        indicator = sparse.csr_array((np.ones(len(cells)), (cells, labels[cells])), shape=shape)
+        return self.draws @ indicator
+
+
+def loss_difference(one: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> Difference:
+    """
+    :param one: (n_rows,), the loss of each row. :param other: likewise.
+    :return: by how much the mean loss of the one is lower.
+    """
+    import numpy as np
+
+    better = other - one
+    low, high = float(better.min()), float(better.max())
+    step = np.floor((better - low) / max(high - low, 1e-300) * STEPS).astype(int)
+    _, place, counts = np.unique(step, return_inverse=True, return_counts=True)
+    means = np.bincount(place, weights=better) / counts
+    drawn = [draws @ means / len(better) for draws in _draws(counts, seed)]
+    return Difference(float(better.mean()), np.sort(np.concatenate(drawn)), len(better))
+
+
+def _draws(counts: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yield how often each cell is in each of some test sets, (n_sets, n_cells), ``RESAMPLES`` sets in all."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    rows, at_once = int(counts.sum()), max(1, NUMBERS_AT_ONCE // len(counts))
+    for start in range(0, RESAMPLES, at_once):
+        yield random.multinomial(rows, counts / rows, size=min(at_once, RESAMPLES - start))
+
+
+def mcnemar(pairs: Pairs) -> float:
+    """:return: how likely so uneven a split of the rows that one model alone gets right is if both are equally good."""
+    from scipy import stats
+
+    told_apart = pairs.only_one + pairs.only_other
+    return float(stats.binomtest(pairs.only_one, told_apart).pvalue) if told_apart else 1.0
+
+
+def worse_by_chance(pairs: Pairs, difference: Difference, limit: float) -> float:
+    """
+    :return: how likely a difference this far below ``limit`` is if the one is not worse than that: from the spread of
+        the resamples, and never below what the exact test says of rows that only one of them gets right. The spread of
+        a few rows that happen to agree is too small, and a count of resamples ends at one in ten thousand, which many
+        comparisons at once are beyond.
+    """
+    from scipy import stats
+
+    spread = float(difference.samples.std())
+    by_spread = (
+        float(stats.norm.cdf((difference.value - limit) / spread)) if spread else float(difference.value >= limit)
+    )
+    told_apart = pairs.only_one + pairs.only_other
+    if not told_apart:
+        return 1.0
+    return max(by_spread, float(stats.binomtest(pairs.only_one, told_apart, alternative="less").pvalue))
+
+
+def holm(chances: list[float], level: float) -> list[bool]:
+    """
+    :param chances: p-values of hypotheses that are tested together.
+    :return: which are refuted when the chance to refute even one wrongly is to stay below ``level`` (Holm, 1979).
+    """
+    order = sorted(range(len(chances)), key=chances.__getitem__)
+    refuted = [False] * len(chances)
+    for rank, place in enumerate(order):
+        if chances[place] > level / (len(chances) - rank):
+            break
+        refuted[place] = True
+    return refuted
