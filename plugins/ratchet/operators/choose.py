@@ -83,7 +83,7 @@ class ChooseOperator(BaseOperator):
         try:
             require_known(store, self.pipeline)
         except BadInput as error:
-            raise AirflowFailException(f"{UNCHANGED}: {error}") from error
+            raise AirflowFailException(f"{UNCHANGED}: {error}") from None  # what it says is all there is to say
         ledger = Ledger(store, self.pipeline)
         model = (last_move(ledger) or {}).get("model", self.pipeline)
         alias = ChampionAlias(self.registry, ledger, model, settings.work_directory() / "locks")
