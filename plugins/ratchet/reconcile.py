@@ -135,7 +135,7 @@ class Reconciler:
             f"was broken off: the endpoint {back['endpoint']!r} serves version {begun['to']} again, and the alias does "
             "not name it."
         )
-        move = {**facts_of(back), **facts_of(begun), "kind": ROLLBACK, "verdict": None}
+        move = {**facts_of(back), **facts_of(begun), "kind": ROLLBACK, "verdict": None, "raises_mark": False}
         return Difference(told, f"The alias names version {begun['to']} now.", lambda: self._finish(move))
 
     def _deleted(self, done: Record) -> Difference:
@@ -206,7 +206,7 @@ class Reconciler:
 
     def _finish(self, record: Record) -> None:
         """Move the alias to a version that serves."""
-        facts = {name: record[name] for name in Move.__dataclass_fields__}
+        facts = {name: record[name] for name in Move.__dataclass_fields__ if name in record}
         version = self.registry.find_version(self._uri(record["to"]))
         if version is None:
             raise RuntimeError(f"{self._uri(record['to'])} was deleted meanwhile. Nothing was moved.")
@@ -239,7 +239,7 @@ class Reconciler:
 
     def _repair(self, why: str) -> Record:
         run = {"dag_id": "ratchet reconcile", "run_id": self.ledger.now().isoformat(timespec="milliseconds")}
-        return {"kind": REPAIR, "verdict": None, "who": self.who, "why": why, **run}
+        return {"kind": REPAIR, "verdict": None, "who": self.who, "why": why, "raises_mark": False, **run}
 
     # -- what there is ---------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ratchet.alias import last_move
+from ratchet.alias import last_move, mark
 from ratchet.hooks.model_registry import MODEL_TAG, VERDICT_TAG
 from ratchet.ledger import ALIAS_DONE, INGESTED, Ledger, pipelines
 from training.store import MANIFEST
@@ -43,7 +43,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 KINDS = tuple(NAMES)
 FOLLOWED = (MANIFEST, "report.json")
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
-LOWER_IS_BETTER = ("log_loss", "calibration_error")
 
 Place = tuple[str, str]  # kind and name
 
@@ -63,24 +62,16 @@ class Object:
 
 
 @dataclass(frozen=True)
-class Registered:
-    """What MLflow knows of one registered model."""
-
-    versions: Sequence[ListedVersion]  # newest first
-    metrics: Mapping[str, Mapping[str, float]]  # by run
-
-
-@dataclass(frozen=True)
 class Retention:
     """
-    :param models: all registered models by name.
+    :param models: the versions of all registered models, newest first.
     :param endpoints: what the endpoint host says of each of its endpoints.
     :param verdicts: how many of the newest verdicts, and of the newest snapshots, of each pipeline stay.
     :param older_than: an object is left alone until all of its files are older.
     """
 
     store: Store
-    models: Mapping[str, Registered]
+    models: Sequence[Sequence[ListedVersion]]
     endpoints: Sequence[Mapping[str, Any]]
     verdicts: int
     older_than: timedelta
@@ -128,9 +119,8 @@ class Retention:
 
     def _roots(self) -> Iterator[str]:
         """:return: what names objects and is none itself: versions, endpoints, the ledger, the last use of keys."""
-        for model in self.models.values():
-            for version in self._kept(model):
-                yield json.dumps(version.tags)
+        for version in self._kept():
+            yield json.dumps(version.tags)
         yield json.dumps(list(self.endpoints))
         for pipeline in pipelines(self.store):
             ledger = Ledger(self.store, pipeline)
@@ -142,16 +132,21 @@ class Retention:
                 for digest in DIGEST.findall(used):
                     yield self._text(f"{stage}/{digest}.json")
 
-    def _kept(self, model: Registered) -> list[ListedVersion]:
-        """:return: the versions that have an alias or one of the last verdicts, and the best that were promoted."""
-        judged = [version for version in model.versions if VERDICT_TAG in version.tags]
-        promoted = [version for version in model.versions if version.tags.get(VERDICT_TAG) == "promote"]
-        named = [version for version in model.versions if version.aliases]
-        return [*named, *judged[: self.verdicts], *_best(promoted, model.metrics)]
+    def _kept(self) -> Iterator[ListedVersion]:
+        """:return: the versions that have an alias or one of the last verdicts, and the best ever promoted."""
+        marks = {self._mark(pipeline) for pipeline in pipelines(self.store)}
+        for versions in self.models:
+            yield from (version for version in versions if version.aliases or version.uri in marks)
+            yield from [version for version in versions if VERDICT_TAG in version.tags][: self.verdicts]
+
+    def _mark(self, pipeline: str) -> str | None:
+        ledger = Ledger(self.store, pipeline)
+        last, best = last_move(ledger), mark(ledger)
+        return f"models:/{last['model']}/{best}" if last and best else None
 
     def _judgements(self, objects: Mapping[Place, Object]) -> Iterator[Place]:
         """:return: answers, evaluations and verdicts that are about a version that is kept; it does not name them."""
-        kept = {version.tags.get(MODEL_TAG) for model in self.models.values() for version in self._kept(model)} - {None}
+        kept = {version.tags.get(MODEL_TAG) for version in self._kept()} - {None}
         for kind, name in objects:
             if kind in ("predictions", "evaluations", "verdicts") and _judged(self._manifest(kind, name)) in kept:
                 yield kind, name
@@ -176,14 +171,3 @@ def _judged(manifest: str) -> str | None:
         return model["digest"] if isinstance(model, dict) else model
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _best(versions: Sequence[ListedVersion], metrics: Mapping[str, Mapping[str, float]]) -> list[ListedVersion]:
-    """:return: of each metric on the test split the version with the best value."""
-    scores: dict[str, list[tuple[float, int]]] = {}
-    for place, version in enumerate(versions):
-        for name, value in metrics.get(version.run_id or "", {}).items():
-            if name.startswith("test_"):
-                lower = name.removeprefix("test_") in LOWER_IS_BETTER
-                scores.setdefault(name, []).append((-value if lower else value, place))
-    return [versions[place] for place in {max(found)[1] for found in scores.values()}]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ratchet.alias import PROMOTION, ROLLBACK, ChampionAlias, Move, barred
+from ratchet.alias import PROMOTION, ROLLBACK, ChampionAlias, Move, barred, mark
 from ratchet.ledger import Ledger
 from ratchet.reconcile import Reconciler
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry
@@ -47,6 +47,7 @@ class World:
             endpoint="desk",
             release=f"r{to}",
             model_digest=f"mr{to}",
+            raises_mark=kind == PROMOTION,
         )
         alias = ChampionAlias(self.registry, self.ledger, "intents", self.locks)
         alias.move(self.registry.versions[to], expected, facts, lambda: None)
@@ -157,6 +158,7 @@ def test_what_somebody_made_champion_and_deployed_by_hand_stays_and_is_written_d
     assert world.champion == ("3", "r3")
     assert world.registry.aliases["previous"] == "2"
     assert world.ledger.last("alias-done")["to"] == "3"
+    assert mark(world.ledger) == "2"  # no gate compared it
 
 
 def test_where_all_three_differ_what_the_ledger_has_comes_back(world):

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ratchet.hooks.model_registry import ListedVersion
-from ratchet.ledger import INGESTED, Ledger
-from ratchet.retention import Registered, Retention
+from ratchet.ledger import ALIAS_DONE, INGESTED, Ledger
+from ratchet.retention import Retention
 from training.store import Store
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -27,7 +27,7 @@ class World:
     def __init__(self, root):
         self.root, self.store = root, Store(str(root))
         self.ledger = Ledger(self.store, "intents", lambda: NOW)
-        self.versions, self.metrics, self.endpoints, self.names = [], {}, [], {}
+        self.versions, self.endpoints, self.names = [], [], {}
 
     def put(self, kind, name, days=30, manifest="manifest.json", **told):
         place = self.root / kind / digest(name)
@@ -41,7 +41,7 @@ class World:
         at = (NOW - timedelta(days=days)).timestamp()
         os.utime(path, (at, at))
 
-    def version(self, number, *aliases, verdict="hold", **metrics):
+    def version(self, number, *aliases, verdict="hold"):
         """A version with all that a run makes of one."""
         self.put("models", f"m{number}")
         self.put("releases", f"r{number}", manifest="release.json")
@@ -64,12 +64,10 @@ class World:
             **({"ratchet.verdict": verdict} if verdict else {}),
         }
         self.versions.insert(0, ListedVersion("intents", str(number), f"run{number}", tags, aliases))
-        self.metrics[f"run{number}"] = metrics
 
     @property
     def retention(self):
-        models = {"intents": Registered(self.versions, self.metrics)}
-        return Retention(self.store, models, self.endpoints, verdicts=2, older_than=timedelta(days=7), now=NOW)
+        return Retention(self.store, [self.versions], self.endpoints, verdicts=2, older_than=timedelta(days=7), now=NOW)
 
     def goes(self):
         return sorted(self.names[one.key] for one in self.retention.unneeded())
@@ -99,14 +97,15 @@ def test_the_last_verdicts_stay_and_what_nobody_needs_goes(world):
     assert world.goes() == sorted([*all_of(1), *all_of(2)])
 
 
-def test_the_best_that_was_ever_promoted_stays_by_whatever_metric(world):
-    world.version(1, verdict="promote", test_f1_macro=0.9, test_log_loss=0.5)
-    world.version(2, verdict="promote", test_f1_macro=0.7, test_log_loss=0.1)
-    world.version(3, verdict="promote", test_f1_macro=0.8, test_log_loss=0.3)
-    world.version(4, verdict="hold", test_f1_macro=0.99, test_log_loss=0.01)
-    for number in (5, 6):
+def test_the_best_that_was_ever_promoted_stays(world):
+    for number in (1, 2, 3, 4, 5):
         world.version(number)
-    assert world.goes() == sorted([*all_of(3), *all_of(4)])
+    for number, raises in (("1", True), ("2", True), ("3", False)):
+        move = {"model": "intents", "from": None, "to": number, "model_digest": digest(f"m{number}")}
+        world.ledger.append(ALIAS_DONE, raises_mark=raises, release=digest("none"), **move)
+    goes = world.goes()
+    assert set(all_of(1)) <= set(goes)
+    assert not set(all_of(2)) & set(goes)
 
 
 def test_what_an_endpoint_serves_served_before_or_is_about_to_serve_stays(world):

@@ -107,15 +107,12 @@ def _look(verdicts: int, older_than: timedelta) -> Retention:
 
     from ratchet.hooks.endpoint_host import EndpointHostHook  # Airflow takes a second to import
     from ratchet.hooks.model_registry import ModelRegistryHook
-    from ratchet.retention import Registered, Retention
+    from ratchet.retention import Retention
     from training.store import Store
 
     registry = ModelRegistryHook()
     try:
-        models = {
-            name: Registered(registry.list_versions(name), registry.run_metrics(f"ratchet/{name}"))
-            for name in registry.list_models()
-        }
+        models = [registry.list_versions(name) for name in registry.list_models()]
         endpoints = EndpointHostHook().list_endpoints()
     except (MlflowException, httpx.HTTPError) as error:
         raise RunError(
