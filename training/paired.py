@@ -10,19 +10,22 @@ cost what their cells cost.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from training.cores import cores
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 STEPS = 1000  # distinct differences of a loss that are told apart; what is lost is below a thousandth of their range
-NUMBERS_AT_ONCE = 4_000_000  # of draws in memory
+NUMBERS_AT_ONCE = 2_000_000  # of draws in memory, for each thread
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,22 @@ class Pairs:
         """:param truth: (n_rows,), indices below ``labels``. :param one: likewise. :param other: likewise."""
         import numpy as np
 
-        cells, counts = np.unique((truth * labels + one) * labels + other, return_counts=True)
+        return cls._of(truth, one, other, np.ones(len(truth), dtype=np.int64), labels)
+
+    @classmethod
+    def _of(
+        cls,
+        truth: NDArray[np.int64],
+        one: NDArray[np.int64],
+        other: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        labels: int,
+    ) -> Pairs:
+        """:return: rows, each of which counts so often, with those that are alike as one cell."""
+        import numpy as np
+
+        cells, place = np.unique((truth * labels + one) * labels + other, return_inverse=True)
+        counts = np.bincount(place, weights=counts).astype(np.int64)
         return cls(cells // labels**2, cells // labels % labels, cells % labels, counts, labels)
 
     @cached_property
@@ -80,11 +98,14 @@ class Pairs:
 
     def of_label(self, label: int) -> Pairs:
         """:return: the same rows, with this label as 1 and every other as 0."""
-        import numpy as np
+        truth, one, other = ((part == label).astype("int64") for part in (self.truth, self.one, self.other))
+        return Pairs._of(truth, one, other, self.counts, 2)
 
-        parts = (part == label for part in (self.truth, self.one, self.other))
-        truth, one, other = (np.repeat(part.astype(np.int64), self.counts) for part in parts)
-        return Pairs.of(truth, one, other, 2)
+    @cached_property
+    def _rights(self) -> Pairs:
+        """The same rows, with right answers as 1: all that an accuracy depends on."""
+        right, one, other = ((part == self.truth).astype("int64") for part in (self.truth, self.one, self.other))
+        return Pairs._of(right, one, other, self.counts, 2)
 
     @cached_property
     def only_one(self) -> int:
@@ -97,10 +118,9 @@ class Pairs:
 
     def difference(self, metric: str, seed: int) -> Difference:
         """:param metric: accuracy, f1_macro, f1_weighted, or f1 of label 1 of two."""
-        import numpy as np
-
-        drawn = [_Counts(self, draws).difference(metric) for draws in _draws(self.counts, seed)]
-        return Difference(self.point(metric), np.sort(np.concatenate(drawn)), self.rows)
+        cells = self._rights if metric == "accuracy" else self
+        samples = _resampled(cells.counts, seed, lambda draws: _Counts(cells, draws).difference(metric))
+        return Difference(self.point(metric), samples, self.rows)
 
     def point(self, metric: str) -> float:
         """:return: the difference in these rows."""
@@ -159,18 +179,28 @@ def loss_difference(one: NDArray[np.float64], other: NDArray[np.float64], seed: 
     step = np.floor((better - low) / max(high - low, 1e-300) * STEPS).astype(int)
     _, place, counts = np.unique(step, return_inverse=True, return_counts=True)
     means = np.bincount(place, weights=better) / counts
-    drawn = [draws @ means / len(better) for draws in _draws(counts, seed)]
-    return Difference(float(better.mean()), np.sort(np.concatenate(drawn)), len(better))
+    samples = _resampled(counts, seed, lambda draws: draws @ means / len(better))
+    return Difference(float(better.mean()), samples, len(better))
 
 
-def _draws(counts: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]]:
-    """Yield how often each cell is in each of some test sets, (n_sets, n_cells), ``RESAMPLES`` sets in all."""
+def _resampled(
+    counts: NDArray[np.int64], seed: int, measure: Callable[[NDArray[np.int64]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """
+    :param measure: of how often each cell is in each of some test sets, (n_sets, n_cells), a number for each set.
+    :return: (RESAMPLES,), sorted.
+    """
     import numpy as np
 
-    random = np.random.default_rng(seed)
     rows, at_once = int(counts.sum()), max(1, NUMBERS_AT_ONCE // len(counts))
-    for start in range(0, RESAMPLES, at_once):
-        yield random.multinomial(rows, counts / rows, size=min(at_once, RESAMPLES - start))
+    sizes = [min(at_once, RESAMPLES - start) for start in range(0, RESAMPLES, at_once)]
+    seeds = np.random.SeedSequence(seed).spawn(len(sizes))  # each has its own: the order of threads changes nothing
+
+    def draw(size: int, own: np.random.SeedSequence) -> NDArray[np.float64]:
+        return measure(np.random.default_rng(own).multinomial(rows, counts / rows, size=size))
+
+    with ThreadPoolExecutor(cores()) as threads:  # numpy draws without holding on to the interpreter
+        return np.sort(np.concatenate(list(threads.map(draw, sizes, seeds))))
 
 
 def mcnemar(pairs: Pairs) -> float:
