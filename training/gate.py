@@ -191,7 +191,7 @@ class _Comparison:
         shown, compared = _shown(value, reference)
         whose = "the champion's" if self.role == "champion" else "the best ever promoted,"
         side = "equal to" if value == reference else "above" if value > reference else "below"
-        by = f" by {_shown(abs(value - reference), 0)[0]}" if value != reference else ""
+        by = f", by {_shown(abs(value - reference), 0)[0]}" if value != reference else ""
         said = f"{metric} {shown} is {side} {whose} {compared}{by}"
         sure = f"with {self.rules.confidence:.0%} confidence"
         wanted = "that it is better" if limit == 0 else f"whether it is worse by more than {-limit:g}"
@@ -204,7 +204,7 @@ class _Comparison:
         else:
             rows = f"{self.difference.rows:,}"
             said += f"; {rows} test rows do not tell {wanted} (between {low:+.3f} and {high:+.3f} {sure})"
-            said += f"; about {needed:,} would if it stayed so" if needed else ""
+            said += f"; about {float(f'{needed:.2g}'):,.0f} would if it stayed so" if needed else ""
         if metric == "accuracy":
             one, other = self.pairs.only_one, self.pairs.only_other
             chance = mcnemar(self.pairs)

@@ -72,7 +72,8 @@ def _interval(rule: RuleOutcome) -> str:
 
 
 def _bound(rule: RuleOutcome) -> str:
-    return f"at {'most' if rule.name.startswith('maximum.') else 'least'} {_number(rule.bound)}"
+    at_most = rule.name.startswith(("maximum.", "agreement", "barred"))
+    return f"at {'most' if at_most else 'least'} {_number(rule.bound)}"
 
 
 def _count(value: int | None) -> str:

@@ -33,7 +33,7 @@ def page(evidence, **rules):
 
 def test_the_verdict_and_its_reasons_come_first():
     text = page(binary(834, 884), metric="accuracy").text
-    reason = "accuracy 0.834 is below the champion's 0.884 by 0.050"
+    reason = "accuracy 0.834 is below the champion's 0.884, by 0.050"
     assert text.index("Hold") < text.index(reason) < text.index("Metrics") < text.index("Labels")
 
 
