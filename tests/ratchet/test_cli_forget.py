@@ -35,7 +35,7 @@ def asked(tmp_path, monkeypatch, url):
         return DONE
 
     monkeypatch.setattr(forget, "run_stage", run_stage)
-    monkeypatch.setattr(active, "_airflow", lambda options: Airflow(url, "operator", PASSWORD))
+    monkeypatch.setattr(active, "airflow_of", lambda options: Airflow(url, "operator", PASSWORD))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
     monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

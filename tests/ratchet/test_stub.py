@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_spec_of_the_repository_has_its_stub_and_every_stub_its_spec():
     specs = {path.stem for path in (ROOT / "dags").glob("*.yaml")}
-    stubs = {path.stem: path.read_text() for path in (ROOT / "dags").glob("*.py")}
-    assert specs == set(stubs), "run: ratchet validate"
-    assert stubs == {name: stub_text(name) for name in stubs}
+    files = {path.stem: path.read_text() for path in (ROOT / "dags").glob("*.py")}
+    stubs = {name for name, text in files.items() if text == stub_text(name)}
+    assert specs == stubs, "run: ratchet validate"
+    assert set(files) - stubs == {"ratchet_reconcile", "ratchet_rollback"}  # one for all pipelines each
 
 
 def test_airflow_does_not_pass_over_a_stub(tmp_path):
