@@ -142,7 +142,7 @@ def _compared(
         if rules.better:
             yield compared.better()
         if rules.group_no_worse_by is not None:
-            yield from _groups(evidence, labels, rules, seed)
+            yield from _groups(pairs, evidence, labels, rules, seed)
 
 
 @dataclass(frozen=True)
@@ -212,15 +212,15 @@ class _Comparison:
         return said
 
 
-def _groups(evidence: Evidence, labels: Sequence[str], rules: Rules, seed: int) -> Iterator[RuleOutcome]:
+def _groups(pairs: Pairs, evidence: Evidence, labels: Sequence[str], rules: Rules, seed: int) -> Iterator[RuleOutcome]:
     """Yield a failure for each slice and label in which the candidate is shown to be worse than is allowed."""
     assert rules.group_no_worse_by is not None
     limit = 0 - rules.group_no_worse_by
     found = []
-    for name, pairs, metric in _group_pairs(evidence, labels):
-        if _group_size(pairs, metric) >= rules.group_rows:
-            difference = pairs.difference(metric, seed)
-            found.append((name, metric, difference, worse_by_chance(pairs, difference, limit)))
+    for name, members, metric in _group_pairs(pairs, evidence, labels):
+        if _group_size(members, metric) >= rules.group_rows:
+            difference = members.difference(metric, seed)
+            found.append((name, metric, difference, worse_by_chance(members, difference, limit)))
     refuted = holm([chance for *_, chance in found], 1 - rules.confidence)
     for (name, metric, difference, chance), is_worse in zip(found, refuted, strict=True):
         if is_worse:
@@ -237,13 +237,12 @@ def _groups(evidence: Evidence, labels: Sequence[str], rules: Rules, seed: int) 
             )
 
 
-def _group_pairs(evidence: Evidence, labels: Sequence[str]) -> Iterator[tuple[str, Pairs, str]]:
+def _group_pairs(whole: Pairs, evidence: Evidence, labels: Sequence[str]) -> Iterator[tuple[str, Pairs, str]]:
     """Yield name, answers and the metric by which they are compared."""
     truth, one, other = evidence.truth, evidence.predicted["candidate"], evidence.predicted["champion"]
     for name, member in evidence.slices.items():
         if member.any():
             yield f"slice {name!r}", Pairs.of(truth[member], one[member], other[member], len(labels)), "accuracy"
-    whole = Pairs.of(truth, one, other, len(labels))
     for index, name in enumerate(labels):
         yield f"label {name!r}", whole.of_label(index), "f1"
 

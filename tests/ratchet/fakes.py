@@ -6,9 +6,16 @@ import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+from ratchet.alias import PROMOTION, Move
 from ratchet.hooks.endpoint_host import DeploymentFailed, DeploymentRefused, EndpointState
 from ratchet.hooks.model_registry import ListedVersion, ModelVersion
 from training.contract import Unreachable
+
+
+def promotion(**facts):
+    """:return: why the champion moves; ``facts`` say endpoint, release and weights, and what else is not as usual."""
+    usual = {"kind": PROMOTION, "verdict": "promote", "who": "anna", "why": "because"}
+    return Move(**{**usual, "dag_id": "intents", "run_id": "run_1", **facts})
 
 
 class FakeRegistry:

@@ -9,7 +9,7 @@ import pytest
 
 from ratchet.alias import PROMOTION, ROLLBACK, AliasBusy, AliasMoved, ChampionAlias, Move, barred
 from ratchet.ledger import INGESTED, Ledger
-from tests.ratchet.fakes import FakeRegistry
+from tests.ratchet.fakes import FakeRegistry, promotion
 from training.store import Store
 
 
@@ -45,12 +45,9 @@ class World:
 
     def move(self, to, expected, *, run="run_1", kind=PROMOTION, alias=None, check=lambda: None):
         version = self.registry.versions[to]
-        why = Move(
+        why = promotion(
             kind=kind,
             verdict="promote" if kind == PROMOTION else None,
-            who="anna",
-            why="because",
-            dag_id="intents",
             run_id=run,
             endpoint="intents",
             release=f"r{to}",

@@ -5,12 +5,12 @@ import json
 import httpx
 import pytest
 
-from ratchet.alias import PROMOTION, ChampionAlias, Move
+from ratchet.alias import ChampionAlias
 from ratchet.cli import main
 from ratchet.cli import reconcile as command
 from ratchet.hooks import endpoint_host, model_registry
 from ratchet.ledger import Ledger
-from tests.ratchet.fakes import FakeEndpoints, FakeRegistry
+from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, promotion
 from training.store import Store
 
 
@@ -27,17 +27,7 @@ def world(tmp_path, monkeypatch):
         registry, endpoints, active = FakeRegistry("1", "2"), FakeEndpoints("1"), []
         ledger = Ledger(Store((tmp_path / "store").as_uri()), "intents")
 
-    facts = Move(
-        kind=PROMOTION,
-        verdict="promote",
-        who="anna",
-        why="because",
-        dag_id="intents",
-        run_id="run_1",
-        endpoint="desk",
-        release="1",
-        model_digest="m1",
-    )
+    facts = promotion(endpoint="desk", release="1", model_digest="m1")
     alias = ChampionAlias(World.registry, World.ledger, "intents", tmp_path / "work" / "locks")
     alias.move(World.registry.versions["1"], None, facts, lambda: None)
     monkeypatch.setattr(model_registry, "ModelRegistryHook", lambda: World.registry)

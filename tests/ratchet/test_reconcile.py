@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ratchet.alias import PROMOTION, ROLLBACK, ChampionAlias, Move, barred, mark
+from ratchet.alias import PROMOTION, ROLLBACK, ChampionAlias, barred, mark
 from ratchet.ledger import Ledger
 from ratchet.reconcile import Reconciler
-from tests.ratchet.fakes import FakeEndpoints, FakeRegistry
+from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, promotion
 from training.store import Store
 
 
@@ -37,12 +37,9 @@ class World:
         return self.root / "locks"
 
     def promote(self, to, expected, kind=PROMOTION, run="run_1"):
-        facts = Move(
+        facts = promotion(
             kind=kind,
             verdict="promote" if kind == PROMOTION else None,
-            who="anna",
-            why="because",
-            dag_id="intents",
             run_id=run,
             endpoint="desk",
             release=f"r{to}",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ratchet import settings
-from ratchet.alias import PROMOTION, ChampionAlias, Move
+from ratchet.alias import ChampionAlias
 from ratchet.ledger import Ledger
 from ratchet.operators.reconcile import ReconcileOperator
-from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
+from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context, promotion
 from training.store import Store
 
 
@@ -16,17 +16,7 @@ from training.store import Store
 def registry(places):
     made = FakeRegistry("1", "2")
     ledger = Ledger(Store(settings.store_uri()), "intents")
-    facts = Move(
-        kind=PROMOTION,
-        verdict="promote",
-        who="anna",
-        why="because",
-        dag_id="intents",
-        run_id="run_1",
-        endpoint="desk",
-        release="1",
-        model_digest="m1",
-    )
+    facts = promotion(endpoint="desk", release="1", model_digest="m1")
     alias = ChampionAlias(made, ledger, "intents", settings.work_directory() / "locks")
     alias.move(made.versions["1"], None, facts, lambda: None)
     return made
