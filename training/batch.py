@@ -81,6 +81,7 @@ def batch_key(unread: Sequence[Unread], reading: Reading, percents: tuple[int, i
             "format": FORMAT,
             "objects": sorted([one.part.name, one.part.version, one.split or ""] for one in unread),
             "columns": [reading.text, reading.label, reading.time, *Columns.of(reading).keep],
+            **({"as": reading.format} if reading.format else {}),  # whatever the objects' names say
             "percents": percents,
             "labels": None if checks.labels is None else sorted(checks.labels),
             "personal": scan.identity if scan else None,  # also where rows stay as they are: the manifest has counts

@@ -299,7 +299,7 @@ def _pairs(report: Mapping[str, Any]) -> str:
             pairs.sort(key=lambda one: -(one.get("similarity") or 0))
             title, beside = SIDE_BY_SIDE[finding["check"]]
             rest = "".join(map(_pair, pairs[PAIRS:]))
-            more = f"<details><summary>{len(pairs) - PAIRS:,} more of {finding['count']:,}</summary>{rest}</details>"
+            more = f"<details><summary>{len(pairs) - PAIRS:,} more</summary>{rest}</details>"
             shown += (
                 f"<h2>{title}</h2><p>{beside}; the words that differ are marked.</p>"
                 f"{''.join(map(_pair, pairs[:PAIRS]))}{more if rest else ''}"

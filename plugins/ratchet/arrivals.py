@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from ratchet.ledger import HELD_OFF, Record
+from ratchet.ledger import HELD_OFF, INGESTED, Ledger, Record
 from training.contract import SurveyResult
 
 WAITING, ASKED = "waiting", "asked"
@@ -41,6 +41,34 @@ class Decision:
     state: State
     reason: str  # a sentence for people; it does not change from one look to the next while nothing else does
     until: datetime | None = None  # when the state changes though nothing else does
+
+
+@dataclass(frozen=True)
+class TooEarly:
+    """A run that takes in data now would come too soon after another one."""
+
+    run_id: str  # of the other
+    until: datetime
+    reason: str
+
+
+def too_early(ledger: Ledger, cooldown: timedelta | None, now: datetime) -> TooEarly | None:
+    # a batch that was refused took nothing in: its mended objects need not wait
+    last = ledger.last(INGESTED, quarantined=None) if cooldown else None
+    if last is None or cooldown is None:
+        return None
+    until = datetime.fromisoformat(last["time"]) + cooldown
+    if until <= now:
+        return None
+    minutes = cooldown.total_seconds() / 60
+    pause = f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:g} hours"
+    reason = f"run {last['run_id']} took in data at {minute(last['time'])}, and {pause} must lie between two"
+    return TooEarly(last["run_id"], until, reason)
+
+
+def minute(time: str) -> str:
+    """:param time: ISO 8601. :return: as people read it."""
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def weight(found: SurveyResult) -> int:

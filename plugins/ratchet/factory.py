@@ -98,7 +98,7 @@ def build(spec: PipelineSpec) -> DAG:
             source_override=dag.param("source"),
             date=dag.param("date"),
             force=force,
-            cooldown=_cooldown(spec),
+            cooldown=spec.trigger.cooldown,
             source_conn_id=data.connection,
             text_column=data.text,
             label_column=data.label,
@@ -186,11 +186,6 @@ def _clock(spec: PipelineSpec) -> BaseTimetable | None:
     return OnceTimetable() if schedule == "@once" else CronTriggerTimetable(schedule, timezone=spec.trigger.timezone)
 
 
-def _cooldown(spec: PipelineSpec) -> timedelta | None:
-    hours = spec.trigger.new_data.cooldown_hours if spec.trigger.new_data else 0
-    return timedelta(hours=hours) if hours else None
-
-
 def _when(spec: PipelineSpec) -> str:
     """:return: what starts a run, for the DAG's page."""
     trigger, starts = spec.trigger, []
@@ -200,7 +195,7 @@ def _when(spec: PipelineSpec) -> str:
         rows = "new rows" if trigger.new_data.min_rows == 1 else f"{trigger.new_data.min_rows:,} new rows"
         starts.append(f"on {rows} that have been left unchanged for {trigger.new_data.quiet_minutes:g} minutes")
     started = " and ".join(starts) or "when somebody starts it"
-    cooldown = _cooldown(spec)
+    cooldown = spec.trigger.cooldown
     return started + (f"; {cooldown.total_seconds() / 3600:g} hours between two at least" if cooldown else "")
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -399,6 +400,11 @@ class Trigger(Section):
     """Time zone of `schedule`, such as `Europe/Berlin`."""
     new_data: NewData | None = None
     """Start a run when there is new data: the keys are those below, each with a default. Unset: never."""
+
+    @property
+    def cooldown(self) -> timedelta | None:
+        hours = self.new_data.cooldown_hours if self.new_data else 0
+        return timedelta(hours=hours) if hours else None
 
     @field_validator("new_data", mode="before")
     @classmethod

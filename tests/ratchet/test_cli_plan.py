@@ -72,6 +72,20 @@ def test_a_plan_goes_on_from_where_the_next_run_would(tmp_path, monkeypatch, cap
     assert "s3://store/data-reports/1/report.html" in capsys.readouterr().out
 
 
+def test_a_plan_says_until_when_a_run_would_be_held_off(tmp_path, monkeypatch, capsys):
+    spec = spec_in(tmp_path, monkeypatch)
+    with Path(spec).open("a") as file:
+        file.write("trigger: {new_data: {cooldown_hours: 6}}\n")
+    monkeypatch.setattr(plan, "run_stage", lambda *_given, **_more: {"steps": [], "dropped": {}, "warnings": []})
+    ledger = Ledger(Store(str(tmp_path / "store")), "mail")
+    for quarantined in (None, "too many bad rows"):  # what was refused took nothing in
+        ledger.append(INGESTED, run_id="first" if quarantined is None else "second", quarantined=quarantined)
+    assert main(["plan", spec]) == 0
+    assert "held off until" in (told := capsys.readouterr().out)
+    assert "run first took in data at" in told
+    assert "6 hours must lie between two" in told
+
+
 def test_a_plan_opens_the_source_with_its_connection(tmp_path, monkeypatch, capsys):
     spec, given = spec_in(tmp_path, monkeypatch), []
     Path(spec).write_text("data: {source: s3://films/a.csv, connection: bucket, text: b, label: c}\n")

@@ -97,7 +97,7 @@ def test_the_words_that_differ_are_marked():
 def test_the_nearest_are_shown_and_the_others_can_be_opened():
     pairs = [near(f"text {i}", f"text {i} too", similarity=i / 10)["examples"][0] for i in range(7)]
     html = data_page(report(findings=[{**near("", ""), "count": 84, "examples": pairs}]))
-    first, others = html.split("3 more of 84")
+    first, others = html.split("3 more<")
     assert all(f">{share}% alike" in first for share in (60, 50, 40, 30))
     assert all(f">{share}% alike" in others for share in (20, 10, 0))
 

@@ -55,6 +55,20 @@ def test_the_rows_of_an_object_that_is_gone_leave_or_stay_as_the_spec_says(sourc
     assert "one more" not in texts_of(gone)
 
 
+def test_the_same_file_read_in_another_format_leaves_the_snapshot_of_the_first_as_it_was(source):
+    source.remove("first")
+    lines = ["text,label,\ttext\tlabel"]
+    lines += [f"{text},{label},\tnot {text}\t{'neg' if label == 'pos' else 'pos'}" for text, label in ROWS]
+    (source.folder / "rows.txt").write_text("\n".join(lines))
+    source.reading = replace(source.reading, format="csv")
+    commas = source.ingest()
+    before = rows_of(commas)
+    source.reading = replace(source.reading, format="tsv")
+    tabs = source.ingest()
+    assert texts_of(tabs) == {f"not {text}" for text, _ in ROWS}
+    assert rows_of(commas) == before
+
+
 def waiting_in(source, **checks):
     request = SurveyRequest(store=str(source.store), reading=source.reading, watermark=source.watermark, **checks)
     return survey(request).objects

@@ -171,6 +171,14 @@ def test_a_file_from_before_all_years_is_read(tmp_path):
     assert values_of(tmp_path / "rows.csv") == [("a", "x")]
 
 
+@pytest.mark.parametrize("uri", ["", "/*.csv", "/loop.csv"])
+def test_a_link_that_leads_to_itself_is_named_and_not_tried_again(tmp_path, uri):
+    (tmp_path / "rows.csv").write_text("text,label\na,x\n")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    with pytest.raises(BadInput, match=r"loop\.csv: a link that leads back to itself.*Remove the link"):
+        open_source(f"{tmp_path}{uri}")
+
+
 def test_a_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "rows.csv")
     (tmp_path / "link.csv").symlink_to(tmp_path / "rows.csv")

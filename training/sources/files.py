@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -95,6 +96,9 @@ def _listing(uri: str) -> Iterator[None]:
             raise BadInput(f"{uri}: {why}") from error
         if isinstance(error, PermissionError):
             raise BadInput(f"{uri}: not allowed to read it ({error}). Check the file's mode.") from error
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            link = error.filename or uri
+            raise BadInput(f"{link}: a link that leads back to itself. Nothing was read. Remove the link.") from error
         raise ReadFailed(
             f"{uri}: listing failed ({type(error).__name__}: {error}). Nothing was read. Try again."
         ) from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from datetime import UTC, datetime
 
 from ratchet import settings
+from ratchet.arrivals import minute, too_early
 from ratchet.cli.specs import load
 from ratchet.cli.stage import run_stage
 from ratchet.cli.table import dropped_rows, page_of, table
@@ -28,7 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def plan(options: argparse.Namespace) -> int:
     spec = load(options.spec)
     store = settings.store_uri()
-    last = _last(store, spec.name)
+    ledger = _ledger(store, spec.name)
+    last = ledger.last(INGESTED) or {}  # what the ledger says of the data that was read last
     request = PlanRequest(
         ingest=spec.ingest_request(store, watermark=last.get("watermark")),
         train=spec.train_request(store, str(settings.work_directory())),
@@ -46,16 +48,17 @@ def plan(options: argparse.Namespace) -> int:
         print(f"Of the rows, ingest {dropped_rows(result['dropped'])}")
     for warning in result["warnings"]:
         print(f"Warning: {warning}")
+    if early := too_early(ledger, spec.trigger.cooldown, datetime.now(UTC)):
+        print(f"A run that is not forced is held off until {minute(early.until.isoformat())}: {early.reason}")
     if report := last.get("report"):
         print(f"The data that was read last: {page_of(report)}")
     return 0
 
 
-def _last(store: str, pipeline: str) -> dict[str, Any]:
-    """:return: what the ledger says of the data that was read last; empty: none was."""
+def _ledger(store: str, pipeline: str) -> Ledger:
     from training.store import Store
 
-    return Ledger(Store(store), pipeline).last(INGESTED) or {}
+    return Ledger(Store(store), pipeline)
 
 
 def _reason(step: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
 from ratchet import settings
+from ratchet.arrivals import minute, too_early
 from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.hooks.source_connection import access_to_source
 from ratchet.ledger import HELD_OFF, INGESTED, Ledger
@@ -292,20 +293,12 @@ class IngestOperator(StageOperator):
 
     def _respect_cooldown(self, context: Context) -> None:
         """:raises AirflowSkipException: it is too early for this run; everything after it is skipped as well."""
-        # a batch that was refused took nothing in: its mended objects need not wait
-        last = self.ledger.last(INGESTED, quarantined=None) if self.cooldown else None
-        if last is None or last["run_id"] == context["run_id"]:  # a retry is not too early for itself
+        early = too_early(self.ledger, self.cooldown, datetime.now(UTC))
+        if early is None or early.run_id == context["run_id"]:  # a retry is not too early for itself
             return
-        assert self.cooldown is not None
-        until = datetime.fromisoformat(last["time"]) + self.cooldown
-        if until <= datetime.now(UTC):
-            return
-        minutes = self.cooldown.total_seconds() / 60
-        pause = f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:g} hours"
-        reason = f"run {last['run_id']} took in data at {_minute(last['time'])}, and {pause} must lie between two"
-        held: dict[str, Any] = {"reason": reason, "until": until.isoformat(timespec="milliseconds")}
+        held: dict[str, Any] = {"reason": early.reason, "until": early.until.isoformat(timespec="milliseconds")}
         self.ledger.append(HELD_OFF, run_id=context["run_id"], **held)
-        outcome = f"held off until {_minute(held['until'])}: {reason}"
+        outcome = f"held off until {minute(held['until'])}: {early.reason}"
         context["ti"].xcom_push(key=HELD_OFF, value=held)
         write_note(context, outcome, self.log)
         raise AirflowSkipException(f"{outcome}. To run it all the same, start one with force.")
@@ -354,7 +347,7 @@ class IngestOperator(StageOperator):
         taken = self.ledger.records(INGESTED)
         found = next((record for record in reversed(taken) if datetime.fromisoformat(record["time"]) <= end), None)
         if found is None:
-            first = f"the first one was taken at {_minute(taken[0]['time'])}" if taken else "none was ever taken"
+            first = f"the first one was taken at {minute(taken[0]['time'])}" if taken else "none was ever taken"
             raise AirflowFailException(
                 f"No snapshot of {self.ledger_name} is from {end:%Y-%m-%d %H:%M} UTC or before: {first}. "
                 "Nothing was trained. Choose a later date."
@@ -362,17 +355,13 @@ class IngestOperator(StageOperator):
         store = self.ledger.store
         if not store.is_complete(store.key(found["snapshot"])):
             raise AirflowFailException(
-                f"{found['snapshot']}, the snapshot of {_minute(found['time'])}, is gone or unfinished. Nothing was "
+                f"{found['snapshot']}, the snapshot of {minute(found['time'])}, is gone or unfinished. Nothing was "
                 "trained. Choose another date, or put the store back."
             )
-        why = f"hit: the newest snapshot not after {end:%Y-%m-%d %H:%M} UTC, of {_minute(found['time'])}"
+        why = f"hit: the newest snapshot not after {end:%Y-%m-%d %H:%M} UTC, of {minute(found['time'])}"
         self.log.info("%s: %s", self.stage, why)
         values = {name: found.get(name) for name in ("snapshot", "digest", "rows", "test_split", "report")}
         return {**values, "hit": True, "why": why}
-
-
-def _minute(text: str) -> str:
-    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _end_of(text: str) -> datetime:
