@@ -70,13 +70,17 @@ def decide(
         return unusable(fault)
 
     unmeasured = [label for label, score in report.candidate.labels.items() if not score.support]
-    outcomes = [*_barred(report.candidate, barred), *_outcomes(report, evidence, rules, seed)]
+    outcomes = [*_barred(report.candidate, barred), *alone(report, rules)]
+    if evidence is not None:
+        for role, other in (("champion", report.champion), ("best", report.best)):
+            if other is not None:
+                outcomes += compared(report.candidate, other, role, evidence, rules, seed)
     decision = decided(outcomes, rules.approval)
     against = {"hold": ("fail", "undecided"), "ask": ("undecided",), "promote": ()}[decision]
     reasons = [one.reason for one in outcomes if one.outcome in against]
     reasons = reasons or [one.reason for one in outcomes]
     if decision != "hold":
-        reasons += _why_not_compared(report, rules)
+        reasons += why_not_compared(rules, has_champion=report.champion is not None)
     if unmeasured:
         reasons.append(_not_measured(unmeasured, len(report.test_set.labels)))
     return Verdict(
@@ -102,7 +106,8 @@ def _barred(candidate: Scored, barred: Mapping[str, str]) -> Iterator[RuleOutcom
         yield RuleOutcome(name="barred", outcome="fail", value=1, bound=0, reason=barred[candidate.digest])
 
 
-def _outcomes(report: Report, evidence: Evidence | None, rules: Rules, seed: int) -> Iterator[RuleOutcome]:
+def alone(report: Report, rules: Rules) -> Iterator[RuleOutcome]:
+    """Yield what the rules say that are about the candidate alone."""
     measured = sum(score.support > 0 for score in report.candidate.labels.values())
     if measured < LABELS_TO_TELL_APART:
         yield _too_few_labels(measured)
@@ -114,17 +119,19 @@ def _outcomes(report: Report, evidence: Evidence | None, rules: Rules, seed: int
         yield _agreement(report.candidate.serving.agreement)
     for test in (report.behaviour or {}).get("tests", ()):
         yield _behaviour(test)
-    if evidence is None or rules.no_worse_by is None:
-        return
-    for role, other in (("champion", report.champion), ("best", report.best)):
-        if other is not None:
-            yield from _compared(report.candidate, other, role, evidence, rules, seed)
 
 
-def _compared(
+def compared(
     candidate: Scored, other: Scored, role: str, evidence: Evidence, rules: Rules, seed: int
 ) -> Iterator[RuleOutcome]:
-    assert rules.no_worse_by is not None
+    """
+    Yield what the rules say that hold the candidate against another model.
+
+    :param role: champion, or best: the best version ever promoted.
+    :param evidence: has the answers of ``candidate`` and ``role``, by which both are scored.
+    """
+    if rules.no_worse_by is None:
+        return
     name = f"no_worse_by.{rules.metric}" if role == "champion" else f"mark.{rules.metric}"
     if candidate.digest == other.digest:
         reason = f"the candidate is the {ROLES[role]} already; there is nothing to compare"
@@ -375,8 +382,9 @@ def _behaviour(test: Mapping[str, Any]) -> RuleOutcome:
     )
 
 
-def _why_not_compared(report: Report, rules: Rules) -> list[str]:
-    if report.champion is None:
+def why_not_compared(rules: Rules, *, has_champion: bool) -> list[str]:
+    """:return: a sentence where nothing that the candidate is compared with decides."""
+    if not has_champion:
         if rules.minimum:
             return ["there is no champion yet, only the bounds were applied"]
         return ["there is no champion yet and no rule in gate.minimum: a first model is promoted however bad it is"]

@@ -18,11 +18,11 @@ from training.answers import read_answers
 from training.classifier import load_classifier
 from training.contract import BadInput, EvaluateRequest, IngestRequest, PackageRequest, Reading, Tracking, Unreachable
 from training.evaluate import evaluate, evaluate_parts
+from training.evidence import read_evidence
 from training.forgotten import Forgotten
 from training.gate import decide
 from training.golden import golden_examples
 from training.ingest import ingest
-from training.judge import read_evidence
 from training.package import package
 from training.rules import Rules
 from training.snapshot import read_split

@@ -2,69 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import json
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.reports import CANDIDATE, answers, binary, report, two
-from training.contract import BadInput, JudgeRequest
-from training.judge import judge, read_evidence
+from tests.reports import CANDIDATE, binary, report, two
+from tests.training.evaluations import Evaluation
+from training.contract import BadInput
 from training.store import Store, local_path
-
-SCORE = 0.75  # of what a model answers
-
-
-class Evidence:
-    """An evaluation on disk, as the stage before leaves it."""
-
-    def __init__(self, place, report, seed=0):
-        self.place, self.report = place, copy.deepcopy(report)
-        self.kept = answers(report, seed)
-        self.labels = report["test_set"]["labels"]
-        (place / "predictions").mkdir(parents=True)
-        for role, predicted in self.kept.predicted.items():
-            losses = self.keep(role, predicted)
-            self.report[role]["metrics"]["log_loss"] = float(np.mean(losses))
-            self.report["predictions"][role] = self.file(role).as_uri()
-        self.tell()
-
-    def file(self, role):
-        return self.place / "predictions" / f"{role}.parquet"
-
-    def keep(self, role, predicted, shift=0):
-        """:return: (n_rows,), the losses of these answers."""
-        others = (1 - SCORE) / (len(self.labels) - 1)
-        scores = np.full((len(predicted), len(self.labels)), others)
-        scores[np.arange(len(predicted)), predicted] = SCORE
-        order = np.roll(np.arange(len(self.labels)), 1)  # a model has its labels in an order of its own
-        rows = {
-            "text_sha256": [f"{row + shift:064x}" for row in range(len(predicted))],
-            "label": [self.labels[i] for i in self.kept.truth],
-            "prediction": [self.labels[i] for i in predicted],
-            "scores": pa.array(scores[:, order].tolist(), type=pa.list_(pa.float64())),
-        }
-        table = pa.table(rows).replace_schema_metadata({"labels": json.dumps([self.labels[i] for i in order])})
-        parquet.write_table(table, self.file(role))
-        return -np.log(scores[np.arange(len(predicted)), self.kept.truth])
-
-    def tell(self):
-        (self.place / "report.json").write_text(json.dumps(self.report))
-
-    def judge(self, force=False, barred=None, **rules):
-        uri = (self.place / "report.json").as_uri()
-        store = (self.place / "store").as_uri()
-        return judge(
-            JudgeRequest(pipeline="films", store=store, report=uri, rules=rules, barred=barred or {}, force=force)
-        )
 
 
 @pytest.fixture
 def evidence(tmp_path):
-    return Evidence(tmp_path, binary(910, 884))
+    return Evaluation(tmp_path, binary(910, 884))
 
 
 def test_the_verdict_is_written_with_its_page(evidence):
@@ -75,16 +27,6 @@ def test_the_verdict_is_written_with_its_page(evidence):
     assert "above the champion" in page.read_text()
     assert json.loads((page.parent / "verdict.json").read_text()) == result.verdict
     assert Store((evidence.place / "store").as_uri()).is_complete(f"verdicts/{result.key}")
-
-
-def test_the_answers_are_those_that_were_kept_whatever_the_order_of_a_models_labels(evidence):
-    found = read_evidence(evidence.report)
-    assert np.array_equal(found.truth, evidence.kept.truth)
-    for role, predicted in evidence.kept.predicted.items():
-        assert np.array_equal(found.predicted[role], predicted)
-        right = predicted == found.truth
-        assert np.allclose(found.losses[role][right], -np.log(SCORE))
-        assert np.allclose(found.losses[role][~right], -np.log(1 - SCORE))
 
 
 def test_the_same_evidence_and_rules_have_the_same_verdict_again(evidence):
@@ -106,7 +48,7 @@ def test_a_candidate_that_is_barred_meanwhile_is_judged_again(evidence):
 
 
 def test_a_slice_is_read_and_may_veto(tmp_path):
-    made = Evidence(tmp_path, report([[400, 100], [10, 490]], [[480, 20], [90, 410]], ["neg", "pos"]))
+    made = Evaluation(tmp_path, report([[400, 100], [10, 490]], [[480, 20], [90, 410]], ["neg", "pos"]))
     hashes = [f"{row:064x}" for row in range(1000)]
     parquet.write_table(pa.table({"text_sha256": hashes, "neg": made.kept.truth == 0}), tmp_path / "membership.parquet")
     made.report["slices"] = [{"name": "neg", "rows": 500, "description": "rows of the label neg"}]
@@ -117,7 +59,7 @@ def test_a_slice_is_read_and_may_veto(tmp_path):
 
 
 def test_the_best_version_is_compared_on_the_same_rows(tmp_path):
-    made = Evidence(tmp_path, report(two(860), two(860), best=two(900)))
+    made = Evaluation(tmp_path, report(two(860), two(860), best=two(900)))
     verdict = made.judge(metric="accuracy").verdict
     assert verdict["decision"] == "hold"
     assert verdict["best"]["model"] == "models:/sentiment/2"

@@ -1,0 +1,60 @@
+"""Evaluations on disk, as if models had been asked."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from tests.reports import answers
+from training.contract import JudgeRequest
+from training.judge import judge
+
+SCORE = 0.75  # of what a model answers
+
+
+class Evaluation:
+    """Report and answers on disk, as the stage leaves them."""
+
+    def __init__(self, place, report, seed=0):
+        self.place, self.report = place, copy.deepcopy(report)
+        self.kept = answers(report, seed)
+        self.labels = report["test_set"]["labels"]
+        (place / "predictions").mkdir(parents=True)
+        for role, predicted in self.kept.predicted.items():
+            losses = self.keep(role, predicted)
+            self.report[role]["metrics"]["log_loss"] = float(np.mean(losses))
+            self.report["predictions"][role] = self.file(role).as_uri()
+        self.tell()
+
+    def file(self, role):
+        return self.place / "predictions" / f"{role}.parquet"
+
+    def keep(self, role, predicted, shift=0):
+        """:return: (n_rows,), the losses of these answers."""
+        others = (1 - SCORE) / (len(self.labels) - 1)
+        scores = np.full((len(predicted), len(self.labels)), others)
+        scores[np.arange(len(predicted)), predicted] = SCORE
+        order = np.roll(np.arange(len(self.labels)), 1)  # a model has its labels in an order of its own
+        rows = {
+            "text_sha256": [f"{row + shift:064x}" for row in range(len(predicted))],
+            "label": [self.labels[i] for i in self.kept.truth],
+            "prediction": [self.labels[i] for i in predicted],
+            "scores": pa.array(scores[:, order].tolist(), type=pa.list_(pa.float64())),
+        }
+        table = pa.table(rows).replace_schema_metadata({"labels": json.dumps([self.labels[i] for i in order])})
+        parquet.write_table(table, self.file(role))
+        return -np.log(scores[np.arange(len(predicted)), self.kept.truth])
+
+    def tell(self):
+        (self.place / "report.json").write_text(json.dumps(self.report))
+
+    def judge(self, force=False, barred=None, **rules):
+        uri = (self.place / "report.json").as_uri()
+        store = (self.place / "store").as_uri()
+        return judge(
+            JudgeRequest(pipeline="films", store=store, report=uri, rules=rules, barred=barred or {}, force=force)
+        )

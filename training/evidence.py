@@ -1,0 +1,111 @@
+"""Read what models said to each test row, as the gate needs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from training.gate import Evidence
+from training.report import JUDGED, UnusableReport
+from training.store import for_fsspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
+
+SMALLEST_SCORE = 2.0**-52  # what scikit-learn's log_loss takes a score of 0 for
+
+
+def read_evidence(report: Mapping[str, Any]) -> Evidence | None:
+    """
+    :return: what each model said to each test row; None: the report names no answers.
+    :raises UnusableReport: the answers are gone or damaged, or the models answered different rows.
+    """
+    try:
+        labels = list(report["test_set"]["labels"])
+        kept = {role: report["predictions"][role] for role in JUDGED if report["predictions"].get(role)}
+    except (AttributeError, KeyError, TypeError):
+        return None
+    tables = {role: read_table(uri) for role, uri in kept.items()}
+    if "candidate" not in tables:
+        return None
+    rows = tables["candidate"].select(["text_sha256", "label"])
+    for role, table in tables.items():
+        if not table.select(["text_sha256", "label"]).equals(rows):
+            raise UnusableReport(f"candidate and {role} were not scored on the same rows in the same order.")
+    slices = read_slices(report["membership"], rows) if report.get("membership") else {}
+    return evidence_of(tables, labels, slices)
+
+
+def evidence_of(
+    tables: Mapping[str, pyarrow.Table], labels: Sequence[str], slices: Mapping[str, np.ndarray]
+) -> Evidence:
+    """
+    :param tables: role to its answers, to the same rows in the same order.
+    :param labels: all that a row or a model has.
+    :raises UnusableReport: there is another one.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    truth = _indices(tables["candidate"].column("label"), index)
+    return Evidence(
+        truth=truth,
+        predicted={role: _indices(table.column("prediction"), index) for role, table in tables.items()},
+        losses={role: _losses(table, truth, index) for role, table in tables.items()},
+        slices=slices,
+    )
+
+
+def read_table(uri: str) -> pyarrow.Table:
+    """:raises UnusableReport: the answers are gone or damaged."""
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with fsspec.open(for_fsspec(uri), "rb") as file:
+            return pq.read_table(file)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise UnusableReport(f"the kept answers {uri} cannot be read ({error}); run the evaluation again.") from error
+
+
+def read_slices(uri: str, rows: pyarrow.Table) -> dict[str, np.ndarray]:
+    """
+    :param rows: with the column ``text_sha256``.
+    :return: name to (n_rows,): which of the rows are in the slice.
+    :raises UnusableReport: they are gone or damaged, or those of other rows.
+    """
+    table = read_table(uri)
+    if not table.column("text_sha256").equals(rows.column("text_sha256")):
+        raise UnusableReport("the slices are not those of the test rows.")
+    names = [name for name in table.column_names if name != "text_sha256"]
+    return {name: table.column(name).to_numpy() for name in names}
+
+
+def _indices(column: pyarrow.ChunkedArray, index: Mapping[str, int]) -> np.ndarray:
+    import numpy as np
+
+    encoded = column.combine_chunks().dictionary_encode()
+    try:
+        known = np.array([index[label] for label in encoded.dictionary.to_pylist()], dtype=np.int64)
+    except KeyError as error:
+        raise UnusableReport(f"the kept answers have a label {error} that the report does not know.") from None
+    return known[encoded.indices.to_numpy()]
+
+
+def own_labels(table: pyarrow.Table) -> list[str]:
+    """:return: the labels that a model knows, in the order of its scores."""
+    return list(json.loads(table.schema.metadata[b"labels"]))
+
+
+def _losses(table: pyarrow.Table, truth: np.ndarray, index: Mapping[str, int]) -> np.ndarray:
+    """:return: (n_rows,), minus the logarithm of the true label's score; a label that the model does not know has 0."""
+    import numpy as np
+
+    own = own_labels(table)
+    scores = table.column("scores").combine_chunks().flatten().to_numpy().reshape(-1, len(own))
+    place = np.full(len(index), -1)
+    place[[index[label] for label in own]] = np.arange(len(own))
+    asked = place[truth]
+    of_truth = np.where(asked >= 0, scores[np.arange(len(truth)), asked], 0.0)
+    return -np.log(np.clip(of_truth, SMALLEST_SCORE, 1 - SMALLEST_SCORE))
