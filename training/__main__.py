@@ -18,6 +18,7 @@ STAGES = {
     "train": ("training.train", "train", contract.TrainRequest),
     "evaluate": ("training.evaluate", "evaluate", contract.EvaluateRequest),
     "judge": ("training.judge", "judge", contract.JudgeRequest),
+    "replay": ("training.replay", "replay", contract.ReplayRequest),
     "package": ("training.package", "package", contract.PackageRequest),
     "survey": ("training.survey", "survey", contract.SurveyRequest),
     "seen": ("training.seen", "seen", contract.SeenRequest),

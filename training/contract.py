@@ -336,6 +336,21 @@ class JudgeResult(Made):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplayRequest(Message):
+    """Ask what a gate would have said of versions that were judged before."""
+
+    versions: list[dict[str, Any]]  # training.replay.Version, oldest first
+    rules: dict[str, Any] = field(default_factory=dict)  # training.rules.Rules
+    champion: dict[str, Any] | None = None  # likewise: of the time before the oldest
+    best: dict[str, Any] | None = None  # the best version that had been promoted by then
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayResult(Message):
+    versions: list[dict[str, Any]]  # training.replay.Replayed
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackageRequest(Message):
     pipeline: str
     store: str

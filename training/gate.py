@@ -71,10 +71,9 @@ def decide(
 
     unmeasured = [label for label, score in report.candidate.labels.items() if not score.support]
     outcomes = [*_barred(report.candidate, barred), *alone(report, rules)]
-    if evidence is not None:
-        for role, other in (("champion", report.champion), ("best", report.best)):
-            if other is not None:
-                outcomes += compared(report.candidate, other, role, evidence, rules, seed)
+    for role, other in (("champion", report.champion), ("best", report.best)):
+        if other is not None:
+            outcomes += compared(report.candidate, other, role, evidence, rules, seed)
     decision = decided(outcomes, rules.approval)
     against = {"hold": ("fail", "undecided"), "ask": ("undecided",), "promote": ()}[decision]
     reasons = [one.reason for one in outcomes if one.outcome in against]
@@ -122,13 +121,14 @@ def alone(report: Report, rules: Rules) -> Iterator[RuleOutcome]:
 
 
 def compared(
-    candidate: Scored, other: Scored, role: str, evidence: Evidence, rules: Rules, seed: int
+    candidate: Scored, other: Scored, role: str, evidence: Evidence | None, rules: Rules, seed: int
 ) -> Iterator[RuleOutcome]:
     """
     Yield what the rules say that hold the candidate against another model.
 
     :param role: champion, or best: the best version ever promoted.
-    :param evidence: has the answers of ``candidate`` and ``role``, by which both are scored.
+    :param evidence: has the answers of ``candidate`` and ``role``, by which both are scored; None: both are the same
+        model, which is not looked at.
     """
     if rules.no_worse_by is None:
         return
@@ -137,6 +137,7 @@ def compared(
         reason = f"the candidate is the {ROLES[role]} already; there is nothing to compare"
         yield RuleOutcome(name=name, outcome="pass", value=0.0, bound=0 - rules.no_worse_by, reason=reason)
         return
+    assert evidence is not None
     labels = list(candidate.labels)
     pairs = Pairs.of(evidence.truth, evidence.predicted["candidate"], evidence.predicted[role], len(labels))
     if rules.metric in HIGHER_IS_BETTER:

@@ -19,8 +19,9 @@ SCORE = 0.75  # of what a model answers
 class Evaluation:
     """Report and answers on disk, as the stage leaves them."""
 
-    def __init__(self, place, report, seed=0):
-        self.place, self.report = place, copy.deepcopy(report)
+    def __init__(self, place, report, seed=0, first=0):
+        """:param first: number of the first text: two of the same number are the same text."""
+        self.place, self.report, self.first = place, copy.deepcopy(report), first
         self.kept = answers(report, seed)
         self.labels = report["test_set"]["labels"]
         (place / "predictions").mkdir(parents=True)
@@ -40,7 +41,7 @@ class Evaluation:
         scores[np.arange(len(predicted)), predicted] = SCORE
         order = np.roll(np.arange(len(self.labels)), 1)  # a model has its labels in an order of its own
         rows = {
-            "text_sha256": [f"{row + shift:064x}" for row in range(len(predicted))],
+            "text_sha256": [f"{row + self.first + shift:064x}" for row in range(len(predicted))],
             "label": [self.labels[i] for i in self.kept.truth],
             "prediction": [self.labels[i] for i in predicted],
             "scores": pa.array(scores[:, order].tolist(), type=pa.list_(pa.float64())),
@@ -52,9 +53,12 @@ class Evaluation:
     def tell(self):
         (self.place / "report.json").write_text(json.dumps(self.report))
 
+    @property
+    def uri(self):
+        return (self.place / "report.json").as_uri()
+
     def judge(self, force=False, barred=None, **rules):
-        uri = (self.place / "report.json").as_uri()
         store = (self.place / "store").as_uri()
         return judge(
-            JudgeRequest(pipeline="films", store=store, report=uri, rules=rules, barred=barred or {}, force=force)
+            JudgeRequest(pipeline="films", store=store, report=self.uri, rules=rules, barred=barred or {}, force=force)
         )

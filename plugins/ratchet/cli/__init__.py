@@ -26,6 +26,7 @@ COMMANDS = {
     "seen": "ratchet.cli.seen",
     "forget": "ratchet.cli.forget",
     "history": "ratchet.cli.history",
+    "replay": "ratchet.cli.replay",
     "rollback": "ratchet.cli.rollback",
     "reconcile": "ratchet.cli.reconcile",
     "gc": "ratchet.cli.gc",

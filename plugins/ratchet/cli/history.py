@@ -84,7 +84,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     return (
         entry.version,
         ", ".join(entry.aliases) or "-",
-        _minute(entry.made) if entry.made else "-",
+        minute(entry.made) if entry.made else "-",
         "barred" if entry.barred else entry.verdict or "-",
         *scores,
         (entry.snapshot or "-")[:12],
@@ -95,8 +95,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _happenings(entry: Entry) -> Iterator[str]:
     for one in entry.happenings:
         by, why = f" by {one.who}" if one.who else "", f": {one.why}" if one.why else ""
-        yield f"{_minute(one.time)}  {one.what}{by}{why}"
+        yield f"{minute(one.time)}  {one.what}{by}{why}"
 
 
-def _minute(time: str) -> str:
+def minute(time: str) -> str:
     return time[:16].replace("T", " ")

@@ -27,6 +27,7 @@ RELEASE_TAG = "ratchet.release"  # digest of the release that it was promoted wi
 ENDPOINT_TAG = "ratchet.endpoint"
 VERDICT_TAG = "ratchet.verdict"
 SNAPSHOT_TAG = "ratchet.snapshot"
+REPORT_TAG = "ratchet.report"  # URI of the last report in which it was the candidate
 AT_ONCE = 1000  # versions or runs in one answer of MLflow
 
 
