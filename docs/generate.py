@@ -18,6 +18,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
+from ratchet.operators.approve import ApproveOperator
 from ratchet.operators.choose import ChooseOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
@@ -44,6 +45,7 @@ OPERATORS: tuple[type[BaseOperator], ...] = (
     TrainOperator,
     EvaluateOperator,
     GateOperator,
+    ApproveOperator,
     LocalDeployOperator,
     PromoteOperator,
     ChooseOperator,

@@ -74,7 +74,8 @@ def decide(
     for role, other in (("champion", report.champion), ("best", report.best)):
         if other is not None:
             outcomes += compared(report.candidate, other, role, evidence, rules, seed)
-    decision = decided(outcomes, rules.approval)
+    serves = report.champion is not None and report.champion.digest == report.candidate.digest
+    decision = decided(outcomes, "never" if serves else rules.approval)  # nobody is asked about what serves already
     against = {"hold": ("fail", "undecided"), "ask": ("undecided",), "promote": ()}[decision]
     reasons = [one.reason for one in outcomes if one.outcome in against]
     reasons = reasons or [one.reason for one in outcomes]

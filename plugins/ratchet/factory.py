@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from airflow.sdk.definitions.timetables.simple import OnceTimetable
 
 from ratchet.hooks.model_registry import CHAMPION
 from ratchet.location import SOURCE_PATTERN, asset_uri
+from ratchet.markdown import code
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
@@ -24,6 +24,7 @@ from ratchet.spec import load_spec
 from ratchet.triggers.new_data import NewDataTrigger
 
 if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
     from airflow.sdk.bases.timetable import BaseTimetable
 
     from ratchet.spec import NewData, PipelineSpec
@@ -132,14 +133,15 @@ def build(spec: PipelineSpec) -> DAG:
             task_display_name="Decide",
             report=evaluated.output["report"],
             force=force,
-            **gate.model_dump(exclude={"slices"}),
+            **spec.gate_rules(),
         )
+        verdict = gated.output if gate.approval == "never" else _approved(spec, gated, evaluated).output
         deployed = LocalDeployOperator(
             task_id="deploy",
             task_display_name="Put it on the endpoint",
             model=trained.output["candidate"],
             endpoint=deploy.endpoint,
-            verdict=gated.output,
+            verdict=verdict,
             golden=evaluated.output["golden"],
             deploy_timeout=timedelta(minutes=deploy.timeout_minutes),
             execution_timeout=STEP_TIMEOUT + timedelta(minutes=deploy.timeout_minutes),
@@ -148,10 +150,24 @@ def build(spec: PipelineSpec) -> DAG:
             task_id="promote",
             task_display_name="Make it the champion",
             candidate=trained.output["candidate"],
-            verdict=gated.output,
+            verdict=verdict,
             deployment=deployed.output,
         )
     return dag
+
+
+def _approved(spec: PipelineSpec, gated: GateOperator, evaluated: EvaluateOperator) -> BaseOperator:
+    from ratchet.operators.approve import ApproveOperator  # most pipelines ask nobody, and parse without it
+
+    return ApproveOperator(
+        task_id="approve",
+        task_display_name="Ask a person",
+        verdict=gated.output,
+        metrics=evaluated.output["metrics"],
+        champion_metrics=evaluated.output["champion_metrics"],
+        approvers=list(spec.gate.approvers),
+        response_timeout=timedelta(hours=spec.gate.approval_hours),
+    )
 
 
 def data_asset(spec: PipelineSpec, new_data: NewData) -> Asset:
@@ -190,7 +206,7 @@ def _when(spec: PipelineSpec) -> str:
     """:return: what starts a run, for the DAG's page."""
     trigger, starts = spec.trigger, []
     if trigger.schedule:
-        starts.append(f"on the schedule {_code(trigger.schedule)} ({trigger.timezone})")
+        starts.append(f"on the schedule {code(trigger.schedule)} ({trigger.timezone})")
     if trigger.new_data:
         rows = "new rows" if trigger.new_data.min_rows == 1 else f"{trigger.new_data.min_rows:,} new rows"
         starts.append(f"on {rows} that have been left unchanged for {trigger.new_data.quiet_minutes:g} minutes")
@@ -202,38 +218,55 @@ def _when(spec: PipelineSpec) -> str:
 def _source(spec: PipelineSpec) -> str:
     """:return: the source, for the DAG's page, where a long query is cut."""
     if spec.data.query is None:
-        return _code(spec.data.source or "")
-    return f"connection `{spec.data.connection}`, {_code(shorten(spec.data.query, 200))}"
+        return code(spec.data.source or "")
+    return f"connection `{spec.data.connection}`, {code(shorten(spec.data.query, 200))}"
+
+
+ASKED = {  # for the DAG's page
+    "never": "",
+    "undecided": "; a person decides what the test rows do not",
+    "always": "; a person approves each promotion",
+}
 
 
 def _documentation(spec: PipelineSpec) -> str:
     """The DAG's page in Markdown, so that the UI says what the spec says."""
     minimum = ", ".join(f"{name} at least {value:g}" for name, value in spec.gate.minimum.items()) or "no minimum"
-    arguments = ", ".join(_code(f"{name}: {value}") for name, value in spec.train.arguments.items())
+    gate = f"{minimum}; `{spec.gate.metric}` no worse than the champion's by more than {spec.gate.no_worse_by:g}"
+    asked = ASKED[spec.gate.approval]
+    arguments = ", ".join(code(f"{name}: {value}") for name, value in spec.train.arguments.items())
     return f"""\
 ### {spec.name}
 
 | | |
 |---|---|
-| **Data** | {_source(spec)}: text {_code(spec.data.text)}, label {_code(spec.data.label)} |
-| **Base model** | {_code(spec.train.base_model)}, {arguments or "Ratchet's defaults"} |
-| **Gate** | {minimum}; `{spec.gate.metric}` no worse than the champion's by more than {spec.gate.no_worse_by:g} |
+| **Data** | {_source(spec)}: text {code(spec.data.text)}, label {code(spec.data.label)} |
+| **Base model** | {code(spec.train.base_model)}, {arguments or "Ratchet's defaults"} |
+| **Gate** | {gate}{asked} |
 | **Endpoint** | `{spec.deploy.endpoint}` ({spec.deploy.target}) |
 | **Runs** | {_when(spec)} |
 
-1. **Take a snapshot of the data**: an immutable copy with a train, validation and test split, named by its content.
-2. **Train a candidate** and register it in MLflow. What was trained before from the same inputs is not trained again.
-3. **Compare it with the champion** on the same test rows.
-4. **Decide**: promote, or hold with reasons. A held run succeeds; the steps after it are skipped and nothing changes.
-5. **Put it on the endpoint**: start it beside the old release, test it, switch.
-6. **Make it the champion**, once the endpoint answers with it.
+{_steps(spec)}
 
 From `{spec.path.name}`; change it there.
 """
 
 
-def _code(text: str) -> str:
-    """:return: the text as a code span in a cell of a Markdown table: whatever characters it has, none is markup."""
-    line = " ".join(text.split()).replace("|", "\\|")
-    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
-    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
+def _steps(spec: PipelineSpec) -> str:
+    asked = (
+        "**Ask a person**, where the gate does not decide alone. The run waits; a rejected one succeeds, and the steps "
+        "after it are skipped."
+    )
+    steps = [
+        "**Take a snapshot of the data**: an immutable copy with a train, validation and test split, named by its "
+        "content.",
+        "**Train a candidate** and register it in MLflow. What was trained before from the same inputs is not trained "
+        "again.",
+        "**Compare it with the champion** on the same test rows.",
+        "**Decide**: promote, or hold with reasons. A held run succeeds; the steps after it are skipped and nothing "
+        "changes.",
+        *([] if spec.gate.approval == "never" else [asked]),
+        "**Put it on the endpoint**: start it beside the old release, test it, switch.",
+        "**Make it the champion**, once the endpoint answers with it.",
+    ]
+    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from ratchet.hooks.model_registry import CHAMPION
+from ratchet.hooks.model_registry import CHAMPION, registered_name
 
 if TYPE_CHECKING:
     from ratchet.hooks.model_registry import ModelRegistryHook, ModelVersion
+    from ratchet.ledger import Record
+
+
+def candidate_of(verdict: Mapping[str, Any]) -> Record:
+    """:return: ``model``, ``version`` and ``model_digest`` as the ledger has them; no version: it is in no registry."""
+    model = verdict["candidate"]["model"]
+    name = registered_name(model)
+    return {
+        "model": name or model,
+        "version": model.rpartition("/")[2] if name else None,
+        "model_digest": verdict["candidate"]["digest"],
+    }
 
 
 def require_promote(verdict: dict[str, Any] | None, model: str, unchanged: str) -> None:

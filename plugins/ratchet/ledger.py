@@ -33,6 +33,9 @@ ROLLBACK_BEGUN = "rollback-begun"  # model, from, to, who, why, dag_id, run_id: 
 REPAIRED = "repaired"  # who, found, done: ratchet reconcile put something right
 BARRED = "barred"  # model, version, model_digest, who, why, run_id: the gate does not promote these weights again
 BAR_LIFTED = "bar-lifted"  # the same: a person brought the version back
+# the same, with verdict (its key) and answer: a person let a candidate through that the gate asked about; one that was
+# rejected is barred, with verdict and answer as well
+APPROVED = "approved"
 
 
 class Ledger:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.xcom import XCom
 
 if TYPE_CHECKING:
@@ -17,6 +19,14 @@ LINKS = "links"  # the XCom that the operators push: link name to address
 def push_links(context: Context, **links: str) -> None:
     """Keep the addresses that the step's links open, by the links' keys."""
     context["ti"].xcom_push(key=LINKS, value=links)
+
+
+def answer_url(context: Context) -> str | None:
+    """:return: the page on which this task's question is answered; None: nobody set ``[api] base_url``."""
+    base = conf.get("api", "base_url", fallback=None)
+    ti = context["ti"]
+    path = f"dags/{quote(ti.dag_id)}/runs/{quote(ti.run_id)}/tasks/{quote(ti.task_id)}/required_actions"
+    return f"{base.rstrip('/')}/{path}" if base else None
 
 
 class StepLink(BaseOperatorLink):

@@ -43,7 +43,7 @@ from ratchet.location import (
 from training.checks import CHECKS
 from training.contract import LONGEST_WINDOW_DAYS, Checks, Format, IngestRequest, Policy, Reading
 from training.rows import kept_of
-from training.rules import BUDGETS
+from training.rules import BUDGETS, Rules
 from training.slices import TEXT as MEMBERSHIP_TEXT
 from training.slices import are_bounds
 
@@ -65,7 +65,6 @@ PLANNED_KEYS: dict[KeyPath, str] = {
 }
 PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
     ("train", "target"): ("sagemaker", "huggingface"),
-    ("gate", "approval"): ("undecided", "always"),
     ("deploy", "target"): ("sagemaker", "huggingface"),
 }
 
@@ -352,8 +351,15 @@ class Gate(Section):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence of each bound, above 0.5 and below 1. A higher one lets fewer worse models through and leaves more
     undecided."""
-    approval: Literal["never"] = "never"
-    """When a person is asked. `undecided` and `always` are planned."""
+    approval: Literal["never", "undecided", "always"] = Rules.approval
+    """When a person is asked before a candidate is deployed: `undecided`, when the test rows do not decide and nothing
+    failed, which is held under `never`; `always`, also when every rule passed. The run waits in Airflow, without a
+    worker, and so does the pipeline's next one."""
+    approvers: list[Name] = Field(default=[])
+    """Who may answer: ids of users as Airflow's auth manager has them, which are names in the simple one and numbers in
+    that of FAB. Unset: whoever may answer for the DAG."""
+    approval_hours: float = Field(default=72, gt=0, le=LONGEST_MINUTES / 60)
+    """How long there is to answer, hours. Then the candidate counts as rejected."""
 
     @field_validator("slices")
     @classmethod
@@ -365,6 +371,9 @@ class Gate(Section):
     def wanted_slices(self) -> dict[str, dict[str, Any]]:
         """:return: name to the fields of ``training.slices.Slice``."""
         return {name: one.wanted() for name, one in self.slices.items()}
+
+
+RULES = {field.name for field in dataclasses.fields(Rules)}
 
 
 class Deploy(Section):
@@ -494,7 +503,7 @@ class PipelineSpec(Sections):
 
     def gate_rules(self) -> dict[str, Any]:
         """:return: the fields of ``training.rules.Rules``."""
-        return self.gate.model_dump(exclude={"slices"})
+        return self.gate.model_dump(include=RULES)
 
 
 def load_spec(path: Path, environment: Mapping[str, str] = os.environ) -> PipelineSpec:
@@ -569,6 +578,8 @@ def _problems_between_keys(checked: Sections, document: Document) -> Iterator[Pr
         yield problem(("data", "connection"), "nothing here uses it; expected s3:// or a query beside it.")
     if data.phone_region is not None and data.checks.get("personal_data", "ignore") == "ignore":
         yield problem(("data", "phone_region"), "nothing here uses it; expected checks.personal_data beside it.")
+    if checked.gate.approvers and checked.gate.approval == "never":
+        yield problem(("gate", "approvers"), "nobody is asked; expected approval: undecided or always beside it.")
     for name, one in checked.gate.slices.items():
         at = ("gate", "slices", name)
         if one.column is not None and one.column not in data.keep:

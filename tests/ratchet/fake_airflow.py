@@ -6,6 +6,7 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 RUN = "manual__2026-11-21T08:00:00+00:00"
 PASSWORD = "correct horse"
@@ -32,6 +33,7 @@ class FakeAirflow:
         self.tokens, self.token, self.outages = 0, None, 0
         self.schedule = "0 3 * * 1"
         self.active_elsewhere = []  # pipelines with a run that goes
+        self.awaits, self.behind = None, None  # what a step asks a person; the run that this one is queued behind
         self.paused, self.active, self.refuses_every_token, self.drops_starts = True, [], False, False
 
     def hold(self, *reasons):
@@ -39,6 +41,19 @@ class FakeAirflow:
         self.states.update(deploy="skipped", promote="skipped")
         for step in ("deploy", "promote"):
             del self.results[step]
+
+    def ask(self, **asked):
+        """A person is asked, and the run waits."""
+        self.results = {step: PROMOTED[step] for step in ("ingest", "train", "evaluate")}
+        self.results["gate"] = {"decision": "ask", "reasons": ["300 test rows do not tell"]}
+        self.states = {**dict.fromkeys(self.results, "success"), "approve": "awaiting_input", "deploy": None}
+        self.attempts, self.awaits = dict.fromkeys(self.states, 1), asked
+
+    def reject(self, *reasons):
+        self.hold(*reasons)
+        self.results["approve"] = {**self.results["gate"], "rejected": {"who": "anna"}}
+        self.results["gate"] = {"decision": "ask", "reasons": ["300 test rows do not tell"]}
+        self.states["approve"], self.attempts["approve"] = "success", 1
 
     def hold_off(self, reason, until):
         """The last run was only just: ingest and all after it are skipped."""
@@ -92,6 +107,8 @@ class FakeAirflow:
             step, key = rest.split("/")[4], rest.split("/")[6]
             if (step, key) == ("ingest", "held-off") and self.held_off:
                 return 200, {"value": self.held_off}
+            if key == "awaits" and self.states.get(step) == "awaiting_input":
+                return 200, {"value": self.awaits}
             if key == "links" and step in self.links:
                 return 200, {"value": self.links[step]}
             if key != "return_value" or step not in self.results:
@@ -101,6 +118,8 @@ class FakeAirflow:
             return 200, {
                 "content": [{"event": line, "level": "info"} for line in self.logs.get(rest.split("/")[4], [])]
             }
+        if self.behind and RUN in unquote(rest):
+            return 200, {"state": "queued", "task_instances": []}
         if "/taskInstances" in rest:
             return 200, {
                 "task_instances": [
@@ -109,10 +128,11 @@ class FakeAirflow:
                 ]
             }
         if rest.startswith("/dagRuns?"):
-            assert "state=running&state=queued" in rest
-            return 200, {"dag_runs": [{"dag_run_id": identity} for identity in self.active]}
+            active = self.active if "state=running&state=queued" in rest else filter(None, [self.behind])
+            return 200, {"dag_runs": [{"dag_run_id": identity} for identity in active]}
         if "/dagRuns/" in rest:
-            return 200, {"state": "failed" if "failed" in self.states.values() else "success"}
+            state = {"failed": "failed", "awaiting_input": "running"}
+            return 200, {"state": next((state[one] for one in self.states.values() if one in state), "success")}
         return 200, {"dag_id": name, "is_paused": self.paused, "timetable_summary": self.schedule}
 
 

@@ -129,18 +129,20 @@ class FakeEndpoints:
 class FakeTask:
     """The running task's side of the context."""
 
-    map_index = -1
+    id, dag_id, task_id, map_index, try_number = "0190", "intents", "approve", -1, 1
 
-    def __init__(self):
-        self.xcoms = {}
+    def __init__(self, run_id):
+        self.run_id, self.xcoms = run_id, {}
 
     def xcom_push(self, key, value):
         self.xcoms[key] = value
 
 
 def context(run_id="manual__1", user="anna", **params):
+    task = FakeTask(run_id)
     return {
-        "ti": FakeTask(),
+        "ti": task,
+        "task_instance": task,
         "run_id": run_id,
         "dag_run": SimpleNamespace(
             dag_id="intents",

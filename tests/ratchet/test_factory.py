@@ -45,6 +45,21 @@ def test_the_steps_follow_each_other(tmp_path):
         assert after in dag.get_task(before).downstream_task_ids
 
 
+@pytest.mark.parametrize("approval", ["undecided", "always"])
+def test_a_person_is_asked_between_gate_and_deployment_if_the_spec_says_so(tmp_path, approval):
+    asked = f"gate: {{approval: {approval}, approvers: [anna, ben], approval_hours: 8}}\n"
+    dag = build(spec(tmp_path, DATA + asked))
+    order = ["ingest", "train", "evaluate", "gate", "approve", "deploy", "promote"]
+    assert [task.task_id for task in dag.topological_sort()] == order
+    approve = dag.get_task("approve")
+    assert (approve.approvers, approve.response_timeout) == (["anna", "ben"], timedelta(hours=8))
+    assert dag.get_task("gate").approval == approval
+    for step in ("deploy", "promote"):
+        assert dag.get_task(step).verdict.operator is approve
+    assert list(approve.serialized_params) == ["reason"]
+    assert "5. **Ask a person**" in dag.doc_md
+
+
 def test_nothing_after_the_gate_can_run_without_its_verdict(tmp_path):
     dag = build(spec(tmp_path))
     for task_id in ("deploy", "promote"):
@@ -78,6 +93,7 @@ RENDERED = {
     "train": {"base_model", "arguments"},
     "evaluate": {"champion", "best"},
     "gate": {"minimum", "maximum", "no_worse_by", "metric", "group_no_worse_by", "confidence"},
+    "approve": set(),
     "deploy": {"endpoint"},
     "promote": set(),
 }
@@ -86,6 +102,7 @@ RENDERED = {
 def test_every_value_of_a_spec_that_airflow_would_render_is_known(tmp_path):
     """Another one must refuse templates too, or Airflow puts any connection's password there."""
     text = "data: {source: /s.csv, text: t, label: l, validation: /v.csv, test: /t.csv, format: csv}\n"
+    text += "gate: {approval: always, approvers: [anna]}\n"
     dag = build(spec(tmp_path, f"{text}train: {{base_model: /m, trainer: a:B, class_weights: balanced}}\n"))
     assert {
         task.task_id: {name for name in task.template_fields if isinstance(getattr(task, name), str | dict | float)}

@@ -254,3 +254,37 @@ def test_an_import_error_that_stays_ends_the_wait(fake, airflow):
     with pytest.raises(RunError, match=r"sentiment\.yaml:3"):
         start(airflow, "sentiment", {}, parse_seconds=0)
     assert fake.started == []
+
+
+ASKED = {"by": ["anna", "ben"], "until": "2026-11-25T08:00:00+00:00", "url": "http://airflow/required_actions"}
+TOLD = "- anna or ben is asked until 2026-11-25 08:00 UTC, else it is rejected\n- answer at http://airflow/required_actions"
+
+
+def test_a_run_that_waits_for_a_person_is_not_waited_for(fake, url):
+    fake.ask(**ASKED)
+    done = script(url, "sentiment")
+    assert (done.returncode, done.stderr) == (4, "")
+    assert f"sentiment: waits\n{TOLD}\n- Endpoint and champion are what they were." in done.stdout
+
+
+def test_a_run_behind_one_that_waits_for_a_person_is_not_waited_for_either(fake, url):
+    fake.ask(**ASKED)
+    fake.behind = "scheduled__1"
+    done = script(url, "sentiment")
+    assert done.returncode == 4
+    assert f"- the run before it waits: {url}/dags/sentiment/runs/scheduled__1\n{TOLD}" in done.stdout
+
+
+def test_a_question_of_another_operator_is_waited_for_where_the_run_is_shown(fake, url):
+    fake.ask()
+    fake.awaits = None
+    done = script(url, "sentiment")
+    assert done.returncode == 4
+    assert "- whoever may answer for it is asked\n- answer at http" in done.stdout
+
+
+def test_a_rejected_run_is_a_held_one(fake, airflow):
+    fake.reject("rejected: by anna: too many neutrals")
+    ended = outcome(start(airflow, "sentiment", {}))
+    assert (ended.word, ended.exit_status) == ("rejected", 3)
+    assert ended.reasons == ["rejected: by anna: too many neutrals"]

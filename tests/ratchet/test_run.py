@@ -73,6 +73,24 @@ def test_what_was_found_in_the_data_is_told_and_where_all_of_it_is(fake, command
     ]
 
 
+def test_a_person_that_is_asked_is_named_and_the_command_ends_with_4(fake, command, capsys):
+    fake.ask(by=["anna"], until="2026-11-25T08:00:00+00:00", url="http://airflow/required_actions")
+    assert command() == 4
+    told = capsys.readouterr().out
+    assert "WAITS for a person: shall the candidate for sentiment become champion?" in told
+    assert "anna is asked until 2026-11-25 08:00 UTC, else it is rejected" in told
+    assert "answer at http://airflow/required_actions" in told
+    assert "Candidate  accuracy 0.9000" in told
+
+
+def test_rejected_exits_3_with_who_and_why(fake, command, capsys):
+    fake.reject("rejected: by anna: too many neutrals")
+    assert command() == 3
+    told = capsys.readouterr().out
+    assert "REJECTED: the candidate for sentiment; the run changed neither champion nor endpoint." in told
+    assert "rejected: by anna: too many neutrals" in told
+
+
 def test_held_exits_3_with_the_reasons_and_the_notes(fake, command, capsys):
     fake.hold("f1_macro 0.41 is below the champion's 0.72 by more than 0.01")
     fake.results["gate"]["notes"] = ["label 'neg' has 2 test rows: its scores say little"]

@@ -224,6 +224,10 @@ def test_the_champion_judged_again_is_promoted_again():
     assert "the candidate is the champion already; there is nothing to compare" in verdict.reasons
 
 
+def test_nobody_is_asked_about_what_serves_already():
+    assert judged(binary(900, 900, champion_digest=CANDIDATE), approval="always").decision == "promote"
+
+
 def test_a_champion_that_no_longer_reaches_the_minimum_is_not_waved_through():
     verdict = judged(binary(900, 900, champion_digest=CANDIDATE), minimum={"accuracy": 0.95})
     assert verdict.decision == "hold"

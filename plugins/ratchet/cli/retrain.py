@@ -9,9 +9,9 @@ One file, standard library alone: copy it into any CI system.
     export AIRFLOW_URL=https://airflow.example AIRFLOW_USER=ci AIRFLOW_PASSWORD=...
     python3 retrain.py sentiment --note "$COMMIT"
 
-Exit status: 0 promoted, nothing had changed, or a DAG without a gate succeeded; 3 held, or held off because the last
-run was only just: production is untouched; 1 a step failed, or Airflow did not answer; 2 wrong usage. ``ratchet run``
-is this with live progress.
+Exit status: 0 promoted, nothing had changed, or a DAG without a gate succeeded; 3 held, rejected, or held off because
+the last run was only just: production is untouched; 4 a person is asked, and the run goes on when they answer; 1 a step
+failed, or Airflow did not answer; 2 wrong usage. ``ratchet run`` is this with live progress.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_HELD = 0, 1, 2, 3
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_HELD, EXIT_WAITS = 0, 1, 2, 3, 4
 
-STEPS = ("ingest", "train", "evaluate", "gate", "deploy", "promote")
+STEPS = ("ingest", "train", "evaluate", "gate", "approve", "deploy", "promote")
 ENDED = ("success", "failed")
 PARSE_SECONDS = 90  # Airflow sees a new file within 10 s in the embedded stack, and within minutes elsewhere
 AWAY_SECONDS = 120  # an API that is away this long is not coming back (assumed)
@@ -169,6 +169,22 @@ class Run:
         order = {name: place for place, name in enumerate(STEPS)}
         return sorted(tasks, key=lambda task: order.get(task.name, len(order)))
 
+    def awaits(self, tasks: list[Task]) -> list[str]:
+        """:return: which person it waits for, until when and where to answer; nothing if it waits for none."""
+        step = next((task.name for task in tasks if task.state == "awaiting_input"), None)
+        if step is None:
+            return []
+        asked = self.result(step, "awaits")
+        who = " or ".join(asked.get("by") or []) or "whoever may answer for it"
+        until = f" until {_time(asked['until']):%Y-%m-%d %H:%M} UTC, else it is rejected" if asked.get("until") else ""
+        return [f"{who} is asked{until}", f"answer at {asked.get('url') or self.url}"]
+
+    def ahead(self) -> Run | None:
+        """:return: while it is queued, the run of the same pipeline that goes."""
+        path = f"/dags/{quote(self.pipeline)}/dagRuns?state=running&order_by=run_after&limit=1"
+        running = self.airflow.get(path)["dag_runs"]
+        return Run(self.airflow, self.pipeline, running[0]["dag_run_id"]) if running else None
+
     def result(self, step: str, key: str = "return_value") -> dict[str, Any]:
         """:return: what the step returned; empty if it did not."""
         entry = self.airflow.find(f"{self._path}/taskInstances/{quote(step)}/xcomEntries/{quote(key)}")
@@ -278,7 +294,9 @@ def _time(text: str) -> datetime:
 class Outcome:
     """How a run ended."""
 
-    word: str  # promoted | unchanged | held | held off | succeeded (without a promotion to judge) | failed
+    # promoted | unchanged | held | rejected | held off | waits (for a person; it goes on) | failed |
+    # succeeded (without a promotion to judge)
+    word: str
     reasons: list[str]
     results: dict[str, dict[str, Any]]  # what each step returned
     log: list[str] = field(default_factory=list)  # the end of the failed step's, without the cause
@@ -288,7 +306,9 @@ class Outcome:
     def exit_status(self) -> int:
         if self.word in ("promoted", "unchanged", "succeeded"):
             return EXIT_DONE
-        return EXIT_HELD if self.word in ("held", "held off") else EXIT_FAILED
+        if self.word == "waits":
+            return EXIT_WAITS
+        return EXIT_HELD if self.word in ("held", "rejected", "held off") else EXIT_FAILED
 
     @property
     def notes(self) -> list[str]:
@@ -302,7 +322,7 @@ def outcome(run: Run) -> Outcome:
         promote with.
     """
     tasks = run.tasks()
-    results = {task.name: run.result(task.name) for task in tasks if task.state == "success"}
+    results = _results(run, tasks)
     failed = next((task for task in tasks if task.state == "failed"), None)
     if failed is not None:
         log = run.log(failed)
@@ -320,7 +340,7 @@ def outcome(run: Run) -> Outcome:
     verdict = _verdict(results)
     decision, reasons = verdict.get("decision"), list(verdict.get("reasons", []))
     if decision in ("hold", "ask"):
-        return Outcome("held", reasons, results)
+        return Outcome("rejected" if verdict.get("rejected") else "held", reasons, results)
     if decision == "promote" and results.get("promote"):
         return Outcome("unchanged" if results["promote"].get("hit") else "promoted", reasons, results)
     names = {task.name for task in tasks}
@@ -333,9 +353,26 @@ def outcome(run: Run) -> Outcome:
     return Outcome("failed", [f"The run ended without a verdict ({states})."], results, [], _production(tasks))
 
 
+def waiting(run: Run, state: str, tasks: list[Task]) -> Outcome | None:
+    """
+    :return: that the run, or one that it is queued behind, waits for a person, which may be days; None: none does.
+    """
+    unchanged = "Endpoint and champion are what they were."
+    if awaits := run.awaits(tasks):
+        return Outcome("waits", awaits, _results(run, tasks), production=unchanged)
+    ahead = run.ahead() if state == "queued" else None
+    if ahead is not None and (awaits := ahead.awaits(ahead.tasks())):
+        return Outcome("waits", [f"the run before it waits: {ahead.url}", *awaits], {}, production=unchanged)
+    return None
+
+
+def _results(run: Run, tasks: list[Task]) -> dict[str, dict[str, Any]]:
+    return {task.name: run.result(task.name) for task in tasks if task.state == "success"}
+
+
 def _verdict(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """By what it is and not by its step's name, which is the author's in a DAG by hand."""
-    return next((result for result in results.values() if "decision" in result), {})
+    """By what it is and not by its step's name, which is the author's in a DAG by hand; a person's is the last one."""
+    return next((result for result in reversed(results.values()) if "decision" in result), {})
 
 
 def _production(tasks: list[Task]) -> str:
@@ -428,13 +465,15 @@ def _wait(run: Run, seconds: float) -> Outcome:
     deadline = time.monotonic() + seconds
     told: dict[str, str | None] = {}
     while True:
-        state = run.state()
-        for task in run.tasks():
+        state, tasks = run.state(), run.tasks()
+        for task in tasks:
             if task.state != told.get(task.name):
                 print(f"{task.name}: {task.state}", flush=True)
                 told[task.name] = task.state
         if state in ENDED:
             return outcome(run)
+        if waits := waiting(run, state, tasks):
+            return waits
         if time.monotonic() > deadline:
             raise RunError(f"The run has not ended in time and goes on: {run.url}")
         time.sleep(2)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ratchet.cli import EXIT_INTERRUPTED
 from ratchet.cli.active import add_airflow, airflow_of
-from ratchet.cli.retrain import EXIT_DONE, EXIT_FAILED, Run, RunError, outcome, start
+from ratchet.cli.retrain import EXIT_DONE, EXIT_FAILED, Outcome, Run, RunError, start
 from ratchet.cli.run import Display, follow
 from training.contract import BadInput
 
@@ -43,8 +43,7 @@ def rollback(options: argparse.Namespace) -> int:
     try:
         started = start(airflow, DAG, parameters)
         print(f"Started {started.url}")
-        follow(started, display, LONGEST_SECONDS)
-        return _end(started)
+        return _end(started, follow(started, display, LONGEST_SECONDS))
     except RunError as error:
         display.close()
         print(error, file=sys.stderr)
@@ -55,10 +54,9 @@ def rollback(options: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
 
 
-def _end(run: Run) -> int:
+def _end(run: Run, ended: Outcome) -> int:
     done = run.result("rollback")
     if not done:
-        ended = outcome(run)
         print("\n".join(["Not rolled back.", *(f"  - {reason}" for reason in ended.reasons), *ended.log]))
         return EXIT_FAILED
     print(f"ROLLED BACK: {done['model']} version {done['version']} is champion again; it was {done['previous']}.")

@@ -27,6 +27,7 @@ from ratchet.cli.retrain import (
     outcome,
     parameters_from,
     start,
+    waiting,
 )
 from ratchet.cli.specs import load, spec_path
 from ratchet.cli.table import dropped_rows, page_of
@@ -44,7 +45,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "run",
         help="start a run and follow it",
         description="Start a run through Airflow's REST API, follow it, and exit by its verdict: 0 promoted or nothing "
-        "changed, 3 held or held off, 1 a step failed, 2 wrong usage.",
+        "changed, 3 held, rejected or held off, 4 a person is asked and the run goes on when they answer, 1 a step "
+        "failed, 2 wrong usage.",
     )
     parser.add_argument("pipeline", metavar="NAME", help="the pipeline: dags/NAME.yaml")
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
@@ -91,8 +93,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"Started {started.url}")
     display = Display(sys.stdout)
     try:
-        follow(started, display, options.timeout_minutes * 60)
-        ended = outcome(started)
+        ended = follow(started, display, options.timeout_minutes * 60)
     except RunError as error:
         display.close()
         print(error, file=sys.stderr)
@@ -134,9 +135,9 @@ class Display:
             self._shown = 0
 
 
-def follow(followed: Run, display: Display, seconds: float) -> None:
+def follow(followed: Run, display: Display, seconds: float) -> Outcome:
     """
-    Show each step as it goes, until the run has ended.
+    Show each step as it goes, until the run has ended or waits for a person.
 
     :raises RunError: it has not ended in ``seconds``; it goes on.
     """
@@ -153,7 +154,10 @@ def follow(followed: Run, display: Display, seconds: float) -> None:
                     display.line(text)
         if state in ENDED:
             display.close()
-            return
+            return outcome(followed)
+        if waits := waiting(followed, state, tasks):
+            display.close()
+            return waits
         running = [task for task in tasks if task.state == "running"]
         for task in running:
             since = began.setdefault((task.name, task.attempt), time.monotonic())
@@ -246,6 +250,10 @@ def _headline(pipeline: str, ended: Outcome) -> str:
         return f"UNCHANGED: {pipeline} version {promoted.get('version')} is champion already; nothing had to be done."
     if ended.word == "held":
         return f"HELD: the candidate for {pipeline} is not good enough; the run changed neither champion nor endpoint."
+    if ended.word == "rejected":
+        return f"REJECTED: the candidate for {pipeline}; the run changed neither champion nor endpoint."
+    if ended.word == "waits":
+        return f"WAITS for a person: shall the candidate for {pipeline} become champion? The run goes on by itself."
     if ended.word == "held off":
         return f"HELD OFF: it is too early for another run of {pipeline}. With --force it runs all the same."
     return f"{ended.word.upper()}: {pipeline}. {ended.production}".rstrip()

@@ -1,7 +1,10 @@
-"""Write the note of a DAG run: the one thing the Task SDK cannot do itself."""
+"""Ask Airflow's REST API for what the Task SDK cannot do itself: write a run's note, read an earlier answer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -24,15 +27,34 @@ class AirflowApiHook(BaseHook):
 
     def set_run_note(self, dag_id: str, run_id: str, note: str) -> None:
         """Replace the run's note; the API allows 1,000 characters."""
+        with self._signed_in() as client:
+            client.patch(_run(dag_id, run_id), json={"note": note[:1000]}).raise_for_status()
+
+    def question(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int | None, attempt: int
+    ) -> dict[str, Any] | None:
+        """:return: what an attempt of a task asked a person, and what was answered; None: it asked nothing."""
+        task = (
+            f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}/{-1 if map_index is None else map_index}"
+        )
+        with self._signed_in() as client:
+            answer = client.get(f"{task}/hitlDetails/tries/{attempt}")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                return None
+            answer.raise_for_status()
+            return answer.json()
+
+    @contextmanager
+    def _signed_in(self) -> Iterator[httpx.Client]:
         connection = self.get_connection(self.airflow_conn_id)
         with httpx.Client(base_url=base_url(connection), timeout=15, trust_env=False) as client:
             answer = client.post(
                 "/auth/token", json={"username": connection.login, "password": connection.password or ""}
             )
             answer.raise_for_status()
-            answer = client.patch(
-                f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}",
-                json={"note": note[:1000]},
-                headers={"Authorization": f"Bearer {answer.json()['access_token']}"},
-            )
-            answer.raise_for_status()
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            yield client
+
+
+def _run(dag_id: str, run_id: str) -> str:
+    return f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}"

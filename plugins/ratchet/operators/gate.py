@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.alias import barred
-from ratchet.hooks.model_registry import ModelRegistryHook
+from ratchet.hooks.model_registry import VERDICT_TAG, ModelRegistryHook
 from ratchet.ledger import Ledger
 from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
@@ -27,9 +27,10 @@ class GateOperator(StageOperator, SkipMixin):
     """
     Turn an evaluation report into a verdict; unless it is ``promote``, skip everything downstream.
 
-    A held run succeeds: the gate did its work. Safe to retry: the same models, test set and rules give the verdict that
-    was given before. The verdict of a registered candidate is kept with its MLflow run, as JSON and as a page; a server
-    that is away fails the task, which may be retried.
+    A held run succeeds: the gate did its work. ``ask`` goes on to an ``ApproveOperator`` behind the gate; without one
+    it is held. Safe to retry: the same models, test set and rules give the verdict that was given before. The verdict
+    of a registered candidate is kept with its MLflow run, as JSON and as a page; a server that is away fails the task,
+    which may be retried.
 
     :param report: URI of the ``report.json`` of an evaluation (templated).
     :param minimum: metric to lowest value that passes: ``accuracy``, ``f1_macro``, ``f1_weighted`` (templated).
@@ -47,8 +48,8 @@ class GateOperator(StageOperator, SkipMixin):
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server that keeps the verdict with a registered candidate's run.
     :param force: judge again what was judged before (templated).
-    :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion``, ``best``, ``test_set``, ``raises_mark``
-        and ``notes``.
+    :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion``, ``best``, ``test_set``, ``raises_mark``,
+        ``notes``, the verdict's ``key``, and ``report_url``, where MLflow shows it.
     :raises AirflowFailException: the rules contradict themselves, or there is no report; nothing is promoted.
     """
 
@@ -125,22 +126,27 @@ class GateOperator(StageOperator, SkipMixin):
                 force=as_bool(self.force),
             )
         )
-        answer = made["verdict"]
-        verdict = Verdict.from_dict(answer)
+        verdict = Verdict.from_dict(made["verdict"])
         self.log.info("Verdict: %s", verdict.decision)
         for reason in verdict.reasons:
             self.log.info("- %s", reason)
         for note in verdict.notes:
             self.log.info("Note: %s", note)
-        self._keep_with_candidate(context, verdict, made["page"])
+        report_url = self._keep_with_candidate(context, verdict, made["page"])
+        answer = {**made["verdict"], "key": made["key"], "report_url": report_url}
 
-        if verdict.decision == "promote":
+        if verdict.decision == "promote" or (verdict.decision == "ask" and self._is_asked_next()):
             return answer
         write_note(context, f"held: {'; '.join(verdict.reasons)}", self.log)
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=answer)  # skipping raises, so that nothing can be returned
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return answer
+
+    def _is_asked_next(self) -> bool:
+        from ratchet.operators.approve import ApproveOperator
+
+        return any(isinstance(task, ApproveOperator) for task in self.get_direct_relatives(upstream=False))
 
     def _barred(self) -> dict[str, str]:
         from training.store import Store
@@ -170,7 +176,8 @@ class GateOperator(StageOperator, SkipMixin):
             raise AirflowFailException(f"{error} The gate did not decide, so nothing is promoted.") from error
         return rules
 
-    def _keep_with_candidate(self, context: Context, verdict: Verdict, page: str) -> None:
+    def _keep_with_candidate(self, context: Context, verdict: Verdict, page: str) -> str | None:
+        """:return: where MLflow shows the page; None: the candidate is not registered."""
         import fsspec
 
         from training.store import for_fsspec
@@ -178,13 +185,15 @@ class GateOperator(StageOperator, SkipMixin):
         model = (verdict.candidate or {}).get("model", "")
         version = self.registry.find_version(model) if model.startswith("models:/") else None
         if version is None or version.run_id is None:
-            return
+            return None
         with fsspec.open(for_fsspec(page), "rt", encoding="utf-8") as file:
             html = file.read()
         self.registry.log_text(version.run_id, verdict.to_json(), "verdict.json")
         self.registry.log_text(version.run_id, html, "verdict.html")
-        self.registry.tag_version(version, {"ratchet.verdict": verdict.decision})
+        self.registry.tag_version(version, {VERDICT_TAG: verdict.decision})
         if verdict.decision == "hold":
             self.registry.end_challenge(version)
         experiment = self.registry.experiment_of(version.run_id)
-        push_links(context, verdict=self.registry.artifact_url(version.run_id, experiment, "verdict.html"))
+        url = self.registry.artifact_url(version.run_id, experiment, "verdict.html")
+        push_links(context, verdict=url)
+        return url

@@ -6,10 +6,11 @@ import json
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, chain
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 
 from ratchet.ledger import Ledger
+from ratchet.operators.approve import ApproveOperator
 from ratchet.operators.gate import GateOperator
 from tests.ratchet.fakes import FakeRegistry, context
 from training.store import Store
@@ -35,7 +36,7 @@ def registry():
     return FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
 
 
-def gate(tmp_path, registry, verdict, ctx=None, **options):
+def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, **options):
     """:return: what the operator returned, and the requests that its stage got."""
     page = tmp_path / "verdict.html"
     page.write_text(PAGE)
@@ -47,7 +48,8 @@ def gate(tmp_path, registry, verdict, ctx=None, **options):
 
     with DAG("intents"):
         operator = GateOperator(task_id="gate", **{"report": REPORT, **options})
-        operator >> EmptyOperator(task_id="deploy") >> EmptyOperator(task_id="promote")
+        asked = [ApproveOperator(task_id="approve", verdict=operator.output)] if asks else []
+        chain(operator, *asked, EmptyOperator(task_id="deploy"), EmptyOperator(task_id="promote"))
     operator.__dict__.update(registry=registry, run_stage=run_stage)
     return operator.execute(ctx or context()), requests
 
@@ -55,13 +57,14 @@ def gate(tmp_path, registry, verdict, ctx=None, **options):
 def test_a_good_candidate_passes(tmp_path, places, registry):
     ctx = context()
     verdict, [request] = gate(tmp_path, registry, PROMOTE, ctx, minimum={"accuracy": 0.8}, better="True")
-    assert verdict == PROMOTE
+    shown = ctx["ti"].xcoms["links"]["verdict"]
+    assert verdict == {**PROMOTE, "key": "k", "report_url": shown}
     assert (request.report, request.pipeline) == (REPORT, "intents")
     assert (request.rules["minimum"], request.rules["better"]) == ({"accuracy": 0.8}, True)
     assert registry.aliases["challenger"] == "4"
     assert json.loads(registry.files["run4", "verdict.json"])["decision"] == "promote"
     assert registry.files["run4", "verdict.html"] == PAGE
-    assert ctx["ti"].xcoms["links"]["verdict"].endswith("verdict.html")
+    assert shown.endswith("verdict.html")
 
 
 def test_what_scores_say_little_is_in_the_log(tmp_path, places, registry, capsys):
@@ -79,6 +82,20 @@ def test_without_a_promotion_everything_after_the_gate_is_skipped(tmp_path, plac
     assert registry.tags["4"]["ratchet.verdict"] == decision
     assert registry.files["run4", "verdict.html"] == PAGE
     assert notes == [f"held: {HOLD['reasons'][0]} (note: nightly)"]
+
+
+def test_what_is_left_to_a_person_goes_on_to_the_step_that_asks_one(tmp_path, places, registry, notes):
+    verdict, _ = gate(tmp_path, registry, {**HOLD, "decision": "ask"}, asks=True)
+    assert (verdict["decision"], verdict["key"]) == ("ask", "k")
+    assert registry.tags["4"]["ratchet.verdict"] == "ask"
+    assert registry.aliases["challenger"] == "4"
+    assert notes == []
+
+
+def test_what_is_held_is_held_also_where_a_person_could_be_asked(tmp_path, places, registry):
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        gate(tmp_path, registry, HOLD, asks=True)
+    assert sorted(skipped.value.tasks) == ["approve", "deploy", "promote"]
 
 
 def test_a_held_candidate_is_no_challenger_any_more(tmp_path, places, registry):

@@ -1,0 +1,21 @@
+"""Put texts that come from data into Markdown, where none of their characters may be markup."""
+
+from __future__ import annotations
+
+import re
+
+LINKED = re.compile(r"://|www\.|@", re.IGNORECASE)  # what Markdown readers make a link of without any markup
+MARKUP = re.compile(r"([\\`*_{}\[\]<>#+!|~&$^-])")
+
+
+def code(text: str) -> str:
+    """:return: the text as a code span, in a cell of a table as well."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
+
+
+def sentence(text: str) -> str:
+    """:return: the text as one line of prose; as a code span where it holds an address."""
+    line = " ".join(text.split())
+    return code(line) if LINKED.search(line) else MARKUP.sub(r"\\\1", line)

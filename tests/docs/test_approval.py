@@ -1,0 +1,32 @@
+"""What the page about approval, override and notifications shows is what Ratchet takes."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from ratchet.factory import build
+from ratchet.spec import load_spec
+from tests.servers import ROOT
+
+PAGE = (ROOT / "docs" / "approval.md").read_text()
+SPECS = dict(re.findall(r"^```yaml\n# dags/([\w-]+)\.yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """:return: what reads a spec of the page."""
+
+    def read(name):
+        (tmp_path / f"{name}.yaml").write_text(SPECS[name])
+        return load_spec(tmp_path / f"{name}.yaml")
+
+    return read
+
+
+def test_the_approvers_of_the_page_are_asked_within_its_hours(pipeline):
+    approve = build(pipeline("tickets-approved")).get_task("approve")
+    assert approve.assigned_users == [{"id": "anna", "name": "anna"}, {"id": "ben", "name": "ben"}]
+    assert approve.response_timeout == timedelta(hours=48)

@@ -1,0 +1,158 @@
+"""
+A person's answer, on a real Airflow: who may give it, what becomes of it, and that nothing loses it.
+
+Each test is a DAG of its own: a step that returns a verdict, the approval, and a step behind it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from ratchet.cli.retrain import Airflow as Client
+from ratchet.cli.retrain import Refused, Run, start, waiting
+from ratchet.ledger import Ledger
+from tests.e2e.airflow import Airflow, eventually
+from training.store import Store
+
+pytestmark = pytest.mark.timeout(900)  # with every core busy
+
+PATIENCE_SECONDS = 240
+DAGS = """
+import os, signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, task
+from ratchet.operators.approve import ApproveOperator
+
+class Dying(ApproveOperator):
+    "Its worker is killed when it is about to write the first answer down."
+
+    def execute_complete(self, context, event):
+        if context["ti"].try_number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().execute_complete(context, event)
+
+def pipeline(name, operator=ApproveOperator, **options):
+    with DAG(name, schedule=None, is_paused_upon_creation=False) as dag:
+        @task
+        def gate():
+            return {
+                "decision": "ask", "key": f"key-of-{name}", "reasons": ["300 test rows do not tell"], "rules": [],
+                "candidate": {"model": f"file:///models/{name}", "digest": f"digest-of-{name}"}, "champion": None,
+            }
+
+        @task
+        def deploy(verdict):
+            return verdict["decision"]
+
+        step = operator(
+            task_id="approve", verdict=gate(), approvers=["operator"], retries=2, retry_delay=timedelta(seconds=1),
+            **options,
+        )
+        deploy(step.output)
+    return dag
+
+named = pipeline("named")
+rejected = pipeline("rejected")
+late = pipeline("late", response_timeout=timedelta(seconds=2))
+killed = pipeline("killed", Dying)
+"""
+
+
+class World:
+    """A real Airflow with the DAGs above, and its users."""
+
+    def __init__(self, root: Path) -> None:
+        dags = root / "dags"
+        dags.mkdir()
+        (dags / "approvals.py").write_text(DAGS)
+        self.airflow = Airflow(root / "home", dags)
+        self.store = Store(str(root / "home" / "store"))
+
+    def user(self, name: str) -> Client:
+        return Client(self.airflow.settings.url("airflow"), name, self.airflow.settings.passwords[name])
+
+    def asked(self, dag: str) -> Run:
+        """:return: a run that waits for a person."""
+        run = start(self.user("operator"), dag, {}, is_new=True)
+        assert eventually(lambda: run.awaits(run.tasks()), PATIENCE_SECONDS), self.airflow.log("scheduler")
+        return run
+
+    def answer(self, user: str, run: Run, option: str, reason: str | None = None) -> None:
+        path = f"/dags/{run.pipeline}/dagRuns/{quote(run.identity)}/taskInstances/approve/-1/hitlDetails"
+        self.user(user).patch(path, {"chosen_options": [option], "params_input": {"reason": reason}})
+
+    def ended(self, run: Run) -> dict[str, str | None]:
+        """:return: the state of each step, when the run has ended."""
+        assert eventually(lambda: run.state() in ("success", "failed"), PATIENCE_SECONDS)
+        return {task.name: task.state for task in run.tasks()}
+
+    def note(self, run: Run) -> str:
+        return str(self.airflow.ask("GET", f"/dags/{run.pipeline}/dagRuns/{quote(run.identity)}")["note"])
+
+    def records(self, dag: str) -> list[dict[str, Any]]:
+        return Ledger(self.store, dag).records()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    made = World(tmp_path_factory.mktemp("approvals"))
+    made.airflow.start()
+    yield made
+    made.airflow.stop()
+
+
+def test_only_who_is_named_may_answer_and_an_approved_run_goes_on(world):
+    run = world.asked("named")
+    waits = waiting(run, run.state(), run.tasks())
+    assert waits is not None
+    assert waits.exit_status == 4
+    who, where = waits.reasons
+    assert who.startswith("operator is asked until ")
+    assert where.startswith(f"answer at {world.airflow.settings.url('airflow')}/dags/named/runs/")
+    assert world.note(run).startswith("waits: operator may approve it until ")
+    with pytest.raises(Refused, match=r"User=admin .*is not a respondent"):
+        world.answer("admin", run, "Approve")
+    assert run.state() == "running"
+    world.answer("operator", run, "Approve", reason="the new labels are right")
+    assert world.ended(run) == {"gate": "success", "approve": "success", "deploy": "success"}
+    assert run.result("approve")["approved"]["who"] == "operator"
+    [record] = world.records("named")
+    assert (record["event"], record["who"], record["why"]) == ("approved", "operator", "the new labels are right")
+
+    again = start(world.user("operator"), "named", {})
+    assert world.ended(again) == {"gate": "success", "approve": "success", "deploy": "success"}
+    assert len(world.records("named")) == 1
+
+
+def test_a_rejected_run_succeeds_skips_the_rest_and_says_so(world):
+    run = world.asked("rejected")
+    world.answer("operator", run, "Reject", reason="too many neutrals")
+    assert world.ended(run) == {"gate": "success", "approve": "success", "deploy": "skipped"}
+    assert run.state() == "success"
+    assert world.note(run) == "rejected: by operator: too many neutrals"
+    [record] = world.records("rejected")
+    assert (record["event"], record["why"]) == ("barred", "rejected: too many neutrals")
+
+
+def test_without_an_answer_by_the_deadline_it_is_rejected(world):
+    run = start(world.user("operator"), "late", {}, is_new=True)
+    assert world.ended(run) == {"gate": "success", "approve": "success", "deploy": "skipped"}
+    assert world.note(run).startswith("rejected: nobody answered within ")
+    [record] = world.records("late")
+    assert (record["event"], record["who"]) == ("barred", "the deadline")
+
+
+def test_an_answer_outlives_the_worker_that_was_about_to_write_it_down(world):
+    run = world.asked("killed")
+    world.answer("operator", run, "Approve")
+    assert world.ended(run) == {"gate": "success", "approve": "success", "deploy": "success"}
+    [approve] = [task for task in run.tasks() if task.name == "approve"]
+    assert approve.attempt == 2
+    assert run.result("approve")["approved"]["who"] == "operator"
+    assert [record["event"] for record in world.records("killed")] == ["approved"]

@@ -1,0 +1,33 @@
+"""Nothing that comes from data is markup on a page."""
+
+from __future__ import annotations
+
+import pytest
+
+from ratchet.markdown import code, sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("a b", "`a b`"),
+        ("a|b\n\n# c", r"`a\|b # c`"),
+        ("``<img src=x>`", "``` ``<img src=x>` ```"),
+    ],
+)
+def test_a_code_span_holds_any_text(text, span):
+    assert code(text) == span
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("label 'pos' is 0.02 below, and 0.01 is allowed", "label 'pos' is 0.02 below, and 0.01 is allowed"),
+        ("[x](y) <b> *a* _b_ | c\n# d", r"\[x\](y) \<b\> \*a\* \_b\_ \| c \# d"),
+        ("label 'http://evil.example/`' fell", "`` label 'http://evil.example/`' fell ``"),
+        ("ask www.evil.example", "`ask www.evil.example`"),
+        ("ask me@evil.example", "`ask me@evil.example`"),
+    ],
+)
+def test_a_sentence_has_no_markup_and_no_link(text, line):
+    assert sentence(text) == line
