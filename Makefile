@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 PIPELINE ?= sentiment
 RATCHET_HOME ?= $(CURDIR)/.ratchet
 TEST_PROCESSES ?= 2
-export RATCHET_HOME SAMPLE_ROWS PIPELINE NOTE SOURCE
+export RATCHET_HOME SAMPLE_ROWS PIPELINE NOTE OVERRIDE SOURCE
 
 # One interpreter for each environment; .ready appears when an installation is complete
 AIRFLOW_READY := .venv/.ready
@@ -15,6 +15,8 @@ TRAINING_READY := .venv-training/.ready
 RATCHET := .venv/bin/ratchet
 BESIDE := -n $(TEST_PROCESSES) --dist loadfile  # the tests of a file share their servers
 OPTIONS = $(if $(FORCE),--force) $(if $(NOTE),--note "$$NOTE")
+# From make's own command line alone: a variable that happens to be in the environment forces no promotion
+FORCED = $(if $(findstring command,$(origin OVERRIDE)),--override "$$OVERRIDE")
 SUBMAKE := $(MAKE) --silent --no-print-directory
 
 help:  ## this list
@@ -23,13 +25,14 @@ help:  ## this list
 	@echo
 	@echo '  PIPELINE=name  run dags/name.yaml       FORCE=1      do every step again      NOTE="text"  a note on the run ($$$$ for $$)'
 	@echo '  SOURCE=uri     other data for this run  SAMPLE_ROWS  rows of the sample       FOLLOW=1     logs as they come'
+	@echo '  OVERRIDE="why" promote whatever the gate says'
 	@echo '  AIRFLOW_PORT, MLFLOW_PORT, ENDPOINTS_PORT   RATCHET_HOME (default .ratchet)   PYTEST_ARGS="-k gate -x"'
 
 run:  ## start everything, run a pipeline, show the verdict; the stack stays up
 	@$(SUBMAKE) -j3 $(RATCHET) $(TRAINING_READY) $(if $(filter sentiment,$(PIPELINE)),sample)
 	@$(RATCHET) validate "$$PIPELINE"
 	@$(RATCHET) up
-	@$(RATCHET) run "$$PIPELINE" $(OPTIONS) $(if $(SOURCE),--source "$$SOURCE"); status=$$?; \
+	@$(RATCHET) run "$$PIPELINE" $(OPTIONS) $(FORCED) $(if $(SOURCE),--source "$$SOURCE"); status=$$?; \
 	  case $$status in 3|4) exit 0;; *) exit $$status;; esac  # held, or a person is asked: the pipeline did its work
 
 up: install  ## start the stack: Airflow, MLflow, the endpoint host

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PROMOTION: Final = "promotion"
 ROLLBACK: Final = "rollback"
+OVERRIDE: Final = "override"  # the verdict of a move that a person forced
 REPAIR: Final = "repair"  # ratchet reconcile brought the alias back to what serves
 LOCK_SECONDS = 60  # the section under the lock takes about a second; a holder that died gave it up
 
@@ -55,7 +56,7 @@ class Move:
     """Why the alias moves, who has it moved, and what serves by then; the ledger keeps all of it."""
 
     kind: Literal["promotion", "rollback", "repair"]
-    verdict: str | None  # the gate's decision; of a rollback there is none
+    verdict: str | None  # the gate's decision, or that a person overrode it; of a rollback there is none
     who: str
     why: str
     dag_id: str
@@ -155,6 +156,8 @@ class ChampionAlias:
         self.set_previous(before(self.ledger, record))
         if record["kind"] == ROLLBACK:
             self._bar(record)
+        if record["kind"] == ROLLBACK or record["verdict"] == OVERRIDE:
+            self._lift_bar(record)
         self.ledger.append(ALIAS_DONE, **record)
 
     def set_previous(self, version: str | None) -> None:
@@ -192,14 +195,16 @@ class ChampionAlias:
         self.ledger.append(ALIAS_BY_HAND, **record)
 
     def _bar(self, record: Record) -> None:
-        """The version that was left is not promoted again; the one that a person returned to may be."""
-        told = {"model": self.model, "who": record["who"], "why": record["why"], "run_id": record["run_id"]}
-        bars = barred(self.ledger)
+        """The version that was left is not promoted again."""
         digest = self._digest_of(record["from"])
-        if digest is not None and digest != record["model_digest"] and digest not in bars:
-            self.ledger.append(BARRED, version=record["from"], model_digest=digest, **told)
-        if record["model_digest"] in bars:
-            self.ledger.append(BAR_LIFTED, version=record["to"], model_digest=record["model_digest"], **told)
+        if digest is not None and digest != record["model_digest"] and digest not in barred(self.ledger):
+            self.ledger.append(BARRED, version=record["from"], model_digest=digest, **_told(record))
+
+    def _lift_bar(self, record: Record) -> None:
+        """The version that a person returned to, or forced, may be promoted again."""
+        digest = record["model_digest"]
+        if digest in barred(self.ledger):
+            self.ledger.append(BAR_LIFTED, version=record["to"], model_digest=digest, **_told(record))
 
     def _digest_of(self, version: str | None) -> str | None:
         moved = self.ledger.last(ALIAS_DONE, to=version)
@@ -260,6 +265,11 @@ def mark(ledger: Ledger) -> str | None:
 def facts_of(record: Record) -> Record:
     """:return: a record without what makes it this one in the ledger, so that it can be written on."""
     return {name: value for name, value in record.items() if name not in ("number", "event", "time")}
+
+
+def _told(move: Record) -> Record:
+    """:return: of a move what the record of a bar has as well."""
+    return {name: move[name] for name in ("model", "who", "why", "run_id")}
 
 
 def _busy(intent: Record) -> str:

@@ -51,6 +51,14 @@ PARAMS = {
     "note": Param(
         None, type=["null", "string"], title="Note", maxLength=500, description="Why this run; shown on the run."
     ),
+    "override": Param(
+        None,
+        type=["null", "string"],
+        title="Override",
+        pattern=r"\S",
+        maxLength=500,
+        description="Promote the candidate whatever the gate says. The reason is kept for ever, with your name.",
+    ),
     "source": Param(
         None,
         type=["null", "string"],
@@ -132,6 +140,7 @@ def build(spec: PipelineSpec) -> DAG:
             task_id="gate",
             task_display_name="Decide",
             report=evaluated.output["report"],
+            override=dag.param("override"),
             force=force,
             **spec.gate_rules(),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.alias import ROLLBACK, barred
 from ratchet.hooks.model_registry import ENDPOINT_TAG, MODEL_TAG, RELEASE_TAG, SNAPSHOT_TAG, VERDICT_TAG
-from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, ALIAS_DROPPED, ALIAS_INTENT, INGESTED, Ledger, Record
+from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, ALIAS_DROPPED, ALIAS_INTENT, INGESTED, OVERRIDDEN, Ledger, Record
 
 if TYPE_CHECKING:
     from ratchet.hooks.model_registry import ListedVersion, ModelRegistryHook
@@ -99,6 +99,8 @@ def _what(record: Record) -> str:
     if event in (ALIAS_DONE, ALIAS_BY_HAND):
         how = "promoted" if event == ALIAS_DONE else "made champion by hand"
         return f"{how} after version {before}" if before else how
+    if event == OVERRIDDEN:
+        return f"let through against the gate's {record['decision']}"
     if event == ALIAS_DROPPED:
         return "was to become champion, which was broken off"
     return event.replace("-", " ")

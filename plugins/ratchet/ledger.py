@@ -36,6 +36,8 @@ BAR_LIFTED = "bar-lifted"  # the same: a person brought the version back
 # the same, with verdict (its key) and answer: a person let a candidate through that the gate asked about; one that was
 # rejected is barred, with verdict and answer as well
 APPROVED = "approved"
+# the same, with verdict, decision and rules (names of those that did not pass): a person forced a promotion
+OVERRIDDEN = "overridden"
 
 
 class Ledger:

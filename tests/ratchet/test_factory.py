@@ -121,9 +121,21 @@ def test_a_server_may_be_away_for_five_minutes_before_a_run_ends(tmp_path):
 
 def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
     params = build(spec(tmp_path)).params
-    assert {name: params[name] for name in params} == {"force": False, "note": None, "source": None, "date": None}
-    for name in ("note", "source", "date"):
+    assert {name: params[name] for name in params} == {
+        "force": False,
+        "note": None,
+        "override": None,
+        "source": None,
+        "date": None,
+    }
+    for name in ("note", "override", "source", "date"):
         assert "null" in params.get_param(name).schema["type"]
+
+
+@pytest.mark.parametrize("reason", ["", " \n", "x" * 501])
+def test_an_override_without_a_reason_starts_no_run(tmp_path, reason):
+    with pytest.raises(ParamValidationError):
+        build(spec(tmp_path)).params.get_param("override").resolve(reason)
 
 
 def test_every_key_of_the_data_reaches_the_step_that_reads_it(tmp_path):

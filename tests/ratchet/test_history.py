@@ -70,10 +70,20 @@ def test_who_made_it_champion_and_why_is_told_of_promotion_rollback_and_a_move_b
     assert [(one.what, one.who) for one in newest.happenings] == [("made champion by hand after version 1", None)]
 
 
-def test_whatever_else_the_ledger_says_of_a_version_is_told(registry, ledger):
-    ledger.append("override", version="10", who="anna", why="the customer knows")
+def test_an_override_and_an_answer_are_told_with_who_and_why(registry, ledger):
+    ledger.append("overridden", version="10", decision="hold", who="anna", why="the customer waits")
+    ledger.append("approved", version="10", who="ben", why=None)
     newest = history(registry, ledger, "intents")[0]
-    assert [(one.what, one.who, one.why) for one in newest.happenings] == [("override", "anna", "the customer knows")]
+    assert [(one.what, one.who, one.why) for one in newest.happenings] == [
+        ("let through against the gate's hold", "anna", "the customer waits"),
+        ("approved", "ben", None),
+    ]
+
+
+def test_whatever_else_the_ledger_says_of_a_version_is_told(registry, ledger):
+    ledger.append("looked-at", version="10", who="anna", why="the customer knows")
+    newest = history(registry, ledger, "intents")[0]
+    assert [(one.what, one.who, one.why) for one in newest.happenings] == [("looked at", "anna", "the customer knows")]
 
 
 def test_a_model_that_mlflow_does_not_know_has_no_history(ledger):

@@ -192,6 +192,14 @@ def test_what_a_stage_said_of_its_failure_is_told_once(fake, url):
     assert "step 1 of 3" in told
 
 
+def test_an_override_is_passed_with_its_reason_and_refused_without(fake, url):
+    assert script(url, "sentiment", "--override", " the customer waits ").returncode == 0
+    assert fake.started == [("sentiment", {"override": "the customer waits"})]
+    refused = script(url, "sentiment", "--override", " ")
+    assert (refused.returncode, len(fake.started)) == (2, 1)
+    assert "expected a reason, which the history keeps; nothing was started" in refused.stderr
+
+
 def test_the_script_for_ci_names_what_it_lacks(url):
     done = script("", "sentiment", password="")
     assert done.returncode == 2

@@ -83,6 +83,11 @@ def test_a_person_that_is_asked_is_named_and_the_command_ends_with_4(fake, comma
     assert "Candidate  accuracy 0.9000" in told
 
 
+def test_an_override_is_passed_with_its_reason(fake, command):
+    assert command("--override", "the customer waits") == 0
+    assert fake.started == [("sentiment", {"override": "the customer waits"})]
+
+
 def test_rejected_exits_3_with_who_and_why(fake, command, capsys):
     fake.reject("rejected: by anna: too many neutrals")
     assert command() == 3

@@ -434,6 +434,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("pipeline", help="name of the pipeline, which is its DAG's")
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
     parser.add_argument("--note", help="why this run; shown on the run")
+    parser.add_argument(
+        "--override", type=reason, metavar="REASON", help="promote the candidate whatever the gate says; kept for ever"
+    )
     parser.add_argument("--source", help="read this instead of the spec's data.source")
     parser.add_argument("--date", help="take no snapshot, use the newest one from this day (YYYY-MM-DD, UTC) or before")
     parser.add_argument("--new", action="store_true", help="its file is new: wait until Airflow has read it")
@@ -455,10 +458,17 @@ def main(arguments: list[str] | None = None) -> int:
     return ended.exit_status
 
 
+def reason(text: str) -> str:
+    """:raises argparse.ArgumentTypeError: it gives none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a reason, which the history keeps; nothing was started")
+    return text.strip()
+
+
 def parameters_from(options: argparse.Namespace) -> dict[str, Any]:
     """:return: the parameters that were given; the DAG has defaults for the others."""
-    given = {"force": options.force, "note": options.note, "source": options.source, "date": options.date}
-    return {name: value for name, value in given.items() if value}
+    names = ("force", "note", "override", "source", "date")
+    return {name: value for name in names if (value := getattr(options, name))}
 
 
 def _wait(run: Run, seconds: float) -> Outcome:

@@ -26,6 +26,7 @@ from ratchet.cli.retrain import (
     Task,
     outcome,
     parameters_from,
+    reason,
     start,
     waiting,
 )
@@ -51,6 +52,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("pipeline", metavar="NAME", help="the pipeline: dags/NAME.yaml")
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
     parser.add_argument("--note", help="why this run; shown on the run")
+    parser.add_argument(
+        "--override", type=reason, metavar="REASON", help="promote the candidate whatever the gate says; kept for ever"
+    )
     parser.add_argument("--source", type=_source, help="read this instead of the spec's data.source, in this run only")
     parser.add_argument("--date", help="take no snapshot, use the newest one from this day (YYYY-MM-DD, UTC) or before")
     parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop following, with status 1")

@@ -26,6 +26,7 @@ MODEL_TAG = "ratchet.model_digest"
 RELEASE_TAG = "ratchet.release"  # digest of the release that it was promoted with
 ENDPOINT_TAG = "ratchet.endpoint"
 VERDICT_TAG = "ratchet.verdict"
+OVERRIDE_TAG = "ratchet.override"  # who promoted it against the gate, and why
 SNAPSHOT_TAG = "ratchet.snapshot"
 REPORT_TAG = "ratchet.report"  # URI of the last report in which it was the candidate
 AT_ONCE = 1000  # versions or runs in one answer of MLflow

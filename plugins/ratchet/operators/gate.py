@@ -9,18 +9,22 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
-from ratchet.alias import barred
-from ratchet.hooks.model_registry import VERDICT_TAG, ModelRegistryHook
+from ratchet.alias import barred, who_started
+from ratchet.hooks.model_registry import OVERRIDE_TAG, VERDICT_TAG, ModelRegistryHook
 from ratchet.ledger import Ledger
 from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
 from ratchet.operators.stage import StageOperator, as_bool
+from ratchet.override import override
 from training.contract import BadInput, JudgeRequest
 from training.rules import Rules
 from training.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from ratchet.hooks.model_registry import ModelVersion
+    from ratchet.ledger import Record
 
 
 class GateOperator(StageOperator, SkipMixin):
@@ -44,13 +48,16 @@ class GateOperator(StageOperator, SkipMixin):
     :param group_rows: slices and labels with fewer test rows decide nothing (templated).
     :param confidence: of each bound (templated).
     :param approval: when a person is asked: ``never``, ``undecided`` or ``always``.
+    :param override: a reason to promote the candidate whatever the rules say; the history keeps it for ever, with who
+        started the run. None: the rules decide (templated).
     :param pipeline: name under which the last verdict is remembered (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server that keeps the verdict with a registered candidate's run.
     :param force: judge again what was judged before (templated).
     :return: ``decision``, ``reasons``, ``rules``, ``candidate``, ``champion``, ``best``, ``test_set``, ``raises_mark``,
-        ``notes``, the verdict's ``key``, and ``report_url``, where MLflow shows it.
-    :raises AirflowFailException: the rules contradict themselves, or there is no report; nothing is promoted.
+        ``notes``, the verdict's ``key``, and ``report_url``, where MLflow shows it; after an override ``overridden``.
+    :raises AirflowFailException: the rules contradict themselves, there is no report, or one that an override cannot
+        mend, since it names no candidate; nothing is promoted.
     """
 
     stage = "judge"
@@ -64,6 +71,7 @@ class GateOperator(StageOperator, SkipMixin):
         "group_no_worse_by",
         "group_rows",
         "confidence",
+        "override",
         "pipeline",
         "store",
         "force",
@@ -85,6 +93,7 @@ class GateOperator(StageOperator, SkipMixin):
         group_rows: int = Rules.group_rows,
         confidence: float = Rules.confidence,
         approval: Literal["never", "undecided", "always"] = Rules.approval,
+        override: str | None = None,
         pipeline: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
@@ -102,6 +111,7 @@ class GateOperator(StageOperator, SkipMixin):
         self.group_rows = group_rows
         self.confidence = confidence
         self.approval = approval
+        self.override = override
         self.pipeline = pipeline
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
@@ -132,11 +142,18 @@ class GateOperator(StageOperator, SkipMixin):
             self.log.info("- %s", reason)
         for note in verdict.notes:
             self.log.info("Note: %s", note)
-        report_url = self._keep_with_candidate(context, verdict, made["page"])
+        candidate = self._registered(verdict)
+        report_url = self._keep_with_candidate(context, candidate, verdict, made["page"])
         answer = {**made["verdict"], "key": made["key"], "report_url": report_url}
 
-        if verdict.decision == "promote" or (verdict.decision == "ask" and self._is_asked_next()):
+        if verdict.decision == "promote":
             return answer
+        if reason := self._reason_to_override():
+            return self._overridden(context, candidate, answer, reason)
+        if verdict.decision == "ask" and self._is_asked_next():
+            return answer
+        if verdict.decision == "hold" and candidate is not None:
+            self.registry.end_challenge(candidate)
         write_note(context, f"held: {'; '.join(verdict.reasons)}", self.log)
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=answer)  # skipping raises, so that nothing can be returned
@@ -148,14 +165,37 @@ class GateOperator(StageOperator, SkipMixin):
 
         return any(isinstance(task, ApproveOperator) for task in self.get_direct_relatives(upstream=False))
 
-    def _barred(self) -> dict[str, str]:
+    def _reason_to_override(self) -> str:
+        given = (self.override or "").strip()
+        return "" if given == "None" else given  # a template of a parameter that was not given
+
+    def _overridden(
+        self, context: Context, candidate: ModelVersion | None, verdict: dict[str, Any], reason: str
+    ) -> dict[str, Any]:
+        if verdict["candidate"] is None:
+            raise AirflowFailException(
+                f"Nothing is promoted, and no override can do it: {'; '.join(verdict['reasons'])} Mend that first."
+            )
+        who = who_started(context)
+        run: Record = {"dag_id": self.dag_id, "run_id": context["run_id"]}
+        forced = override(self._ledger, verdict, who, reason, run)
+        self.log.warning("%s", forced["reasons"][0])
+        if candidate is not None:
+            self.registry.tag_version(candidate, {OVERRIDE_TAG: f"{who}: {reason}"})
+        write_note(context, forced["reasons"][0], self.log)
+        return forced
+
+    @cached_property
+    def _ledger(self) -> Ledger:
         from training.store import Store
 
-        ledger = Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
+        return Ledger(Store(self.store or settings.store_uri()), self.pipeline or self.dag_id)
+
+    def _barred(self) -> dict[str, str]:
         return {
             digest: f"these weights, version {bar['version']}, were barred on {bar['time'][:10]} by {bar['who']}: "
             f"{bar['why']}"
-            for digest, bar in barred(ledger).items()
+            for digest, bar in barred(self._ledger).items()
         }
 
     def _rules(self) -> dict[str, Any]:
@@ -176,14 +216,18 @@ class GateOperator(StageOperator, SkipMixin):
             raise AirflowFailException(f"{error} The gate did not decide, so nothing is promoted.") from error
         return rules
 
-    def _keep_with_candidate(self, context: Context, verdict: Verdict, page: str) -> str | None:
+    def _registered(self, verdict: Verdict) -> ModelVersion | None:
+        model = (verdict.candidate or {}).get("model", "")
+        return self.registry.find_version(model) if model.startswith("models:/") else None
+
+    def _keep_with_candidate(
+        self, context: Context, version: ModelVersion | None, verdict: Verdict, page: str
+    ) -> str | None:
         """:return: where MLflow shows the page; None: the candidate is not registered."""
         import fsspec
 
         from training.store import for_fsspec
 
-        model = (verdict.candidate or {}).get("model", "")
-        version = self.registry.find_version(model) if model.startswith("models:/") else None
         if version is None or version.run_id is None:
             return None
         with fsspec.open(for_fsspec(page), "rt", encoding="utf-8") as file:
@@ -191,8 +235,6 @@ class GateOperator(StageOperator, SkipMixin):
         self.registry.log_text(version.run_id, verdict.to_json(), "verdict.json")
         self.registry.log_text(version.run_id, html, "verdict.html")
         self.registry.tag_version(version, {VERDICT_TAG: verdict.decision})
-        if verdict.decision == "hold":
-            self.registry.end_challenge(version)
         experiment = self.registry.experiment_of(version.run_id)
         url = self.registry.artifact_url(version.run_id, experiment, "verdict.html")
         push_links(context, verdict=url)

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
-from ratchet.alias import PROMOTION, AliasMoved, ChampionAlias, Move, who_started
+from ratchet.alias import OVERRIDE, PROMOTION, AliasMoved, ChampionAlias, Move, who_started
 from ratchet.hooks.endpoint_host import EndpointHostHook
 from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.judged import champion_moved, judged_champion, require_promote, require_same_model
@@ -147,9 +147,10 @@ class PromoteOperator(BaseOperator):
             )
 
     def _move(self, context: Context) -> Move:
+        verdict = OVERRIDE if self.verdict.get("overridden") else self.verdict["decision"]
         return Move(
             kind=self.kind,
-            verdict=self.verdict["decision"] if self.kind == PROMOTION else None,
+            verdict=verdict if self.kind == PROMOTION else None,
             who=who_started(context),
             why="; ".join(self.verdict.get("reasons", [])),
             dag_id=self.dag_id,

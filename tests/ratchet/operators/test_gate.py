@@ -135,3 +135,40 @@ def test_weights_that_a_person_barred_are_told_to_the_stage(tmp_path, places, re
     assert digest == "c" * 64
     assert why.startswith("these weights, version 4, were barred on ")
     assert why.endswith(" by anna: it answers in French")
+
+
+def test_an_override_lets_a_held_candidate_through_and_says_so_for_ever(tmp_path, places, registry, notes):
+    verdict, _ = gate(tmp_path, registry, HOLD, override=" the customer waits ")
+    assert (verdict["decision"], verdict["raises_mark"]) == ("promote", True)
+    assert verdict["overridden"] == {"who": "anna", "why": "the customer waits", "decision": "hold"}
+    assert registry.tags["4"] == {"ratchet.verdict": "hold", "ratchet.override": "anna: the customer waits"}
+    assert registry.aliases["challenger"] == "4"
+    [record] = Ledger(Store((places / "store").as_uri()), "intents").records("overridden")
+    assert (record["version"], record["who"], record["run_id"]) == ("4", "anna", "manual__1")
+    assert notes == ["overridden by anna: the customer waits; the gate said hold"]
+
+
+def test_an_overridden_candidate_needs_no_approval(tmp_path, places, registry):
+    ask = {**HOLD, "decision": "ask"}
+    verdict, _ = gate(tmp_path, registry, ask, asks=True, override="the customer waits")
+    assert (verdict["decision"], verdict["overridden"]["decision"]) == ("promote", "ask")
+
+
+@pytest.mark.parametrize("override", [None, "", "  ", "None"])
+def test_without_a_reason_nothing_is_overridden(tmp_path, places, registry, override):
+    with pytest.raises(DownstreamTasksSkipped):
+        gate(tmp_path, registry, HOLD, override=override)
+
+
+def test_an_override_of_a_verdict_that_promotes_is_none(tmp_path, places, registry):
+    verdict, _ = gate(tmp_path, registry, PROMOTE, override="the customer waits")
+    assert "overridden" not in verdict
+    assert "ratchet.override" not in registry.tags["4"]
+    assert Ledger(Store((places / "store").as_uri()), "intents").records() == []
+
+
+def test_an_override_cannot_promote_what_nobody_could_judge(tmp_path, places, registry):
+    unusable = {**HOLD, "candidate": None, "champion": None, "reasons": ["The evaluation report cannot be used: gone."]}
+    with pytest.raises(AirflowFailException, match=r"no override can do it: The evaluation report cannot be used"):
+        gate(tmp_path, registry, unusable, override="the customer waits")
+    assert Ledger(Store((places / "store").as_uri()), "intents").records() == []

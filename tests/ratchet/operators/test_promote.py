@@ -6,7 +6,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
-from ratchet.alias import mark
+from ratchet.alias import barred, mark
 from ratchet.ledger import Ledger
 from ratchet.operators.promote import PromoteOperator
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context
@@ -68,6 +68,31 @@ def test_the_ledger_says_who_moved_the_alias_and_why():
 def test_a_candidate_that_raises_the_mark_is_the_best_version_from_then_on():
     promote(FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW), raises_mark=True)
     assert mark(ledger()) == "2"
+
+
+def test_an_override_is_the_verdict_of_its_move_and_lifts_the_bar_of_its_weights():
+    ledger().append("barred", model="intents", version="2", model_digest="m", who="ben", why="rejected", run_id="run_0")
+    overridden = {"who": "anna", "why": "the customer waits", "decision": "hold"}
+    reasons = ["overridden by anna: the customer waits; the gate said hold"]
+    promote(
+        FakeRegistry("1", "2", champion="1"),
+        FakeEndpoints(NEW),
+        reasons=reasons,
+        overridden=overridden,
+        raises_mark=True,
+    )
+    done = ledger().last("alias-done")
+    assert (done["kind"], done["verdict"], done["why"]) == ("promotion", "override", reasons[0])
+    assert barred(ledger()) == {}
+    lifted = ledger().last("bar-lifted")
+    assert (lifted["version"], lifted["who"], lifted["why"]) == ("2", "anna", reasons[0])
+    assert mark(ledger()) == "2"
+
+
+def test_a_promotion_by_the_rules_lifts_no_bar():
+    ledger().append("barred", model="intents", version="9", model_digest="m", who="ben", why="rejected", run_id="run_0")
+    promote(FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW))
+    assert list(barred(ledger())) == ["m"]
 
 
 def test_the_first_version_needs_no_champion():
