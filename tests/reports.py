@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from training.gate import Evidence
 from training.report import computed_metrics, label_score
@@ -111,11 +112,14 @@ def answers(report: dict[str, Any], seed: int | None = None, slices: dict[str, A
     predicted = {role: [_row(each["confusion"], i) for i in range(len(support))] for role, each in scores.items()}
     if seed is not None:
         predicted = {role: [random.permutation(row) for row in rows] for role, rows in predicted.items()}
+    rows = sum(support)
     return Evidence(
         truth=np.repeat(np.arange(len(support)), support),
         predicted={role: np.concatenate(rows) for role, rows in predicted.items()},
-        losses={role: np.full(sum(support), each["metrics"]["log_loss"]) for role, each in scores.items()},
+        losses={role: np.full(rows, each["metrics"]["log_loss"]) for role, each in scores.items()},
         slices=slices or {},
+        sureness={role: random.uniform(0.5, 1.0, rows) for role in scores},
+        hashes=pa.chunked_array([[f"{row:064x}" for row in range(rows)]]),
     )
 
 

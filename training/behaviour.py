@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from training.contract import BadInput, Message
-from training.text import text_hash
+from training.text import SHOWN_CHARACTERS, shown, text_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MOST_CASES = 1000  # of one test: two texts each, under a second with 22M parameters on two cores (docs/decisions.md)
 MOST_EXAMPLES = 20  # of failures
-SHOWN_CHARACTERS = 300
 FILLED = re.compile(r"\{(\w+)\}")  # a place in a template
 ENDS = ".!?…"
 
@@ -274,14 +273,8 @@ def _failure(
         if answer == expected and not math.isnan(float(after.max())):
             return None
         told = {"expected": expected, "answer": answer, "probability": _number(float(after.max()))}
-    shown = _shown("text", case.text)
-    return {**shown, **({} if case.changed is None else _shown("changed_text", case.changed)), **told}
-
-
-def _shown(name: str, text: str) -> dict[str, str]:
-    """A text that may be somebody's: by the hash of the whole of it, it is found when it has to go."""
-    cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
-    return {name: cut, f"{name}_sha256": text_hash(text)}
+    changed = {} if case.changed is None else shown("changed_text", case.changed)
+    return {**shown("text", case.text), **changed, **told}
 
 
 def _number(value: float) -> float | None:

@@ -326,13 +326,14 @@ class JudgeRequest(Message):
     report: str  # URI, as EvaluateResult.report
     rules: dict[str, Any] = field(default_factory=dict)  # training.rules.Rules
     barred: dict[str, str] = field(default_factory=dict)  # digest of a model to why it is not to be promoted
+    known: dict[str, str] = field(default_factory=dict)  # what the caller knows of where this comes from, for the page
     force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeResult(Made):
-    verdict: dict[str, Any]  # training.verdict.Verdict
-    page: str  # URI of the verdict and its evidence as one HTML file
+    verdict: dict[str, Any]  # training.verdict.Verdict; of very many rules some
+    page: str  # URI of the verdict and its evidence as one HTML file; beside it lies what it is made of
 
 
 @dataclass(frozen=True, kw_only=True)

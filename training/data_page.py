@@ -416,12 +416,7 @@ header h1 { color: var(--ink) } header li { margin: .2rem 0 }
 .share { display: block; width: 100%; height: 1.1rem }
 .histogram { display: block; max-width: none } .histogram line { stroke: var(--line) }
 .histogram text { fill: var(--soft); font-size: 11px; text-anchor: middle } .histogram .edge { text-anchor: start }
-details { margin: .5rem 0 } summary { cursor: pointer; overflow-wrap: anywhere } details .wide { margin-top: .4rem }
-.quotes { list-style: none; padding: 0; margin: .3rem 0 } .quotes li { margin: .3rem 0 .6rem }
-.quote { margin: 0; color: var(--ink); border-inline-start: 3px solid var(--line); padding-inline-start: .7rem;
-  overflow: clip; overflow-wrap: anywhere; white-space: pre-line }
 .none { color: var(--soft); font-style: italic }
-.where { margin: 0; padding-left: .8rem; font-size: .85em; overflow-wrap: anywhere }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; padding: .6rem 0;
   border-bottom: 1px solid var(--line) }
 mark { background: color-mix(in srgb, var(--ask) 30%, transparent); color: inherit; border-radius: 2px }

@@ -55,11 +55,14 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     roles = _examine(examination, inputs, request)
     why = why if examination.asked else SCORED_BEFORE
     log.info("%s", why)
-    report = _report(test_set, roles)
+    report = _report(test_set, roles, request)
     report["slices"] = [group.to_json() for group in inputs.groups]
-    report["membership"] = store.uri(f"{place}/{MEMBERSHIP}") if inputs.groups else None
-    if inputs.champion is not None:
-        report["test_set"]["new_rows"] = new_rows(store, inputs.champion.name, request.tracking, test_set)
+    champion = inputs.champion
+    new = None if champion is None else new_rows(store, champion.name, request.tracking, test_set)
+    if new is not None:
+        report["test_set"]["new_rows"] = int(new.sum())
+    has_members = bool(inputs.groups) or new is not None
+    report["membership"] = store.uri(f"{place}/{MEMBERSHIP}") if has_members else None
     candidate = roles["candidate"]
     assert candidate is not None
     report["behaviour"] = examination.test_behaviour(candidate, inputs.behaviour)
@@ -68,8 +71,8 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
         (local / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         golden = json.dumps(candidate.golden, indent=2, allow_nan=False, ensure_ascii=False)
         (local / "golden.json").write_text(golden + "\n")
-        if inputs.groups:
-            write_membership(local / MEMBERSHIP, test_set, inputs.groups)
+        if has_members:
+            write_membership(local / MEMBERSHIP, test_set, inputs.groups, new)
         with forgotten.while_writing(store):
             store.put_directory(local, place, parts, overwrite=request.force)
     if request.tracking:
@@ -167,7 +170,7 @@ def _examine(examination: Examination, inputs: _Inputs, request: EvaluateRequest
     return roles
 
 
-def _report(test_set: TestSet, roles: dict[str, Examined | None]) -> dict[str, Any]:
+def _report(test_set: TestSet, roles: dict[str, Examined | None], request: EvaluateRequest) -> dict[str, Any]:
     labels = sorted({*test_set.labels, *(label for one in roles.values() if one for label in one.answers.labels)})
     measured = {role: one and _measured(one, test_set, labels) for role, one in roles.items()}
     for role, one in measured.items():
@@ -177,6 +180,7 @@ def _report(test_set: TestSet, roles: dict[str, Examined | None]) -> dict[str, A
         "test_set": {
             "uri": test_set.uri,
             "digest": test_set.digest,
+            "text_column": request.text,
             "rows": len(test_set.texts),
             "new_rows": None,
             "labels": labels,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.gate import Evidence
 from training.report import JUDGED, UnusableReport
+from training.slices import NEW
 from training.store import for_fsspec
 
 if TYPE_CHECKING:
@@ -34,17 +35,21 @@ def read_evidence(report: Mapping[str, Any]) -> Evidence | None:
     for role, table in tables.items():
         if not table.select(["text_sha256", "label"]).equals(rows):
             raise UnusableReport(f"candidate and {role} were not scored on the same rows in the same order.")
-    slices = read_slices(report["membership"], rows) if report.get("membership") else {}
-    return evidence_of(tables, labels, slices)
+    member = read_membership(report["membership"], rows) if report.get("membership") else {}
+    return evidence_of(tables, labels, _slices(member), member.get(NEW))
 
 
 def evidence_of(
-    tables: Mapping[str, pyarrow.Table], labels: Sequence[str], slices: Mapping[str, np.ndarray]
+    tables: Mapping[str, pyarrow.Table],
+    labels: Sequence[str],
+    slices: Mapping[str, np.ndarray],
+    new: np.ndarray | None = None,
 ) -> Evidence:
     """
     :param tables: role to its answers, to the same rows in the same order.
     :param labels: all that a row or a model has.
-    :raises UnusableReport: there is another one.
+    :param new: (n_rows,), whether the champion was judged without the row.
+    :raises UnusableReport: there is another label.
     """
     index = {label: i for i, label in enumerate(labels)}
     truth = _indices(tables["candidate"].column("label"), index)
@@ -53,6 +58,9 @@ def evidence_of(
         predicted={role: _indices(table.column("prediction"), index) for role, table in tables.items()},
         losses={role: _losses(table, truth, index) for role, table in tables.items()},
         slices=slices,
+        sureness={role: _scores(table).max(axis=1) for role, table in tables.items()},
+        new=new,
+        hashes=tables["candidate"].column("text_sha256"),
     )
 
 
@@ -70,9 +78,18 @@ def read_table(uri: str) -> pyarrow.Table:
 
 
 def read_slices(uri: str, rows: pyarrow.Table) -> dict[str, np.ndarray]:
+    """:return: name to (n_rows,). :raises UnusableReport: as ``read_membership``."""
+    return _slices(read_membership(uri, rows))
+
+
+def _slices(member: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: rows for name, rows in member.items() if name != NEW}
+
+
+def read_membership(uri: str, rows: pyarrow.Table) -> dict[str, np.ndarray]:
     """
     :param rows: with the column ``text_sha256``.
-    :return: name to (n_rows,): which of the rows are in the slice.
+    :return: name of a slice, or ``NEW``, to (n_rows,): which of the rows are in it.
     :raises UnusableReport: they are gone or damaged, or those of other rows.
     """
     table = read_table(uri)
@@ -98,12 +115,16 @@ def own_labels(table: pyarrow.Table) -> list[str]:
     return list(json.loads(table.schema.metadata[b"labels"]))
 
 
+def _scores(table: pyarrow.Table) -> np.ndarray:
+    """:return: (n_rows, n_labels), of the labels that the model knows."""
+    return table.column("scores").combine_chunks().flatten().to_numpy().reshape(-1, len(own_labels(table)))
+
+
 def _losses(table: pyarrow.Table, truth: np.ndarray, index: Mapping[str, int]) -> np.ndarray:
     """:return: (n_rows,), minus the logarithm of the true label's score; a label that the model does not know has 0."""
     import numpy as np
 
-    own = own_labels(table)
-    scores = table.column("scores").combine_chunks().flatten().to_numpy().reshape(-1, len(own))
+    own, scores = own_labels(table), _scores(table)
     place = np.full(len(index), -1)
     place[[index[label] for label in own]] = np.arange(len(own))
     asked = place[truth]

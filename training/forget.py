@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from training.contract import BadInput, ForgetRequest, ForgetResult
 from training.damage import Damage
 from training.data_report import REPORTS
-from training.forget_copies import Copies, create_going
+from training.forget_copies import DATA_REPORT, VERDICT_REPORT, Copies, Shown, create_going
 from training.forget_rows import Rows
 from training.forgotten import Forgotten
 from training.keys import Records, locked
@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     import duckdb
 
 EXAMPLES = 20
-KINDS = (BATCHES, "watermarks", REPORTS, "signatures")  # of directories with rows or examples, and a manifest
+KINDS = (
+    BATCHES,
+    "watermarks",
+    REPORTS,
+    "verdicts",
+    "signatures",
+)  # of directories with rows or examples, and a manifest
 
 
 def forget(request: ForgetRequest) -> ForgetResult:
@@ -125,9 +131,14 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
     for place in complete(REPORTS):
         with damage.passed_over(store.uri(place)):
             counts["data reports"] += copies.take_out_of_report(store, place)
+    for place in complete("verdicts"):
+        with damage.passed_over(store.uri(place)):
+            counts["verdicts"] += copies.take_out_of_verdict(store, place)
     if request.tracking is not None:
         for pipeline in _pipelines(store):
-            counts["data reports in MLflow"] += _take_out_of_runs(request, copies, f"ratchet/{pipeline}/data")
+            experiment = f"ratchet/{pipeline}"
+            counts["data reports in MLflow"] += _take_out_of_runs(request, copies, f"{experiment}/data", DATA_REPORT)
+            counts["verdicts in MLflow"] += _take_out_of_runs(request, copies, experiment, VERDICT_REPORT)
     if request.endpoints is not None:
         host = Store(request.endpoints, read_only=request.dry_run)
         for place in host.list("releases"):
@@ -169,12 +180,12 @@ def _pipelines(store: Store) -> list[str]:
     return [place.rpartition("/")[2] for place in store.list("ledger")]
 
 
-def _take_out_of_runs(request: ForgetRequest, copies: Copies, experiment: str) -> int:
+def _take_out_of_runs(request: ForgetRequest, copies: Copies, experiment: str, shown: Shown) -> int:
     from training.patience import connect, patiently
 
     assert request.tracking is not None
     client = connect(request.tracking)
-    return patiently(lambda: copies.take_out_of_runs(client, experiment, dry_run=request.dry_run))
+    return patiently(lambda: copies.take_out_of_runs(client, experiment, shown, dry_run=request.dry_run))
 
 
 def _drop_records(store: Store, snapshots: set[str]) -> int:

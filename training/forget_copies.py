@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.release import GOLDEN, MANIFEST, digest_of_golden
 from training.answers import PREDICTIONS
@@ -21,12 +21,29 @@ from training.data_report import PAGE, REPORT
 from training.slices import MEMBERSHIP
 from training.store import Store
 from training.text import IDENTITY_DIGITS, identity_of
+from training.verdict import DETAILS, VERDICT
+from training.verdict import PAGE as VERDICT_PAGE
+from training.verdict_page import verdict_page
 
 if TYPE_CHECKING:
     import duckdb
     from mlflow import MlflowClient
 
 Place = tuple[str, int]  # object and row
+Read = Callable[[str], Any]  # a JSON file beside, by its name
+Write = Callable[[str, str], object]
+
+
+class Shown(NamedTuple):
+    """A JSON document with examples, and the page that shows it."""
+
+    document: str
+    page: str
+    make: Callable[[Any, Read], str]  # the page, of the document and of what is beside it
+
+
+DATA_REPORT = Shown(REPORT, PAGE, lambda report, _read: data_page(report))
+VERDICT_REPORT = Shown(DETAILS, VERDICT_PAGE, lambda details, read: verdict_page(read(VERDICT), details))
 
 
 def create_going(db: duckdb.DuckDBPyConnection) -> None:
@@ -130,40 +147,57 @@ class Copies:
 
     def take_out_of_report(self, store: Store, place: str) -> bool:
         """:return: whether the data report showed a text that goes. Its page is made anew."""
-        report = store.read_json(f"{place}/{REPORT}")
-        if "snapshot" not in report:
+        if "snapshot" not in store.read_json(f"{place}/{REPORT}"):
             raise ValueError("it is no data report, so that nobody knows what its page shows")
-        rest = self.scrub(report)
-        if rest == report:
-            return False
-        store.write_bytes(f"{place}/{PAGE}", data_page(rest).encode())  # first: the JSON says whether it has to be done
-        store.write_json(f"{place}/{REPORT}", rest)
-        return True
+        return self._take_out_of_stored(store, place, DATA_REPORT)
 
-    def take_out_of_runs(self, client: MlflowClient, experiment: str, *, dry_run: bool) -> int:
-        """:param experiment: whose runs keep data reports. :return: reports that showed a text that goes."""
+    def take_out_of_verdict(self, store: Store, place: str) -> bool:
+        """:return: whether the report of a verdict showed a text that goes. Its page is made anew."""
+        if not store.exists(f"{place}/{DETAILS}"):
+            return False  # an earlier version of Ratchet wrote it, whose page shows no text
+        return self._take_out_of_stored(store, place, VERDICT_REPORT)
+
+    def take_out_of_runs(self, client: MlflowClient, experiment: str, shown: Shown, *, dry_run: bool) -> int:
+        """:return: how many of the experiment's runs keep a report of this kind that showed a text that goes."""
         found = client.get_experiment_by_name(experiment)
         changed, token = 0, None
         while found is not None:
             page = client.search_runs([found.experiment_id], page_token=token)
             for run in page:
                 with self.damage.passed_over(run.info.artifact_uri):
-                    changed += self._take_out_of_run(client, run.info.run_id, dry_run=dry_run)
+                    changed += self._take_out_of_run(client, run.info.run_id, shown, dry_run=dry_run)
             if not (token := page.token):
                 break
         return changed
 
-    def _take_out_of_run(self, client: MlflowClient, run_id: str, *, dry_run: bool) -> bool:
-        if REPORT not in {file.path for file in client.list_artifacts(run_id)}:
+    def _take_out_of_stored(self, store: Store, place: str, shown: Shown) -> bool:
+        def write(name: str, content: str) -> None:
+            store.write_bytes(f"{place}/{name}", content.encode())
+
+        return self._renew(shown, lambda name: store.read_json(f"{place}/{name}"), write)
+
+    def _take_out_of_run(self, client: MlflowClient, run_id: str, shown: Shown, *, dry_run: bool) -> bool:
+        if shown.document not in {file.path for file in client.list_artifacts(run_id)}:
             return False
-        with tempfile.TemporaryDirectory(dir=self.scratch) as place:
-            report = json.loads(Path(client.download_artifacts(run_id, REPORT, place)).read_text())
-        rest = self.scrub(report)
-        if rest == report:
+
+        def read(name: str) -> Any:
+            with tempfile.TemporaryDirectory(dir=self.scratch) as place:
+                return json.loads(Path(client.download_artifacts(run_id, name, place)).read_text())
+
+        def write(name: str, content: str) -> None:
+            if not dry_run:
+                client.log_text(run_id, content, name)
+
+        return self._renew(shown, read, write)
+
+    def _renew(self, shown: Shown, read: Read, write: Write) -> bool:
+        """Take out of a document what goes, and make its page anew. :return: whether there was something."""
+        document = read(shown.document)
+        rest = self.scrub(document)
+        if rest == document:
             return False
-        if not dry_run:
-            client.log_text(run_id, data_page(rest), PAGE)  # first, as in the store
-            client.log_text(run_id, json.dumps(rest, indent=2, sort_keys=True) + "\n", REPORT)
+        write(shown.page, shown.make(rest, read))  # first: the JSON says whether it has to be done
+        write(shown.document, json.dumps(rest, indent=2, sort_keys=True) + "\n")
         return True
 
     def scrub(self, document: Any) -> Any:

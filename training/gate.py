@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from training.paired import Pairs, holm, loss_difference, mcnemar, worse_by_chance
+from training.compared import Compared
+from training.paired import Pairs, holm, mcnemar, worse_by_chance
 from training.report import HIGHER_IS_BETTER, JUDGED, Agreement, Report, Scored, UnusableReport, read_report
 from training.rules import Rules
 from training.verdict import Outcome, RuleOutcome, Verdict, decided
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow
     from numpy.typing import NDArray
 
     from training.paired import Difference
@@ -39,6 +41,24 @@ class Evidence:
     predicted: Mapping[str, NDArray[np.int64]]  # role to (n_rows,)
     losses: Mapping[str, NDArray[np.float64]]  # role to (n_rows,): minus the logarithm of the true label's score
     slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # name to (n_rows,)
+    sureness: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # role to (n_rows,): score of its answer
+    new: NDArray[np.bool_] | None = None  # (n_rows,): joined since the champion was judged; None: not kept
+    hashes: pyarrow.ChunkedArray | None = None  # (n_rows,): SHA-256 of the normalised texts; None: not kept
+    _against: dict[tuple[str, int], Compared] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def against(self, role: str, labels: Sequence[str], seed: int) -> Compared:
+        """:return: the candidate beside the model of this role: the same thing whoever asks, drawn once."""
+        if (role, seed) not in self._against:
+            self._against[role, seed] = Compared(
+                self.truth,
+                self.predicted["candidate"],
+                self.predicted[role],
+                (self.losses["candidate"], self.losses[role]),
+                self.slices,
+                labels,
+                seed,
+            )
+        return self._against[role, seed]
 
 
 def decide(
@@ -139,19 +159,14 @@ def compared(
         yield RuleOutcome(name=name, outcome="pass", value=0.0, bound=0 - rules.no_worse_by, reason=reason)
         return
     assert evidence is not None
-    labels = list(candidate.labels)
-    pairs = Pairs.of(evidence.truth, evidence.predicted["candidate"], evidence.predicted[role], len(labels))
-    if rules.metric in HIGHER_IS_BETTER:
-        difference = pairs.difference(rules.metric, seed)
-    else:
-        difference = loss_difference(evidence.losses["candidate"], evidence.losses[role], seed)
-    compared = _Comparison(candidate, other, role, rules, difference, pairs)
+    both = evidence.against(role, list(candidate.labels), seed)
+    compared = _Comparison(candidate, other, role, rules, both.difference(rules.metric), both.pairs)
     yield compared.no_worse(name)
     if role == "champion":
         if rules.better:
             yield compared.better()
         if rules.group_no_worse_by is not None:
-            yield from _groups(pairs, evidence, labels, rules, seed)
+            yield from _groups(both, rules)
 
 
 @dataclass(frozen=True)
@@ -221,18 +236,15 @@ class _Comparison:
         return said
 
 
-def _groups(pairs: Pairs, evidence: Evidence, labels: Sequence[str], rules: Rules, seed: int) -> Iterator[RuleOutcome]:
+def _groups(both: Compared, rules: Rules) -> Iterator[RuleOutcome]:
     """Yield a failure for each slice and label in which the candidate is shown to be worse than is allowed."""
     assert rules.group_no_worse_by is not None
     limit = 0 - rules.group_no_worse_by
-    found = []
-    for name, members, metric in _group_pairs(pairs, evidence, labels):
-        if _group_size(members, metric) >= rules.group_rows:
-            difference = members.difference(metric, seed)
-            found.append((name, metric, difference, worse_by_chance(members, difference, limit)))
-    refuted = holm([chance for *_, chance in found], 1 - rules.confidence)
-    for (name, metric, difference, chance), is_worse in zip(found, refuted, strict=True):
+    tested = [part for part in both.parts if part.rows >= rules.group_rows]
+    chances = [worse_by_chance(part.pairs, part.difference, limit) for part in tested]
+    for part, chance, is_worse in zip(tested, chances, holm(chances, 1 - rules.confidence), strict=True):
         if is_worse:
+            name, difference = f"{part.kind} {part.name!r}", part.difference
             yield RuleOutcome(
                 name=f"group.{name}",
                 outcome="fail",
@@ -241,24 +253,9 @@ def _groups(pairs: Pairs, evidence: Evidence, labels: Sequence[str], rules: Rule
                 low=difference.at_least(rules.confidence),
                 high=difference.at_most(rules.confidence),
                 rows=difference.rows,
-                reason=f"{name}: {metric} is {-difference.value:.3f} below the champion's, shown to be more than the "
-                f"{-limit:g} allowed (p {chance:.2g}, among {len(found)} slices and labels)",
+                reason=f"{name}: {part.metric} is {-difference.value:.3f} below the champion's, shown to be more than "
+                f"the {-limit:g} allowed (p {chance:.2g}, among {len(tested)} slices and labels)",
             )
-
-
-def _group_pairs(whole: Pairs, evidence: Evidence, labels: Sequence[str]) -> Iterator[tuple[str, Pairs, str]]:
-    """Yield name, answers and the metric by which they are compared."""
-    truth, one, other = evidence.truth, evidence.predicted["candidate"], evidence.predicted["champion"]
-    for name, member in evidence.slices.items():
-        if member.any():
-            yield f"slice {name!r}", Pairs.of(truth[member], one[member], other[member], len(labels)), "accuracy"
-    for index, name in enumerate(labels):
-        yield f"label {name!r}", whole.of_label(index), "f1"
-
-
-def _group_size(pairs: Pairs, metric: str) -> int:
-    """:return: rows of a slice, or rows that have the label."""
-    return pairs.rows if metric == "accuracy" else int(pairs.counts[pairs.truth == 1].sum())
 
 
 def _raises_mark(report: Report, metric: str) -> bool:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from training.contract import BadInput, JudgeRequest, JudgeResult
 from training.evidence import read_evidence
-from training.gate import decide, unusable
+from training.forgotten import Forgotten
+from training.gate import Evidence, decide, unusable
 from training.keys import Records, key_of
-from training.report import JUDGED, UnusableReport
+from training.lineage import making_of
+from training.report import JUDGED, UnusableReport, read_report
 from training.rules import Rules
 from training.store import Store, for_fsspec
+from training.testset import find_texts
+from training.verdict import DETAILS, PAGE, VERDICT, shortened
+from training.verdict_details import verdict_details
 from training.verdict_page import verdict_page
 
 log = logging.getLogger(__name__)
@@ -23,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def judge(request: JudgeRequest) -> JudgeResult:
     """
-    Write ``verdicts/KEY`` with ``verdict.json`` and ``verdict.html`` to the store.
+    Write ``verdicts/KEY`` with ``verdict.json``, ``details.json`` and ``verdict.html``, made of both, to the store.
 
     The same models, test set and rules have the verdict that was given before: a rerun asks nobody again.
 
@@ -32,6 +37,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
     rules = Rules.from_dict(request.rules)
     report = load_report(request.report)
     store = Store(request.store)
+    forgotten = Forgotten.in_force(store)
     parts = verdict_parts(report, rules, request.barred)
     key = key_of(parts)
     place = f"verdicts/{key}"
@@ -43,19 +49,40 @@ def judge(request: JudgeRequest) -> JudgeResult:
     if found is not None:
         return JudgeResult(**found, key=key, hit=True, why=why)
 
+    seed, evidence = int(key[:8], 16), None
     try:
-        verdict = decide(report, read_evidence(report), rules, request.barred, seed=int(key[:8], 16))
+        evidence = read_evidence(report)
+        verdict = decide(report, evidence, rules, request.barred, seed=seed)
     except UnusableReport as fault:
         verdict = unusable(fault)
+    details = {} if verdict.candidate is None else _details(request, store, report, evidence, rules, seed)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch)
-        (local / "verdict.json").write_text(verdict.to_json() + "\n")
-        (local / "verdict.html").write_text(verdict_page(report, verdict))
-        store.put_directory(local, place, parts, overwrite=True)
-    result = {"verdict": json.loads(verdict.to_json()), "page": store.uri(f"{place}/verdict.html")}
+        (local / VERDICT).write_text(verdict.to_json() + "\n")
+        (local / DETAILS).write_text(json.dumps(details, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        (local / PAGE).write_text(verdict_page(json.loads(verdict.to_json()), details))
+        with forgotten.while_writing(store):
+            store.put_directory(local, place, parts, overwrite=True)
+    result = {"verdict": json.loads(shortened(verdict).to_json()), "page": store.uri(f"{place}/{PAGE}")}
     if verdict.candidate is not None:  # what could not be read may be readable the next time
         records.write(key, parts, result, request.pipeline)
     return JudgeResult(**result, key=key, hit=False, why=why)
+
+
+def _details(
+    request: JudgeRequest, store: Store, report: dict[str, Any], evidence: Evidence | None, rules: Rules, seed: int
+) -> dict[str, Any]:
+    def texts(hashes: Sequence[str]) -> dict[str, str]:
+        test_set = report["test_set"]
+        try:
+            return find_texts(test_set["uri"], test_set.get("text_column", "text"), set(hashes)) if hashes else {}
+        except (BadInput, OSError) as error:
+            log.warning("The report shows no texts of the test set: %s", error)
+            return {}
+
+    read = read_report(report)
+    found = verdict_details(read, evidence, rules, texts, seed)
+    return {**found, "lineage": {"known": request.known, **making_of(store, read.candidate.digest)}}
 
 
 def verdict_parts(report: Any, rules: Rules, barred: Mapping[str, str]) -> dict[str, Any]:

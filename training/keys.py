@@ -72,7 +72,11 @@ class Records:
 
     def find(self, key: str) -> dict[str, Any] | None:
         """:return: the recorded result, or None. A record that cannot be read counts as none."""
-        return (self._read(f"keys/{self.stage}/{key}.json") or {}).get("result")
+        return (self.record(key) or {}).get("result")
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """:return: parts, result, made and pipeline. A record that cannot be read counts as none."""
+        return self._read(f"keys/{self.stage}/{key}.json")
 
     def look_up(
         self,
@@ -132,7 +136,7 @@ class Records:
 
     def made(self, key: str) -> str | None:
         """:return: when, in ISO 8601 and UTC."""
-        return (self._read(f"keys/{self.stage}/{key}.json") or {}).get("made")
+        return (self.record(key) or {}).get("made")
 
     def _read(self, key: str) -> dict[str, Any] | None:
         try:

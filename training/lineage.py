@@ -1,11 +1,13 @@
-"""Say which objects of a source the rows of a snapshot came from."""
+"""Say which objects of a source the rows of a snapshot came from, and what a model was made of."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Split
+from training.keys import Records
 from training.layout import BATCHES, Batch, Layout
 from training.snapshot import read_manifest
 from training.store import MANIFEST
@@ -60,3 +62,27 @@ def objects_of_batch(store: Store, key: str, drawn: Batch) -> list[dict[str, Any
             f"{store.uri(place)}, which {store.uri(key)} draws on, is gone or damaged ({type(error).__name__}: "
             f"{error}), so that nobody can say where the snapshot's rows came from. Put the store back."
         ) from error
+
+
+def making_of(store: Store, digest: str) -> dict[str, Any]:
+    """
+    :param digest: of a model.
+    :return: what the store still knows of its training: ``key``, ``base_model``, ``rows`` by split, ``snapshot``,
+        ``run_id`` of MLflow, ``objects`` of the source, the largest first. Nothing of a model from elsewhere.
+    """
+    try:
+        told = store.read_json(f"models/{digest}/{MANIFEST}")
+        found = {"key": told["key"], "base_model": told["training"]["base_model"], "rows": told["training"]["rows"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    record = Records(store, "train").record(found["key"]) or {}
+    snapshot = record.get("parts", {}).get("snapshot")
+    found |= {"snapshot": snapshot, "run_id": record.get("result", {}).get("run_id"), "objects": []}
+    if snapshot:
+        with suppress(BadInput):  # the snapshot is gone, while the model that was made of it is not
+            objects = objects_of_snapshot(store, f"snapshots/{snapshot}")
+            found["objects"] = [
+                {"name": one.name, "version": one.version, "rows": one.rows}
+                for one in sorted(objects, key=lambda one: -one.rows)
+            ]
+    return found

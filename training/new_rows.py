@@ -1,21 +1,27 @@
-"""Tell how many rows of a test set joined since a registered model was judged."""
+"""Tell which rows of a test set joined since a registered model was judged."""
 
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from training.contract import BadInput, Tracking
 from training.store import Store
 from training.testset import TestSet
 from training.text import text_hash
 
+if TYPE_CHECKING:
+    import numpy as np
+
 log = logging.getLogger(__name__)
 
 REPORT_TAG = "ratchet.report"  # of a registered version: URI of the last report in which it was the candidate
 
 
-def new_rows(store: Store, model: str, tracking: Tracking | None, test_set: TestSet) -> int | None:
-    """:return: rows whose texts the report of ``model`` does not know; None: nobody can tell."""
+def new_rows(store: Store, model: str, tracking: Tracking | None, test_set: TestSet) -> np.ndarray | None:
+    """:return: (n_rows,), whether the report of ``model`` does not know the text; None: nobody can tell."""
+    import numpy as np
+
     report = _report_of(model, tracking)
     if report is None:
         return None
@@ -29,7 +35,7 @@ def new_rows(store: Store, model: str, tracking: Tracking | None, test_set: Test
         return None
     if known is None:
         return None
-    return sum(text_hash(text) not in known for text in test_set.texts)
+    return np.array([text_hash(text) not in known for text in test_set.texts], bool)
 
 
 def _report_of(model: str, tracking: Tracking | None) -> str | None:

@@ -50,6 +50,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int 
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def folded(summary: str, body: str) -> str:
+    """:param body: HTML that is there when it is asked for, and on paper."""
+    return f"<details><summary>{text(summary)}</summary>{body}</details>"
+
+
 def code(value: object) -> str:
     return f"<code>{text(value)}</code>"
 
@@ -83,7 +88,12 @@ thead th { color: var(--soft); font-weight: 600; overflow-wrap: normal }
 .number { text-align: right; padding-left: 1rem; white-space: nowrap }
 .good { color: var(--good) } .bad { color: var(--bad) }
 code { font-size: .85em } td:has(code) { max-width: none }
+details { margin: .5rem 0 } summary { cursor: pointer; overflow-wrap: anywhere } details .wide { margin-top: .4rem }
+.quotes { list-style: none; padding: 0; margin: .3rem 0 } .quotes li { margin: .3rem 0 .6rem }
+.quote { margin: 0; color: var(--ink); border-inline-start: 3px solid var(--line); padding-inline-start: .7rem;
+  overflow: clip; overflow-wrap: anywhere; white-space: pre-line }
+.where { margin: 0; padding-left: .8rem; font-size: .85em; overflow-wrap: anywhere }
 @media print { body { font-size: 11px; print-color-adjust: exact; -webkit-print-color-adjust: exact }
   main { max-width: none; padding: 0 } tr, header { break-inside: avoid } h2 { break-after: avoid }
-  .wide { overflow: visible } }
+  .wide { overflow: visible } details::details-content { content-visibility: visible; height: auto } }
 """

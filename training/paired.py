@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from training.cores import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -29,15 +29,15 @@ NUMBERS_AT_ONCE = 2_000_000  # of draws in memory, for each thread
 
 
 @dataclass(frozen=True)
-class Difference:
-    """By how much the one is better than the other; negative if it is worse."""
+class Estimate:
+    """What these rows say of a number, and what others of the same kind might have said."""
 
     value: float
-    samples: NDArray[np.float64]  # (RESAMPLES,), sorted: what other rows of the same kind might have said
+    samples: NDArray[np.float64]  # (RESAMPLES,), sorted
     rows: int
 
     def at_least(self, confidence: float) -> float:
-        """:return: the bound that the true difference is above, with this confidence."""
+        """:return: the bound that the true number is above, with this confidence."""
         import numpy as np
 
         return float(np.quantile(self.samples, 1 - confidence))
@@ -46,6 +46,11 @@ class Difference:
         import numpy as np
 
         return float(np.quantile(self.samples, confidence))
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """By how much the one is better than the other; negative if it is worse."""
 
     def rows_to_decide(self, limit: float, confidence: float) -> int | None:
         """
@@ -119,12 +124,27 @@ class Pairs:
     def difference(self, metric: str, seed: int) -> Difference:
         """:param metric: accuracy, f1_macro, f1_weighted, or f1 of label 1 of two."""
         cells = self._rights if metric == "accuracy" else self
-        samples = _resampled(cells.counts, seed, lambda draws: _Counts(cells, draws).difference(metric))
-        return Difference(self.point(metric), samples, self.rows)
+        return cells.differences([metric], seed)[metric]
 
-    def point(self, metric: str) -> float:
-        """:return: the difference in these rows."""
-        return float(_Counts(self, self.counts[None, :]).difference(metric)[0])
+    def differences(self, metrics: Sequence[str], seed: int) -> dict[str, Difference]:
+        """:return: by metric, all from the same draws: several cost what one costs."""
+        found = self._drawn(seed, lambda counts: [counts.difference(metric) for metric in metrics])
+        return {metric: Difference(*each, self.rows) for metric, each in zip(metrics, found, strict=True)}
+
+    def scores(self, metrics: Sequence[str], seed: int) -> dict[str, Estimate]:
+        """:return: by metric, what the one model reaches by itself."""
+        found = self._drawn(seed, lambda counts: [counts.score(metric) for metric in metrics])
+        return {metric: Estimate(*each, self.rows) for metric, each in zip(metrics, found, strict=True)}
+
+    def _drawn(
+        self, seed: int, measure: Callable[[_Counts], list[NDArray[np.float64]]]
+    ) -> list[tuple[float, NDArray[np.float64]]]:
+        """:return: of each number that is measured, what it is in these rows, and in drawn ones."""
+        import numpy as np
+
+        here = measure(_Counts(self, self.counts[None, :]))
+        samples = _resampled(self.counts, seed, lambda draws: np.stack(measure(_Counts(self, draws))))
+        return [(float(point[0]), each) for point, each in zip(here, samples, strict=True)]
 
 
 class _Counts:
@@ -139,19 +159,36 @@ class _Counts:
         if metric == "accuracy":
             better = (pairs.one == pairs.truth).astype(int) - (pairs.other == pairs.truth)
             return self.draws @ better / pairs.rows
-        return self._f1(pairs.one, metric) - self._f1(pairs.other, metric)
+        return self._average(self._f1_of_one, metric) - self._average(self._f1_of_other, metric)
 
-    def _f1(self, answers: NDArray[np.int64], metric: str) -> NDArray[np.float64]:
+    def score(self, metric: str) -> NDArray[np.float64]:
+        """:return: (n_sets,), of the one model."""
+        if metric == "accuracy":
+            return self.draws @ (self.pairs.one == self.pairs.truth).astype(int) / self.pairs.rows
+        return self._average(self._f1_of_one, metric)
+
+    def _average(self, f1: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
         import numpy as np
 
-        right = self._by_label(answers, answers == self.pairs.truth)
-        answered = self._by_label(answers)
-        f1 = 2 * right / np.maximum(answered + self._support, 1)
         if metric == "f1":
             return f1[:, 1]
         if metric == "f1_weighted":
             return (f1 * self._support).sum(axis=1) / self.pairs.rows
         return f1[:, np.unique(self.pairs.truth)].mean(axis=1)  # a label that happens not to be drawn counts as 0
+
+    @cached_property
+    def _f1_of_one(self) -> NDArray[np.float64]:
+        return self._f1(self.pairs.one)
+
+    @cached_property
+    def _f1_of_other(self) -> NDArray[np.float64]:
+        return self._f1(self.pairs.other)
+
+    def _f1(self, answers: NDArray[np.int64]) -> NDArray[np.float64]:
+        import numpy as np
+
+        right = self._by_label(answers, answers == self.pairs.truth)
+        return 2 * right / np.maximum(self._by_label(answers) + self._support, 1)
 
     @cached_property
     def _support(self) -> NDArray[np.float64]:
@@ -172,23 +209,32 @@ def loss_difference(one: NDArray[np.float64], other: NDArray[np.float64], seed: 
     :param one: (n_rows,), the loss of each row. :param other: likewise.
     :return: by how much the mean loss of the one is lower.
     """
+    better = other - one
+    return Difference(float(better.mean()), _resampled_mean(better, seed), len(better))
+
+
+def mean_loss(losses: NDArray[np.float64], seed: int) -> Estimate:
+    """:param losses: (n_rows,)"""
+    return Estimate(float(losses.mean()), _resampled_mean(losses, seed), len(losses))
+
+
+def _resampled_mean(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     import numpy as np
 
-    better = other - one
-    low, high = float(better.min()), float(better.max())
-    step = np.floor((better - low) / max(high - low, 1e-300) * STEPS).astype(int)
+    low, high = float(values.min()), float(values.max())
+    step = np.floor((values - low) / max(high - low, 1e-300) * STEPS).astype(int)
     _, place, counts = np.unique(step, return_inverse=True, return_counts=True)
-    means = np.bincount(place, weights=better) / counts
-    samples = _resampled(counts, seed, lambda draws: draws @ means / len(better))
-    return Difference(float(better.mean()), samples, len(better))
+    means = np.bincount(place, weights=values) / counts
+    return _resampled(counts, seed, lambda draws: draws @ means / len(values))
 
 
 def _resampled(
     counts: NDArray[np.int64], seed: int, measure: Callable[[NDArray[np.int64]], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     """
-    :param measure: of how often each cell is in each of some test sets, (n_sets, n_cells), a number for each set.
-    :return: (RESAMPLES,), sorted.
+    :param measure: of how often each cell is in each of some test sets, (n_sets, n_cells), a number for each set, or
+        several: (..., n_sets).
+    :return: (..., RESAMPLES), sorted.
     """
     import numpy as np
 
@@ -200,7 +246,7 @@ def _resampled(
         return measure(np.random.default_rng(own).multinomial(rows, counts / rows, size=size))
 
     with ThreadPoolExecutor(cores()) as threads:  # numpy draws without holding on to the interpreter
-        return np.sort(np.concatenate(list(threads.map(draw, sizes, seeds))))
+        return np.sort(np.concatenate(list(threads.map(draw, sizes, seeds)), axis=-1))
 
 
 def mcnemar(pairs: Pairs) -> float:

@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 COMMONEST = 20  # assumed: values of a column that become slices of their own; of more nobody reads each
 SHOWN = 5  # values in a description
 MEMBERSHIP = "membership.parquet"  # of an evaluation
-TEXT = "text_sha256"  # column of the membership beside those of the slices, by which a text that is forgotten is found
+# Columns of the membership beside those of the slices
+TEXT = "text_sha256"  # by which a text that is forgotten is found
+NEW = "joined_since_the_champion"  # whether the champion was judged without the row
+TAKEN = (TEXT, NEW)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ def check_slices(wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Slice]:
     checked = {}
     for name, values in wanted.items():
         with _naming(name):
-            if name == TEXT:
+            if name in TAKEN:
                 raise BadInput("this name is taken; give it another one")
             checked[name] = Slice.from_dict(dict(values))
     return checked
@@ -155,15 +158,19 @@ def digest_of(groups: Iterable[Group]) -> str:
     return digest.hexdigest()
 
 
-def write_membership(path: Path, test_set: TestSet, groups: Iterable[Group]) -> None:
-    """Write a Parquet file with a bool column for each slice, in the order of the test set's rows."""
+def write_membership(path: Path, test_set: TestSet, groups: Iterable[Group], new: np.ndarray | None = None) -> None:
+    """
+    Write a Parquet file with a bool column for each slice, in the order of the test set's rows.
+
+    :param new: (n_rows,), whether the champion was judged without the row; None: nobody knows.
+    """
     import pyarrow
     from pyarrow import parquet
 
     columns: dict[str, Any] = {TEXT: [text_hash(text) for text in test_set.texts]}
-    parquet.write_table(
-        pyarrow.table({**columns, **{group.name: group.rows for group in groups}}), path, compression="zstd"
-    )
+    columns |= {} if new is None else {NEW: new}
+    columns |= {group.name: group.rows for group in groups}
+    parquet.write_table(pyarrow.table(columns), path, compression="zstd")
 
 
 @contextmanager

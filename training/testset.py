@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from training.contract import BadInput
 from training.rows import Unusable, label_of, text_of
 from training.snapshot import open_snapshot, read_split
 from training.store import for_fsspec
+from training.text import text_hash
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,33 @@ def read_test_set(
     return TestSet(uri, digest.hexdigest(), [text for text, _label in rows], [label for _text, label in rows], places)
 
 
+def find_texts(uri: str, text: str, hashes: Collection[str]) -> dict[str, str]:
+    """
+    :param uri: as in ``read_test_set``, and so is ``text``.
+    :return: by their hash, those of the texts that the test set has.
+    :raises BadInput: it is gone or damaged.
+    """
+    if uri.endswith(".parquet"):
+        texts = _each(_read_columns(uri, text)[text], text_of, uri, f"no text in {text!r}")
+    else:
+        texts, _labels = _read_snapshot(uri.rstrip("/"))
+    return {known: content for content in texts if (known := text_hash(content)) in hashes}
+
+
 def _read_snapshot(uri: str) -> tuple[list[str], list[str]]:
     rows = read_split(*open_snapshot(uri), "test")
     return [text for text, _label in rows], [label for _text, label in rows]
 
 
 def _read_parquet(uri: str, text: str, label: str) -> tuple[list[str], list[str]]:
+    columns = _read_columns(uri, text, label)
+    return (
+        _each(columns[text], text_of, uri, f"no text in {text!r}"),
+        _each(columns[label], label_of, uri, f"no label in {label!r}"),
+    )
+
+
+def _read_columns(uri: str, *names: str) -> dict[str, list[object]]:
     import fsspec
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -62,18 +84,14 @@ def _read_parquet(uri: str, text: str, label: str) -> tuple[list[str], list[str]
         with fsspec.open(for_fsspec(uri), "rb") as file:
             source = pq.ParquetFile(file)
             found = source.schema_arrow.names
-            if absent := [column for column in (text, label) if column not in found]:
+            if absent := [column for column in names if column not in found]:
                 raise BadInput(f"{uri}: no column {', '.join(absent)}; it has {', '.join(found)}.")
-            table = source.read(columns=list(dict.fromkeys((text, label))))
+            table = source.read(columns=list(dict.fromkeys(names)))
     except FileNotFoundError as error:
         raise BadInput(f"{uri} does not exist.") from error
     except pa.ArrowInvalid as error:
         raise BadInput(f"{uri} is no readable Parquet file: {error}") from error
-    texts, labels = table.column(text).to_pylist(), table.column(label).to_pylist()
-    return (
-        _each(texts, text_of, uri, f"no text in {text!r}"),
-        _each(labels, label_of, uri, f"no label in {label!r}"),
-    )
+    return {name: table.column(name).to_pylist() for name in names}
 
 
 def _each(values: list[object], read: Callable[[object], str], uri: str, lack: str) -> list[str]:

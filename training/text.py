@@ -7,6 +7,7 @@ import unicodedata
 
 from training.contract import Split
 
+SHOWN_CHARACTERS = 300  # of an example
 IDENTITY_DIGITS = 32  # hexadecimal: as much as h0 and h1 of a row hold, 16 each
 
 
@@ -52,3 +53,9 @@ def split_of_hash(digest: str, test_percent: int, validation_percent: int) -> Sp
     if bucket < test_percent:
         return "test"
     return "validation" if bucket < test_percent + validation_percent else "train"
+
+
+def shown(name: str, text: str) -> dict[str, str]:
+    """:return: a text that may be somebody's as an example: by the hash of the whole of it, it is found to go."""
+    cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+    return {name: cut, f"{name}_sha256": text_hash(text)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from training.contract import Message
+
+VERDICT, DETAILS, PAGE = "verdict.json", "details.json", "verdict.html"  # of verdicts/KEY, and of the candidate's run
+TOLD_GROUPS = 20  # slices and labels that are worse, in what is handed from step to step
 
 Decision = Literal["promote", "hold", "ask"]
 Outcome = Literal["pass", "fail", "undecided"]
@@ -53,3 +56,14 @@ def decided(rules: list[RuleOutcome], approval: str) -> Decision:
     if "undecided" in outcomes:
         return "hold" if approval == "never" else "ask"
     return "ask" if approval == "always" else "promote"
+
+
+def shortened(verdict: Verdict) -> Verdict:
+    """:return: the verdict as steps hand it on: of very many slices and labels that are worse some, and how many."""
+    left_out = [one for one in verdict.rules if one.name.startswith("group.")][TOLD_GROUPS:]
+    if not left_out:
+        return verdict
+    untold = {one.reason for one in left_out}
+    reasons = [reason for reason in verdict.reasons if reason not in untold]
+    more = f"{len(left_out):,} more slices and labels are shown to be worse; the report has all of them"
+    return replace(verdict, reasons=[*reasons, more], rules=[one for one in verdict.rules if one not in left_out])

@@ -44,8 +44,7 @@ from training.checks import CHECKS
 from training.contract import LONGEST_WINDOW_DAYS, Checks, Format, IngestRequest, Policy, Reading
 from training.rows import kept_of
 from training.rules import BUDGETS, Rules
-from training.slices import TEXT as MEMBERSHIP_TEXT
-from training.slices import are_bounds
+from training.slices import TAKEN, are_bounds
 
 BoundedMetric = Literal["accuracy", "f1_macro", "f1_weighted"]
 Name = Annotated[str, Field(min_length=1)]
@@ -364,7 +363,7 @@ class Gate(Section):
     @field_validator("slices")
     @classmethod
     def _names_to_show(cls, value: dict[str, Slice]) -> dict[str, Slice]:
-        if wrong := [name for name in value if not name.strip() or not name.isprintable() or name == MEMBERSHIP_TEXT]:
+        if wrong := [name for name in value if not name.strip() or not name.isprintable() or name in TAKEN]:
             raise ValueError(f"expected names that can be shown, and another one than {wrong[0]!r}")
         return value
 

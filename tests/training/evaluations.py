@@ -12,6 +12,7 @@ from pyarrow import parquet
 from tests.reports import answers
 from training.contract import JudgeRequest
 from training.judge import judge
+from training.store import local_path
 
 SCORE = 0.75  # of what a model answers
 
@@ -34,14 +35,17 @@ class Evaluation:
     def file(self, role):
         return self.place / "predictions" / f"{role}.parquet"
 
-    def keep(self, role, predicted, shift=0):
-        """:return: (n_rows,), the losses of these answers."""
+    def keep(self, role, predicted, shift=0, hashes=None):
+        """
+        :param hashes: of the texts; None: made up.
+        :return: (n_rows,), the losses of these answers.
+        """
         others = (1 - SCORE) / (len(self.labels) - 1)
         scores = np.full((len(predicted), len(self.labels)), others)
         scores[np.arange(len(predicted)), predicted] = SCORE
         order = np.roll(np.arange(len(self.labels)), 1)  # a model has its labels in an order of its own
         rows = {
-            "text_sha256": [f"{row + self.first + shift:064x}" for row in range(len(predicted))],
+            "text_sha256": hashes or [f"{row + self.first + shift:064x}" for row in range(len(predicted))],
             "label": [self.labels[i] for i in self.kept.truth],
             "prediction": [self.labels[i] for i in predicted],
             "scores": pa.array(scores[:, order].tolist(), type=pa.list_(pa.float64())),
@@ -57,8 +61,19 @@ class Evaluation:
     def uri(self):
         return (self.place / "report.json").as_uri()
 
-    def judge(self, force=False, barred=None, **rules):
-        store = (self.place / "store").as_uri()
+    def judge(self, force=False, barred=None, known=None, **rules):
         return judge(
-            JudgeRequest(pipeline="films", store=store, report=self.uri, rules=rules, barred=barred or {}, force=force)
+            JudgeRequest(
+                pipeline="films",
+                store=(self.place / "store").as_uri(),
+                report=self.uri,
+                rules=rules,
+                barred=barred or {},
+                known=known or {},
+                force=force,
+            )
         )
+
+    def details(self, result):
+        """:return: what the page of a verdict is made of."""
+        return json.loads((local_path(result.page).parent / "details.json").read_text())

@@ -25,10 +25,11 @@ from training.golden import golden_examples
 from training.ingest import ingest
 from training.package import package
 from training.rules import Rules
+from training.slices import NEW
 from training.snapshot import read_split
 from training.store import Store, local_path
 from training.testset import read_test_set
-from training.text import identity_of
+from training.text import identity_of, text_hash
 
 LABELS = ["neg", "neu", "pos"]
 TEXTS = [
@@ -469,6 +470,9 @@ def test_metrics_and_report_go_to_the_run_that_made_the_candidate(request_, mode
         replace(request_, candidate=request_.champion, champion=name, test_set=str(more), tracking=tracking)
     )
     assert read(later.report)["test_set"]["new_rows"] == 2
+    membership = pq.read_table(local_path(read(later.report)["membership"])).to_pydict()
+    joined = {membership["text_sha256"][row] for row, new in enumerate(membership[NEW]) if new}
+    assert joined == {text_hash("a fine film"), text_hash("an awful film")}
 
 
 # slices and behaviour

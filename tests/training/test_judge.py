@@ -10,8 +10,11 @@ from pyarrow import parquet
 
 from tests.reports import CANDIDATE, binary, report, two
 from tests.training.evaluations import Evaluation
-from training.contract import BadInput
+from training.contract import BadInput, Unreachable
+from training.forgotten import Forgotten
 from training.store import Store, local_path
+from training.text import text_hash
+from training.verdict_page import verdict_page
 
 
 @pytest.fixture
@@ -24,9 +27,57 @@ def test_the_verdict_is_written_with_its_page(evidence):
     assert result.verdict["decision"] == "promote"
     assert not result.hit
     page = local_path(result.page)
+    verdict, details = (json.loads((page.parent / name).read_text()) for name in ("verdict.json", "details.json"))
+    assert verdict == result.verdict
+    assert page.read_text() == verdict_page(verdict, details)
     assert "above the champion" in page.read_text()
-    assert json.loads((page.parent / "verdict.json").read_text()) == result.verdict
     assert Store((evidence.place / "store").as_uri()).is_complete(f"verdicts/{result.key}")
+
+
+def test_the_page_shows_texts_of_the_test_set_and_what_the_caller_knows(evidence):
+    texts = [f"text number {row}" for row in range(1000)]
+    parquet.write_table(pa.table({"sentence": texts}), evidence.place / "test.parquet")
+    evidence.report["test_set"] |= {"uri": (evidence.place / "test.parquet").as_uri(), "text_column": "sentence"}
+    for role, predicted in evidence.kept.predicted.items():
+        evidence.keep(role, predicted, hashes=[text_hash(text) for text in texts])
+    evidence.tell()
+    details = evidence.details(evidence.judge(metric="accuracy", known={"run in Airflow": "nightly"}))
+    first = details["examples"]["better"]["shown"][0]
+    assert first["text"] in texts
+    assert first["text_sha256"] == text_hash(first["text"])
+    assert details["lineage"] == {"known": {"run in Airflow": "nightly"}}
+
+
+def test_a_test_set_that_is_gone_leaves_the_verdict_without_texts(evidence, caplog):
+    result = evidence.judge(metric="accuracy")
+    assert result.verdict["decision"] == "promote"
+    assert all("text" not in one for one in evidence.details(result)["examples"]["better"]["shown"])
+    assert "shows no texts" in caplog.text
+
+
+def test_what_is_handed_on_is_short_and_what_is_kept_is_whole(tmp_path):
+    size = 30
+    even = [[50 if i == j else 0 for j in range(size)] for i in range(size)]
+    worse = [[20 if i == j else 30 if j == (i + 1) % size else 0 for j in range(size)] for i in range(size)]
+    result = Evaluation(tmp_path, report(worse, even)).judge()
+    kept = json.loads((local_path(result.page).parent / "verdict.json").read_text())
+
+    def groups(verdict):
+        return [one for one in verdict["rules"] if one["name"].startswith("group.")]
+
+    assert (len(groups(result.verdict)), len(groups(kept))) == (20, size)
+    assert result.verdict["reasons"][-1] == (
+        "10 more slices and labels are shown to be worse; the report has all of them"
+    )
+    assert len(kept["reasons"]) == len(result.verdict["reasons"]) + 9
+
+
+def test_nothing_is_written_while_texts_are_taken_out_of_the_store(evidence):
+    store = Store((evidence.place / "store").as_uri())
+    Forgotten(texts=frozenset({"0" * 32}), unfinished=True).write(store)
+    with pytest.raises(Unreachable, match="Nothing was done"):
+        evidence.judge(metric="accuracy")
+    assert store.list("verdicts") == []
 
 
 def test_the_same_evidence_and_rules_have_the_same_verdict_again(evidence):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from training.contract import BadInput
-from training.lineage import objects_of_snapshot
+from training.keys import Records
+from training.lineage import making_of, objects_of_snapshot
 from training.store import Store
 
 
@@ -51,3 +52,37 @@ def test_a_snapshot_whose_batch_is_gone_says_so_and_names_it(source):
     Path(source.place, "store", "batches", batch, "manifest.json").unlink()
     with pytest.raises(BadInput, match=f"{batch}.*is gone or damaged"):
         objects_of(result)
+
+
+def test_what_a_model_was_made_of_is_known_by_its_digest(tmp_path):
+    store = Store(str(tmp_path))
+    told = {"key": "k1", "training": {"base_model": "bert-tiny", "rows": {"train": 30}, "history": []}}
+    store.write_json("models/d1/manifest.json", told)
+    Records(store, "train").write("k1", {"snapshot": "s1"}, {"run_id": "run14"}, "films")
+    assert making_of(store, "d1") == {
+        "key": "k1",
+        "base_model": "bert-tiny",
+        "rows": {"train": 30},
+        "snapshot": "s1",
+        "run_id": "run14",
+        "objects": [],
+    }
+
+
+def test_objects_of_the_training_are_told_the_largest_first(source):
+    source.put("second", [("one more", "pos")])
+    result = source.ingest()
+    store = Store(result.snapshot.rpartition("/snapshots/")[0])
+    store.write_json("models/d1/manifest.json", {"key": "k1", "training": {"base_model": "b", "rows": {}}})
+    Records(store, "train").write("k1", {"snapshot": result.digest}, {}, "films")
+    assert [(Path(one["name"]).stem, one["rows"]) for one in making_of(store, "d1")["objects"]] == [
+        ("first", 300),
+        ("second", 1),
+    ]
+
+
+def test_of_a_model_that_came_from_elsewhere_nothing_is_known(tmp_path):
+    store = Store(str(tmp_path))
+    assert making_of(store, "d1") == {}
+    store.write_json("models/d1/manifest.json", {"digest": "d1"})
+    assert making_of(store, "d1") == {}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from training.paired import RESAMPLES, Pairs, holm, loss_difference, mcnemar, worse_by_chance
+from training.paired import RESAMPLES, Pairs, holm, loss_difference, mcnemar, mean_loss, worse_by_chance
 
 BY_HAND = {
     "accuracy": metrics.accuracy_score,
@@ -55,6 +55,26 @@ def test_the_same_rows_and_seed_give_the_same_interval_in_any_order():
     assert np.array_equal(first.samples, again.samples)
 
 
+@pytest.mark.parametrize("metric", BY_HAND)
+def test_what_a_model_reaches_by_itself_has_the_interval_that_drawing_rows_gives(metric):
+    truth, one, other = drawn(1, rows=200)
+    random = np.random.default_rng(2)
+    places = [random.integers(0, len(truth), len(truth)) for _ in range(500)]
+    by_rows = [BY_HAND[metric](truth[rows], one[rows]) for rows in places]
+    score = Pairs.of(truth, one, other, 3).scores([metric], seed=0)[metric]
+    assert score.value == pytest.approx(BY_HAND[metric](truth, one))
+    for quantile, bound in ((0.05, score.at_least(0.95)), (0.95, score.at_most(0.95))):
+        assert bound == pytest.approx(np.quantile(by_rows, quantile), abs=0.2 * np.std(by_rows))
+
+
+def test_metrics_that_are_drawn_together_are_those_that_are_drawn_alone():
+    pairs = Pairs.of(*drawn(5), 3)
+    for metric, together in pairs.differences(["f1_macro", "f1_weighted"], seed=5).items():
+        alone = pairs.difference(metric, seed=5)
+        assert together.value == alone.value
+        assert np.array_equal(together.samples, alone.samples)
+
+
 def test_a_label_that_no_row_has_counts_in_no_average():
     truth, one, other = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), np.array([0, 0, 1, 1])
     expected = BY_HAND["f1_macro"](truth, one) - 1
@@ -74,6 +94,13 @@ def test_losses_are_compared_by_their_mean_and_its_spread():
     assert difference.value == pytest.approx(np.mean(other - one))
     assert difference.samples.mean() == pytest.approx(difference.value, abs=2e-4)
     assert difference.samples.std() == pytest.approx(np.std(other - one) / np.sqrt(5000), rel=0.03)
+
+
+def test_a_mean_loss_has_the_spread_of_its_rows():
+    losses = np.random.default_rng(0).exponential(0.3, 5000)
+    found = mean_loss(losses, seed=0)
+    assert found.value == pytest.approx(losses.mean())
+    assert found.samples.std() == pytest.approx(losses.std() / np.sqrt(5000), rel=0.03)
 
 
 def test_equal_losses_differ_by_nothing():

@@ -206,8 +206,9 @@ def test_the_membership_has_a_column_for_each_slice_and_knows_the_texts_by_their
         "text_sha256": [text_hash(text) for text in test_set.texts],
         **{group.name: group.rows.tolist() for group in groups},
     }
-    with pytest.raises(BadInput, match="name is taken"):
-        check_slices({"text_sha256": {"label": ["pos"]}})
+    for taken in ("text_sha256", "joined_since_the_champion"):
+        with pytest.raises(BadInput, match="name is taken"):
+            check_slices({taken: {"label": ["pos"]}})
 
 
 def test_the_digest_tells_slices_apart(test_set):

@@ -1,12 +1,16 @@
+"""The page of a verdict says first what was decided and why, and shows whatever is in the data as text."""
+
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from tests.reports import answers, binary, report
-from training.gate import decide
-from training.rules import Rules
+from tests.training.verdicts import judged, page_of
 from training.verdict_page import verdict_page
 
 
@@ -27,63 +31,193 @@ class Page(HTMLParser):
         self.words.append(data.strip())
 
 
-def page(evidence, **rules):
-    return Page(verdict_page(evidence, decide(evidence, answers(evidence), Rules(**rules))))
+def page(evidence, kept=None, **rules):
+    return Page(page_of(evidence, kept, **rules))
 
 
-def test_the_verdict_and_its_reasons_come_first():
+def in_order(text, *parts):
+    places = [text.index(part) for part in parts]
+    return places == sorted(places)
+
+
+def test_the_verdict_its_reasons_and_what_happens_next_come_first():
     text = page(binary(834, 884), metric="accuracy").text
     reason = "accuracy 0.834 is below the champion's 0.884, by 0.050"
-    assert text.index("Hold") < text.index(reason) < text.index("Metrics") < text.index("Labels")
+    stays = "Production stays as it is: models:/sentiment/3 goes on serving, unless"
+    assert in_order(text, "Hold", stays, reason, "0.0500 worse", "Rules", "Metrics", "Labels")
+
+
+@pytest.mark.parametrize(
+    ("right", "rules", "headline", "next_"),
+    [
+        (950, {}, "Promote", "The candidate is deployed, and becomes the champion once its endpoint answers"),
+        (884, {"approval": "always"}, "Ask a person", "Until then models:/sentiment/3 goes on serving."),
+    ],
+)
+def test_each_decision_says_what_follows(right, rules, headline, next_):
+    assert in_order(page(binary(right, 884), metric="accuracy", **rules).text, headline, next_)
+
+
+def test_a_rule_stands_with_its_value_interval_bound_and_rows():
+    text = page(binary(834, 884), metric="accuracy", minimum={"accuracy": 0.8}).text
+    assert re.search(
+        r"no_worse_by\.accuracy .* ✗ fail 0\.0500 worse \S+ to \S+ worse 0\.0200 worse at most 1,000", text
+    )
+    assert "✓ pass 0.8340 at least 0.8000" in text
+    assert in_order(text, "no_worse_by.accuracy", "minimum.accuracy"), "what does not pass comes first"
+
+
+def test_an_undecided_rule_says_how_many_rows_would_decide():
+    evidence = binary(87, 88, rows=100)
+    text = page(evidence, answers(evidence, seed=0), metric="accuracy", approval="undecided").text
+    assert re.search(r"\? undecided 0\.0100 worse .* 100 about [\d,]+ would decide", text)
+
+
+def test_all_failing_groups_are_on_the_page_and_the_first_reasons_at_its_top():
+    size = 60
+    even = [[50 if i == j else 0 for j in range(size)] for i in range(size)]
+    worse = [[20 if i == j else 30 if j == (i + 1) % size else 0 for j in range(size)] for i in range(size)]
+    verdict, details = judged(report(worse, even))
+    shown = Page(verdict_page(verdict, details))
+    assert len([one for one in verdict["rules"] if one["name"].startswith("group.")]) == size
+    for label in range(size):
+        assert f"group.label 'label {label}'" in shown.text
+    assert "and 55 more, below" in shown.text
+    assert "32 more" in shown.text
 
 
 def test_candidate_and_champion_stand_side_by_side_with_their_digests():
     evidence = binary(910, 884)
     text = page(evidence, metric="accuracy").text
-    assert "accuracy 0.9100 0.8840 +0.0260" in text
+    assert re.search(r"accuracy 0\.9100 0\.8840 0\.0260 better 0\.\d+ to 0\.\d+ better", text)
     for part in ("candidate", "champion", "test_set"):
         assert evidence[part]["digest"] in text
+
+
+def test_a_difference_that_may_be_luck_has_no_colour():
+    evidence = binary(88, 87, rows=100)
+    html = page_of(evidence, answers(evidence, seed=0), metric="accuracy")
+    assert '<span class="">0.0100 better</span>' in html
+    assert '<span class="good">0.1000 better</span>' in page_of(binary(900, 800), metric="accuracy")
 
 
 def test_what_the_test_rows_are_too_few_for_is_noted():
     shown = page(report([[90, 0], [1, 2]], labels=["a", "<b>"]))
     assert "Notes label '<b>' has 3 test rows: its scores say little" in shown.text
-    assert "b" not in shown.tags
     assert "Notes" not in page(binary(900)).text
 
 
-HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(2)'>", "&lt;b&gt;"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror='alert(2)'>",
+    "&lt;b&gt;",
+    "</svg></style></script><b>",
+    "$\\alpha$ \x1b[31m #0000f0",
+]
 
 
-def test_hostile_label_names_stay_text():
-    evidence = report([[9, 1, 0], [2, 7, 1], [0, 0, 5]], [[9, 1, 0], [2, 7, 1], [0, 0, 5]], labels=HOSTILE)
+def hostile():
+    """A report in which whatever comes from data or from a person is markup."""
+    confusion = [[60 if i == j else 1 for j in range(len(HOSTILE))] for i in range(len(HOSTILE))]
+    worse = [[59 if i == j else 1 + (j == (i + 1) % len(HOSTILE)) for j in range(len(HOSTILE))] for i in range(5)]
+    evidence = report(worse, confusion, labels=HOSTILE)
     evidence["candidate"]["model"] = "models:/<script>x</script>/1"
-    shown = page(evidence, no_worse_by=0.0)
-    assert {"script", "img", "b"}.isdisjoint(shown.tags)
+    rows = evidence["test_set"]["rows"]
+    members = {name: np.arange(rows) % 2 == 0 for name in HOSTILE}
+    evidence["slices"] = [
+        {"name": name, "rows": int(member.sum()), "description": name} for name, member in members.items()
+    ]
+    evidence["membership"] = "file:///store/membership.parquet"
+    failure = {"text": HOSTILE[0], "text_sha256": "0" * 64, "changed_text": HOSTILE[3], "changed_text_sha256": "0" * 64}
+    told = {"expected": HOSTILE[0], "answer": HOSTILE[1], "probability": 0.5}
+    test = {"name": HOSTILE[3], "kind": "invariance", "description": HOSTILE[0], "cases": 2, "failures": 1}
+    test |= {"rate": 0.5, "pass": 0.9, "passed": False, "examples": [{**failure, **told}]}
+    evidence["behaviour"] = {"passed": False, "tests": [test]}
+    return evidence, replace(answers(evidence, seed=1), slices=members)
+
+
+def test_nothing_in_the_data_becomes_markup():
+    evidence, kept = hostile()
+    verdict, details = judged(evidence, kept, texts=lambda hashes: dict.fromkeys(hashes, HOSTILE[3]))
+    details["lineage"] = {
+        "known": {HOSTILE[0]: HOSTILE[3]},
+        "base_model": HOSTILE[1],
+        "key": HOSTILE[0],
+        "objects": [{"name": HOSTILE[3], "version": HOSTILE[0], "rows": 1}],
+    }
+    shown = Page(verdict_page(verdict, details))
+    assert {"script", "img", "b"} & set(shown.tags) == {"b"}
+    assert shown.tags.count("b") == 1, "the name of the behavioural test is bold, and that is ours"
+    assert shown.tags.count("style") == 1
     assert not [name for name, _value in shown.attributes if name.startswith("on") or name in ("src", "href")]
-    for label in HOSTILE:
+    assert not [value for name, value in shown.attributes if name == "xlink:href" and not value.startswith("#")]
+    for label in HOSTILE[:4]:
         assert label in shown.text
+    assert "$\\alpha$ [U+001B][31m #0000f0" in shown.text
 
 
-def test_many_labels_give_a_list_of_mistakes_instead_of_a_matrix():
-    size = 150
+def test_a_page_brings_all_that_it_shows():
+    evidence, kept = hostile()
+    html = page_of(evidence, kept)
+    assert "default-src 'none'" in html
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert set(re.findall(r"https?://[^\"<\s]+", html)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+
+
+def test_every_plot_is_told_to_who_cannot_see_it_and_no_name_is_given_twice():
+    evidence, kept = hostile()
+    html = page_of(evidence, kept)
+    plots = re.findall(r"<svg[^>]*>", html)
+    assert len(plots) > 10
+    for plot in plots:
+        assert 'role="img"' in plot
+        assert re.search(r'aria-label="[^"]+"', plot)
+    names = re.findall(r'\bid="([^"]+)"', html)
+    assert len(names) == len(set(names))
+
+
+def test_the_colours_are_those_of_the_page_so_that_they_are_right_in_the_dark():
+    evidence, kept = hostile()
+    for plot in re.findall(r'<svg[^>]*class="plot".*?</svg>', page_of(evidence, kept), re.DOTALL):
+        assert not re.search(r"#[0-9a-f]{6}\b", "".join(re.findall(r'style="[^"]*"', plot)))
+        assert "var(--" in plot
+
+
+def test_many_labels_and_slices_stay_readable_and_small():
+    size = 77
     confusion = [[40 if i == j else 3 if j == (i + 1) % size else 0 for j in range(size)] for i in range(size)]
-    html = verdict_page(evidence := report(confusion), decide(evidence, answers(evidence), Rules()))
-    assert "label 149" in html
-    assert "and 120 more" in html
-    assert len(html) < 200_000
+    before = [[39 if i == j else 4 if j == (i + 1) % size else 0 for j in range(size)] for i in range(size)]
+    evidence = report(confusion, before)
+    rows = evidence["test_set"]["rows"]
+    members = {f"slice {i}": np.random.default_rng(i).random(rows) < 0.3 for i in range(50)}
+    evidence["slices"] = [
+        {"name": name, "rows": int(member.sum()), "description": name} for name, member in members.items()
+    ]
+    evidence["membership"] = "file:///store/membership.parquet"
+    html = page_of(evidence, replace(answers(evidence, seed=1), slices=members))
+    shown = Page(html)
+    assert "The other 65 labels" in shown.text
+    for name in ("label 76", "slice 49"):
+        assert name in shown.text
+    assert len(html) < 700_000
 
 
 @pytest.mark.parametrize("broken", [None, {}, {"candidate": "<script>"}])
 def test_a_report_that_cannot_be_used_still_gives_a_page(broken):
-    shown = Page(verdict_page(broken, decide(broken, None, Rules())))
+    shown = Page(verdict_page(*judged(broken, kept=answers(binary(900)))))
     assert "Hold" in shown.text
     assert "cannot be used" in shown.text
     assert "script" not in shown.tags
 
 
 def test_the_first_run_says_that_there_is_no_champion():
-    assert "There is no champion to compare with yet." in page(binary(900)).text
+    text = page(binary(900)).text
+    assert "There is no champion to compare with yet." in text
+    assert "Rows that the candidate gets wrong: 100" in text
+    assert "worse" not in text.replace("← worse", "")
 
 
 def test_what_serving_costs_and_what_else_was_compared_is_shown():
@@ -92,15 +226,29 @@ def test_what_serving_costs_and_what_else_was_compared_is_shown():
     evidence["baseline"] = {**binary(500)["candidate"], "model": "majority", "digest": "d" * 64, "serving": None}
     for role in ("best", "baseline"):
         evidence["predictions"][role] = f"file:///store/predictions/{role}/predictions.parquet"
-    evidence["test_set"]["new_rows"] = 120
     text = page(evidence, no_worse_by=1.0).text
-    assert "120 of the rows joined after the champion was judged" in text
-    assert (
-        "metric candidate champion difference best ever baseline accuracy 0.9100 0.8840 +0.0260 0.8840 0.5000" in text
+    assert re.search(
+        r"metric candidate champion candidate is ← worse better → best ever baseline accuracy 0\.9100", text
     )
-    assert "calibration_error 0.0500 0.0500 0.0000 0.0500 0.0500" in text
+    assert re.search(r"calibration_error \(lower is better\) 0\.0500 0\.0500 equal 0\.0500 0\.0500", text)
     assert "candidate champion best ever latency p50, ms 1.5 1.5 1.5" in text
     assert "on disk, MB 180.0" in text
     assert "same label as the checkpoint 100.00%" in text
     assert "best ever models:/sentiment/2" in text
     assert "baseline majority" in text
+
+
+def test_where_it_comes_from_is_told():
+    verdict, details = judged(binary(910))
+    details["lineage"] |= {
+        "key": "e" * 64,
+        "base_model": "bert-tiny",
+        "run_id": "run14",
+        "snapshot": "f" * 64,
+        "rows": {"train": 12345},
+        "objects": [{"name": f"day-{i}.csv", "version": "v1", "rows": 100 - i} for i in range(12)],
+    }
+    text = Page(verdict_page(verdict, details)).text
+    for part in ("films-live", "e" * 64, "f" * 64, "bert-tiny", "run14", "train 12,345", "day-0.csv v1 100"):
+        assert part in text
+    assert in_order(text, "day-9.csv", "2 more objects", "day-11.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,14 +12,14 @@ from airflow.sdk.exceptions import AirflowFailException
 from ratchet import settings
 from ratchet.alias import barred, who_started
 from ratchet.hooks.model_registry import OVERRIDE_TAG, VERDICT_TAG, ModelRegistryHook
-from ratchet.ledger import Ledger
+from ratchet.ledger import ALIAS_DONE, Ledger
 from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
 from ratchet.operators.stage import StageOperator, as_bool
 from ratchet.override import override
 from training.contract import BadInput, JudgeRequest
 from training.rules import Rules
-from training.verdict import Verdict
+from training.verdict import DETAILS, PAGE, VERDICT, Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -133,6 +134,7 @@ class GateOperator(StageOperator, SkipMixin):
                 report=self.report,
                 rules=self._rules(),
                 barred=self._barred(),
+                known=self._known(context),
                 force=as_bool(self.force),
             )
         )
@@ -198,6 +200,13 @@ class GateOperator(StageOperator, SkipMixin):
             for digest, bar in barred(self._ledger).items()
         }
 
+    def _known(self, context: Context) -> dict[str, str]:
+        """:return: what the report of the verdict tells of this run, beside what the store knows."""
+        known = {"pipeline": self.pipeline or self.dag_id, "run in Airflow": context["run_id"]}
+        if live := self._ledger.last(ALIAS_DONE):
+            known["the champion's endpoint"] = live.get("endpoint") or "none"
+        return known
+
     def _rules(self) -> dict[str, Any]:
         rules = {
             "minimum": self.minimum or {},
@@ -230,12 +239,13 @@ class GateOperator(StageOperator, SkipMixin):
 
         if version is None or version.run_id is None:
             return None
-        with fsspec.open(for_fsspec(page), "rt", encoding="utf-8") as file:
-            html = file.read()
-        self.registry.log_text(version.run_id, verdict.to_json(), "verdict.json")
-        self.registry.log_text(version.run_id, html, "verdict.html")
+        for name in (VERDICT, DETAILS, PAGE):
+            place = for_fsspec(f"{page.rpartition('/')[0]}/{name}")
+            # a verdict of an earlier version of Ratchet has no details
+            with suppress(FileNotFoundError), fsspec.open(place, "rt", encoding="utf-8") as file:
+                self.registry.log_text(version.run_id, file.read(), name)
         self.registry.tag_version(version, {VERDICT_TAG: verdict.decision})
         experiment = self.registry.experiment_of(version.run_id)
-        url = self.registry.artifact_url(version.run_id, experiment, "verdict.html")
+        url = self.registry.artifact_url(version.run_id, experiment, PAGE)
         push_links(context, verdict=url)
         return url

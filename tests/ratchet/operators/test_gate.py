@@ -17,6 +17,7 @@ from training.store import Store
 
 REPORT = "file:///store/evaluations/1/report.json"
 PAGE = "<!doctype html><html><p>what the stage wrote</p></html>"
+DETAILS = '{"what the page": "is made of"}'
 PROMOTE = {
     "decision": "promote",
     "reasons": ["f1_macro 0.910 is above the champion's 0.884 by 0.026"],
@@ -40,6 +41,8 @@ def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, **options):
     """:return: what the operator returned, and the requests that its stage got."""
     page = tmp_path / "verdict.html"
     page.write_text(PAGE)
+    (tmp_path / "verdict.json").write_text(json.dumps({**verdict, "rules": ["all of them"]}))
+    (tmp_path / "details.json").write_text(DETAILS)
     requests = []
 
     def run_stage(request, **_):
@@ -62,9 +65,21 @@ def test_a_good_candidate_passes(tmp_path, places, registry):
     assert (request.report, request.pipeline) == (REPORT, "intents")
     assert (request.rules["minimum"], request.rules["better"]) == ({"accuracy": 0.8}, True)
     assert registry.aliases["challenger"] == "4"
-    assert json.loads(registry.files["run4", "verdict.json"])["decision"] == "promote"
+    kept = json.loads(registry.files["run4", "verdict.json"])
+    assert (kept["decision"], kept["rules"]) == ("promote", ["all of them"]), "not what is cut for the next step"
+    assert registry.files["run4", "details.json"] == DETAILS
     assert registry.files["run4", "verdict.html"] == PAGE
     assert shown.endswith("verdict.html")
+
+
+def test_the_report_of_the_verdict_tells_of_run_and_endpoint(tmp_path, places, registry):
+    Ledger(Store((places / "store").as_uri()), "intents").append("alias-done", to="3", endpoint="intents-live")
+    _verdict, [request] = gate(tmp_path, registry, PROMOTE)
+    assert request.known == {
+        "pipeline": "intents",
+        "run in Airflow": context()["run_id"],
+        "the champion's endpoint": "intents-live",
+    }
 
 
 def test_what_scores_say_little_is_in_the_log(tmp_path, places, registry, capsys):

@@ -1,0 +1,258 @@
+"""Show where candidate and champion differ: in old and new rows, labels, slices, how sure they are, and mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.page import folded, table, text
+from training.strip import better_by, gain, number, reach, strip, tone
+
+FIRST_LABELS = 12  # the others are there when they are asked for
+STRONGEST = 0.6  # of a cell's colour, so that its number stays legible
+TOO_FEW = "too few rows, decides nothing"
+
+
+def old_and_new(details: Mapping[str, Any]) -> str:
+    """Rows that the champion was judged on, apart from those that joined since: it cannot know them."""
+    new, parts = details["test_set"]["new_rows"], details["old_and_new"]
+    if not parts:
+        return f"<p>{new:,} of the test rows joined after the champion was judged.</p>" if new else ""
+    names = {"old": "that the champion was judged on", "new": "that joined since"}
+    rows = [
+        [
+            names[one["name"]],
+            f"{one['rows']:,}",
+            number(one["candidate"]["accuracy"]),
+            number(one["champion"]["accuracy"]),
+            gain(one["better_by"]),
+            number(one["candidate"]["f1_macro"]),
+            number(one["champion"]["f1_macro"]),
+        ]
+        for one in parts
+    ]
+    head = ["test rows", "rows", "accuracy", "champion's", "candidate is", "f1_macro", "champion's"]
+    return f"<h2>Old and new test rows</h2><p>Shown apart, and decide nothing by themselves.</p>{table(head, rows)}"
+
+
+def labels(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
+    found, count = details["labels"]["shown"], details["labels"]["count"]
+    compared = any("champion" in one for one in found)
+    lane = _Lane.of(found, details["rules"]["group_no_worse_by"])
+    rows = [_label(one, vetoes, lane, compared=compared) for one in found]
+    head = ["label", "rows", "F1"]
+    head += ["champion's F1", "candidate is", "← worse &nbsp; better →"] if compared else []
+    head += ["precision", "recall"]
+    about = "The lowest F1 first."
+    if compared:
+        about = f"What got most worse first. {_moved(found)}"
+        if margin := details["rules"]["group_no_worse_by"]:
+            about += f" Shaded: up to {margin:g} worse, which no label vetoes."
+    first = table(head, rows[:FIRST_LABELS])
+    rest = f"The other {len(rows) - FIRST_LABELS:,} labels, in the same order"
+    more = folded(rest, table(head, rows[FIRST_LABELS:])) if rows[FIRST_LABELS:] else ""
+    left = f"<p>and {count - len(rows):,} more labels that are not shown</p>" if count > len(rows) else ""
+    unknown = (details["models"].get("champion") or {}).get("unknown_labels")
+    told = ""
+    if unknown:
+        names = ", ".join(map(text, unknown))
+        told = f"<p>The champion does not know {names}; test rows with these labels count against it.</p>"
+    return f'<section class="labels"><h2>Labels</h2><p>{about}</p>{told}{first}{more}{left}</section>'
+
+
+def _moved(found: Sequence[Mapping[str, Any]]) -> str:
+    changes = [one["better_by"] for one in found if "better_by" in one]
+    fell, rose = (sum(kind in better_by(one["value"]) for one in changes) for kind in ("worse", "better"))
+    surely = {kind: sum(tone(one) == kind for one in changes) for kind in ("bad", "good")}
+    return (
+        f"F1 fell in {fell:,} labels, in {surely['bad']:,} of them by more than the luck of these rows, and rose in "
+        f"{rose:,}, in {surely['good']:,} by more than that."
+    )
+
+
+def _label(one: Mapping[str, Any], vetoes: Collection[str], lane: _Lane, *, compared: bool) -> list[str]:
+    own, before = one["candidate"], one.get("champion")
+    name = text(one["label"])
+    if f"label {one['label']!r}" in vetoes:
+        name += ' <span class="bad">✗ vetoes</span>'
+    elif one.get("enough") is False:
+        name += f"<br><small>{TOO_FEW}</small>"
+    cells = [name, f"{one['rows']:,}", number(own["f1"])]
+    if compared:
+        cells += [number(before and before["f1"]), gain(one.get("better_by")), lane.picture(one)]
+    for part in ("precision", "recall"):
+        was = f"<br><small>was {number(before[part])}</small>" if before else ""
+        cells.append(number(own[part]) + was)
+    return cells
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """One scale for all rows of a table, so that their pictures can be compared."""
+
+    widest: float
+    margin: float | None  # how much worse a slice or label may be
+
+    @classmethod
+    def of(cls, found: Sequence[Mapping[str, Any]], margin: float | None) -> _Lane:
+        """:param found: parts of the test set; those with too few rows may reach beyond."""
+        enough = [one["better_by"] for one in found if one.get("enough")]
+        ends = [abs(one[end]) for one in enough for end in ("low", "high")]
+        return cls(1.1 * max([*ends, 1.3 * (margin or 0.0), 0.01]), margin)
+
+    def picture(self, one: Mapping[str, Any]) -> str:
+        found = one.get("better_by")
+        if not found:
+            return ""
+        return strip(
+            found["value"],
+            found["low"],
+            found["high"],
+            scale=(-self.widest, self.widest),
+            bound=None if self.margin is None else -self.margin,
+            zero=0.0,
+            label=f"{better_by(found['value'])}, {reach(found)}",
+            kind=tone(found) if one["enough"] else "faint",
+        )
+
+
+def slices(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
+    found = details["slices"]
+    if not found:
+        return ""
+    compared = sorted(
+        (one for one in found if "better_by" in one), key=lambda one: (not one["enough"], one["better_by"]["value"])
+    )
+    rest = [one for one in found if "better_by" not in one]
+    head = ["slice", "rows", "accuracy", *(["champion's", "candidate is"] if compared else [])]
+    shown = table(head, [_slice(one, vetoes, compared=bool(compared)) for one in [*compared, *rest]])
+    if not compared:
+        return f'<section class="slices"><h2>Slices</h2>{shown}</section>'
+    margin = details["rules"]["group_no_worse_by"]
+    about = "Accuracy in each slice, candidate against champion: the dot is the difference, the line its interval."
+    if margin is not None:
+        about += f" One that is shown to be more than {margin:g} worse, left of the dashed line, vetoes."
+    about += f" Hollow: less than {details['rules']['group_rows']:,} rows, which decide nothing."
+    plot = f'<div class="wide">{_dots(compared, vetoes, margin)}</div>'
+    more = folded("The same as a table", shown)
+    return f'<section class="slices"><h2>Slices</h2><p>{about}</p>{plot}{more}</section>'
+
+
+def _dots(compared: Sequence[Mapping[str, Any]], vetoes: Collection[str], margin: float | None) -> str:
+    from training.plots import Row, dot_plot
+
+    rows = [
+        Row(
+            name=one["name"],
+            note=f"{one['rows']:,} rows" + ("" if one["enough"] else ", too few"),
+            value=one["better_by"]["value"],
+            low=one["better_by"]["low"],
+            high=one["better_by"]["high"],
+            colour="bad" if f"slice {one['name']!r}" in vetoes else "bar" if one["enough"] else "soft",
+            filled=one["enough"],
+        )
+        for one in compared
+    ]
+    label = f"Difference of accuracy in {len(rows)} slices; the table beneath says the same"
+    return dot_plot(rows, bound=None if margin is None else -margin, ends=("← worse", "better →"), label=label)
+
+
+def _slice(one: Mapping[str, Any], vetoes: Collection[str], *, compared: bool) -> list[str]:
+    name = f"{text(one['name'])}<br><small>{text(one['description'])}</small>"
+    if f"slice {one['name']!r}" in vetoes:
+        name += ' <span class="bad">✗ vetoes</span>'
+    elif not one["rows"]:
+        name += "<br><small>no row</small>"
+    elif one.get("enough") is False:
+        name += f"<br><small>{TOO_FEW}</small>"
+    cells = [name, f"{one['rows']:,}", number(one.get("candidate"))]
+    return [*cells, number(one.get("champion")), gain(one.get("better_by"))] if compared else cells
+
+
+def calibration(details: Mapping[str, Any]) -> str:
+    """Whether a model that says 90 per cent is right in nine of ten answers."""
+    found = details["calibration"]
+    if not found:
+        return ""
+    from training.plots import reliability
+
+    errors = next(one for one in details["metrics"] if one["name"] == "calibration_error")
+    told = ", ".join(f"{role} {number(errors[role])}" for role in found)
+    label = f"How often an answer is right against how sure the model is; calibration error: {told}"
+    rows = [
+        [role, f"{one['sure']:.1%}", f"{one['right']:.1%}", f"{one['rows']:,}"]
+        for role, bins in sorted(found.items())
+        for one in bins
+    ]
+    head = ["", "how sure, on average", "how often right", "answers"]
+    return (
+        "<h2>How sure, and how often right</h2>"
+        f"<p>On the line a model is right as often as it says; a larger dot stands for more answers. "
+        f"Calibration error (average distance from the line): {told}.</p>"
+        f"{reliability(found, label)}{folded('The same as a table', table(head, rows))}"
+    )
+
+
+def confusion(details: Mapping[str, Any]) -> str:
+    found = details["confusion"]
+    if "labels" not in found:
+        return _commonest(found)
+    before = found.get("champion")
+    head = "".join(f'<th scope="col"><span>{text(label)}</span></th>' for label in found["labels"])
+    body = ""
+    for i, label in enumerate(found["labels"]):
+        cells = "".join(_cell(found["candidate"][i], before and before[i], i, j) for j in range(len(found["labels"])))
+        body += f'<tr><th scope="row">{text(label)}</th>{cells}</tr>'
+    about = "Rows: true label; columns: what the candidate takes it for"
+    if before:
+        about += "; small: how many more or fewer than the champion. Coloured is what changed: green is better"
+    return (
+        f'<h2>What is taken for what</h2><p>{about}.</p><div class="wide"><table class="matrix">'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(counts: Sequence[int], before: Sequence[int] | None, true: int, taken: int) -> str:
+    total, count = sum(counts) or 1, counts[taken]
+    if before is None:
+        kind, strength, change = ("good" if true == taken else "bad"), count / total, ""
+    else:
+        more = count - before[taken]
+        kind = "good" if (more > 0) == (true == taken) else "bad"
+        strength = min(1.0, 5 * abs(more) / total)  # a fifth of the label's rows has the full colour
+        change = f"<small>{signed(more)}</small>" if more else ""
+    return f'<td class="{kind}" style="--share:{STRONGEST * strength:.3f}">{count:,}{change}</td>'
+
+
+def _commonest(found: Mapping[str, Any]) -> str:
+    compared = any(one["champion"] is not None for one in found["commonest"])
+    rows = []
+    for one in found["commonest"]:
+        row = [text(one["true"]), text(one["taken_for"]), f"{one['candidate']:,}"]
+        if compared:
+            more = one["candidate"] - one["champion"]
+            kind, word = ("bad", "more") if more > 0 else ("good", "fewer")
+            row += [f"{one['champion']:,}", f'<span class="{kind}">{abs(more):,} {word}</span>']
+        rows.append(row)
+    head = ["true label", "taken for", "rows", *(["champion's rows", "mistakes"] if compared else [])]
+    title = "Mistakes that became more or fewer" if compared else "The candidate's commonest mistakes"
+    more = found["count"] - len(rows)
+    left = f"<p>and {more:,} more</p>" if more > 0 else ""
+    return f"<h2>{title}</h2>{table(head, rows, text_columns=2)}{left}"
+
+
+def signed(difference: int) -> str:
+    return f"{difference:+,}".replace("-", "−")
+
+
+STYLE = """
+.labels td:first-child, .slices td:first-child { min-width: 9rem } .labels small, .slices small { color: var(--soft) }
+.matrix th, .matrix td { padding: .3rem .4rem; max-width: 16rem } .matrix tbody th { min-width: 9rem }
+.matrix td { text-align: right; min-width: 2.8rem; border: 1px solid var(--line); color: var(--ink) }
+.matrix thead td { border: 0 } .matrix thead th { vertical-align: bottom; text-align: right }
+.matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 12rem; overflow: hidden;
+  white-space: nowrap; text-overflow: ellipsis } .matrix small { display: block; line-height: 1.1 }
+.matrix .good { background: color-mix(in srgb, var(--good) calc(var(--share) * 100%), transparent) }
+.matrix .bad { background: color-mix(in srgb, var(--bad) calc(var(--share) * 100%), transparent) }
+"""
