@@ -90,6 +90,8 @@ def load_classifier(directory: Path, name: str) -> Classifier:
         raise BadInput(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
     if missing := sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"]):
         raise BadInput(f"{name}: its files lack {', '.join(missing[:5])}; with random numbers there it would guess.")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes up an empty one
+        raise BadInput(f"{name} has no tokenizer: every text would be unknown to it. Save the tokenizer beside it.")
     labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     if len(set(labels)) != len(labels):
         raise BadInput(f"{name}: config.json has the same name for two labels: {list(labels)}.")

@@ -290,6 +290,32 @@ class TrainResult(Made):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptRequest(Message):
+    """Take a model as the candidate that was trained elsewhere."""
+
+    pipeline: str
+    store: str
+    work: str  # local directory for locks and copies of models
+    model: str  # as EvaluateRequest.candidate; a Hub id also as hf://ID@REVISION
+    snapshot: str  # whose test split it will be judged by
+    labels: dict[str, str] = field(default_factory=dict)  # what the model calls a label to what the data calls it
+    tracking: Tracking | None = None  # None: no MLflow at all
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptResult(Made):
+    model: str  # URI of the directory models/DIGEST, as TrainResult.model
+    digest: str
+    source: str  # where it is from, with revision or version
+    license: str | None  # as its card states it
+    labels: list[str]  # in the order of the ids
+    run_id: str | None = None  # MLflow
+    experiment_id: str | None = None
+    version: str | None = None  # registered model version
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateRequest(Message):
     pipeline: str
     store: str

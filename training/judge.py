@@ -47,7 +47,8 @@ def judge(request: JudgeRequest) -> JudgeResult:
     )
     log.info("%s", why)
     if found is not None:
-        return JudgeResult(**found, key=key, hit=True, why=why)
+        told = {**found, "verdict": _named_as(found["verdict"], report)}
+        return JudgeResult(**told, key=key, hit=True, why=why)
 
     seed, evidence = int(key[:8], 16), None
     try:
@@ -97,6 +98,12 @@ def verdict_parts(report: Any, rules: Rules, barred: Mapping[str, str]) -> dict[
     except (AttributeError, KeyError, TypeError):
         evidence = key_of({"report": repr(report)})
     return {"evidence": evidence, "rules": json.loads(rules.to_json())}
+
+
+def _named_as(verdict: dict[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """:return: the verdict with the names that the report has: several versions may have the same weights."""
+    named = {role: {**verdict[role], "model": report[role]["model"]} for role in JUDGED if verdict.get(role)}
+    return {**verdict, **named}
 
 
 def load_report(uri: str) -> Any:

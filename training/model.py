@@ -27,8 +27,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 WEIGHTS = "*.safetensors"
+CARD = "README.md"  # what is said of a model; it may be said anew, so it is no part of what the model is
 # of a Hub repository: configuration, tokenizer and safetensors at its top; never pickles, code, other runtimes' weights
-HUB_FILES = ["*.json", WEIGHTS, "*.txt", "*.model", "*.spm", "*.jinja"]
+MODEL_FILES = ["*.json", WEIGHTS, "*.txt", "*.model", "*.spm", "*.jinja"]
+HUB_FILES = [*MODEL_FILES, CARD]
 HUB_FOLDERS = ["*/*"]
 
 
@@ -41,9 +43,13 @@ class LocalModel:
     name: str  # what was asked for; an alias is resolved to its version
 
 
+def model_files(directory: Path) -> dict[str, str]:
+    """:return: relative path to SHA-256 of a checkpoint's files, its manifest and its card left out."""
+    return hash_tree(directory, leave_out=(MANIFEST, CARD))
+
+
 def model_digest(directory: Path) -> str:
-    """:return: the digest of a checkpoint's files, its manifest left out."""
-    return digest_of_files(hash_tree(directory))
+    return digest_of_files(model_files(directory))
 
 
 def put_model(directory: Path, store: Store, manifest: Mapping[str, Any]) -> tuple[str, str]:
@@ -53,7 +59,7 @@ def put_model(directory: Path, store: Store, manifest: Mapping[str, Any]) -> tup
     :param manifest: what its manifest says beside digest and files.
     :return: the URI of the directory and the digest.
     """
-    files = hash_tree(directory)
+    files = model_files(directory)
     digest = digest_of_files(files)
     noted = {**manifest, "digest": digest, "files": files}
     uri = store.put_directory(directory, f"models/{digest}", noted, overwrite=True)
@@ -101,6 +107,11 @@ def find_model(reference: str, work: str, tracking: Tracking | None = None) -> L
     return patiently(lambda: resolve_model(reference, model_cache(work), tracking.uri if tracking else None))
 
 
+def is_hub_id(reference: str) -> bool:
+    """:return: whether it can be the name of a repository, without a revision."""
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", reference)) and not Path(reference).expanduser().is_dir()
+
+
 def find_tokenizer(base_model: str) -> Path:
     """
     Bring tokenizer and configuration of a base model to this machine, and no weights.
@@ -110,7 +121,7 @@ def find_tokenizer(base_model: str) -> Path:
     """
     if Path(base_model).expanduser().is_dir():
         return Path(base_model).expanduser().absolute()
-    return _from_hub(base_model, None, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
+    return _from_hub(base_model, None, [pattern for pattern in MODEL_FILES if pattern != WEIGHTS])
 
 
 def model_identity(reference: str, cache: Path, tracking_uri: str | None = None) -> str:

@@ -25,8 +25,8 @@ from serving.release import (  # before OpenVINO: keeps its telemetry out
 from training.contract import BadInput, PackageRequest, PackageResult
 from training.forgotten import Forgotten
 from training.keys import Records, code_version, key_of
-from training.model import LocalModel, find_model
-from training.store import Store, for_fsspec, hash_tree, local_path
+from training.model import LocalModel, find_model, model_files
+from training.store import Store, for_fsspec, local_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +96,7 @@ def _build(model: LocalModel, golden: dict[str, Any] | None, directory: Path) ->
     from training.classifier import load_classifier
 
     (directory / "model").mkdir()
-    for name in hash_tree(model.path):
+    for name in model_files(model.path):
         link = directory / "model" / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to((model.path / name).resolve())  # the copy into the store is the only one

@@ -12,7 +12,7 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTrigg
 from airflow.sdk.definitions.timetables.simple import OnceTimetable
 
 from ratchet.hooks.model_registry import CHAMPION
-from ratchet.location import SOURCE_PATTERN, asset_uri
+from ratchet.location import MODEL_PATTERN, SOURCE_PATTERN, asset_uri
 from ratchet.markdown import code
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
@@ -73,6 +73,21 @@ PARAMS = {
         title="Past date",
         description="Take no snapshot; use the newest one from this day (UTC) or before.",
     ),
+    "model": Param(
+        None,
+        type=["null", "string"],
+        title="A model that is there",
+        pattern=MODEL_PATTERN,
+        description="Train none; take this one as the candidate: a Hub id, id@revision, models:/NAME/VERSION or a "
+        "full path.",
+    ),
+    "model_labels": Param(
+        None,
+        type=["null", "object"],
+        title="Its labels",
+        additionalProperties={"type": "string"},
+        description='What that model calls a label, and what the data calls it: {"LABEL_0": "negative"}.',
+    ),
 }
 
 
@@ -122,6 +137,8 @@ def build(spec: PipelineSpec) -> DAG:
             task_id="train",
             task_display_name="Train a candidate",
             snapshot=ingested.output["snapshot"],
+            model=dag.param("model"),
+            model_labels=dag.param("model_labels"),
             force=force,
             execution_timeout=timedelta(minutes=train.timeout_minutes),
             **train.model_dump(exclude={"target", "timeout_minutes"}),

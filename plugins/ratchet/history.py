@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ratchet.alias import ROLLBACK, barred
-from ratchet.hooks.model_registry import ENDPOINT_TAG, MODEL_TAG, RELEASE_TAG, SNAPSHOT_TAG, VERDICT_TAG
+from ratchet.hooks.model_registry import (
+    ENDPOINT_TAG,
+    IMPORTED_TAG,
+    MODEL_TAG,
+    RELEASE_TAG,
+    SNAPSHOT_TAG,
+    VERDICT_TAG,
+)
 from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, ALIAS_DROPPED, ALIAS_INTENT, INGESTED, OVERRIDDEN, Ledger, Record
 
 if TYPE_CHECKING:
@@ -35,7 +42,8 @@ class Entry:
     made: str | None  # ISO 8601, UTC
     verdict: str | None
     metrics: dict[str, float]  # on the test split
-    snapshot: str | None  # digest
+    snapshot: str | None  # digest; None: it was not trained here
+    imported: str | None  # where it is from, if it was not trained here
     rows: dict[str, int] | None  # by split
     model_digest: str | None
     release: str | None  # digest; None: it was never promoted
@@ -67,6 +75,7 @@ def history(registry: ModelRegistryHook, ledger: Ledger, pipeline: str) -> list[
             verdict=one.tags.get(VERDICT_TAG),
             metrics=_test_metrics(metrics.get(one.run_id or "", {})),
             snapshot=one.tags.get(SNAPSHOT_TAG),
+            imported=one.tags.get(IMPORTED_TAG),
             rows=rows.get(one.tags.get(SNAPSHOT_TAG)),
             model_digest=one.tags.get(MODEL_TAG),
             release=one.tags.get(RELEASE_TAG),

@@ -19,6 +19,11 @@ SOURCE_PATTERN = (
     r"^(?!.*(?:hf_[A-Za-z0-9]{24}|(?:AKIA|ASIA)[A-Z0-9]{12}))"
     r"(?:$|/|file://[\w.\-]*/|s3://[\w.\-]+/|hf://[\w.\-]+(?:[/@?]|$))"
 )
+# Likewise of a model: a path, a file of the store, a registered version or a name on the Hub
+MODEL_PATTERN = (
+    r"^(?!.*(?:hf_[A-Za-z0-9]{24}|(?:AKIA|ASIA)[A-Z0-9]{12}))"
+    r"(?:/|file:///|s3://[\w.\-]+/|models:/[^/@]+[/@]|(?:hf://)?\w[\w.\-]*(?:/[\w.\-]+)?(?:@[\w./\-]+)?$)"
+)
 HUB_DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?(@[^/?\s]+)?(/[^/?\s]+)?(\?split=[^&\s]+)?")
 
 
@@ -89,6 +94,20 @@ def checked_model(location: str) -> str:
     _refuse_credentials(location)
     if not location.startswith("/") and not HUB_NAME.fullmatch(location):
         raise ValueError("expected a Hub id, id@revision, or a local directory that starts with / or ./")
+    return location
+
+
+def given_model(location: str, folder: Path) -> str:
+    """
+    :param location: a directory, also a relative one, or what MODEL_PATTERN takes.
+    :return: a directory by its whole path.
+    :raises ValueError: it can be no model, or it carries credentials.
+    """
+    _refuse_credentials(location)
+    if location.startswith(("./", "../", "~")) or (folder / location).is_dir():
+        return _absolute(str(Path(location).expanduser()), folder)
+    if not re.match(MODEL_PATTERN, location):
+        raise ValueError("expected a Hub id, id@revision, models:/NAME/VERSION, a directory, file:// or s3://")
     return location
 
 

@@ -44,6 +44,12 @@ def test_versions_are_listed_with_what_became_of_them(registry, ledger, capsys):
     ]
 
 
+def test_a_version_that_was_not_trained_here_says_where_it_is_from(registry, capsys):
+    registry.tags["2"]["ratchet.imported"] = "acme/films@1a2b"
+    assert main(["history", "intents", "-n", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "    imported from acme/films@1a2b"
+
+
 def test_json_has_all_there_is_and_n_cuts_it(registry, capsys):
     assert main(["history", "intents", "--json", "-n", "1"]) == 0
     [newest] = json.loads(capsys.readouterr().out)

@@ -23,7 +23,7 @@ from airflow.timetables.base import TimeRestriction
 from airflow.timetables.simple import AssetTriggeredTimetable
 
 from ratchet.factory import build, data_asset
-from ratchet.location import checked_source
+from ratchet.location import checked_source, given_model
 from ratchet.spec import SpecError, load_spec
 from training.rules import Rules
 
@@ -121,14 +121,9 @@ def test_a_server_may_be_away_for_five_minutes_before_a_run_ends(tmp_path):
 
 def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
     params = build(spec(tmp_path)).params
-    assert {name: params[name] for name in params} == {
-        "force": False,
-        "note": None,
-        "override": None,
-        "source": None,
-        "date": None,
-    }
-    for name in ("note", "override", "source", "date"):
+    optional = ("note", "override", "source", "date", "model", "model_labels")
+    assert {name: params[name] for name in params} == {"force": False, **dict.fromkeys(optional)}
+    for name in optional:
         assert "null" in params.get_param(name).schema["type"]
 
 
@@ -327,6 +322,33 @@ def test_a_source_with_credentials_or_that_nothing_reads_starts_no_run(tmp_path,
     param = build(spec(tmp_path)).params.get_param("source")
     with pytest.raises(ParamValidationError):
         param.resolve(source)
+
+
+MODELS = ["/models/live", "models:/films/3", "models:/films@champion", "acme/films", "hf://acme/films@v1", "s3://b/m"]
+NO_MODELS = ["", "live model", "s3://key:planted@bucket/m", "ftp://host/m", "acme/films@hf_" + "a" * 30, "../live"]
+
+
+@pytest.mark.parametrize("model", [None, *MODELS])
+def test_whatever_names_a_model_can_be_given_to_one_run(tmp_path, model):
+    param = build(spec(tmp_path)).params.get_param("model")
+    assert param.resolve(model) == model
+    if model:
+        assert given_model(model, tmp_path) == model
+
+
+@pytest.mark.parametrize("model", NO_MODELS)
+def test_what_cannot_be_a_model_or_has_credentials_starts_no_run(tmp_path, model):
+    param = build(spec(tmp_path)).params.get_param("model")
+    with pytest.raises(ParamValidationError):
+        param.resolve(model)
+
+
+def test_labels_of_a_given_model_are_names_for_names(tmp_path):
+    param = build(spec(tmp_path)).params.get_param("model_labels")
+    assert param.resolve({"LABEL_0": "neg"}) == {"LABEL_0": "neg"}
+    for wrong in ("LABEL_0=neg", {"LABEL_0": 1}):
+        with pytest.raises(ParamValidationError):
+            param.resolve(wrong)
 
 
 def test_the_documentation_tells_the_spec(tmp_path):

@@ -346,6 +346,21 @@ def test_after_gc_a_run_finds_all_that_it_needs(world, monkeypatch):
     assert again.returned["deploy"]["digest"] == first.returned["deploy"]["digest"]
 
 
+def test_a_model_that_was_trained_elsewhere_is_the_champion_that_the_first_trained_one_has_to_match(world):
+    rows = sentences(400, seed=11)
+    elsewhere = world.run(world.pipeline("elsewhere", rows)).returned["train"]["model"]
+    dag = world.pipeline("heir", [*rows, *sentences(100, seed=12)])
+    imported = world.run(dag, model=elsewhere, model_labels=None)
+    assert (imported.state, world.champion("heir")) == ("success", "1")
+    assert imported.returned["train"]["source"] == elsewhere
+    served = httpx.get(f"{imported.returned['deploy']['url'].rstrip('/')}/metadata").json()
+    assert served["model_digest"] == imported.returned["train"]["digest"]
+
+    trained = world.run(dag, model=None)
+    assert trained.returned["train"]["version"] == "2"
+    assert trained.returned["evaluate"]["champion"] == "models:/heir/1"
+
+
 def test_any_two_versions_are_judged_on_any_parquet_file(world, monkeypatch):
     rows = sentences(400, seed=4)
     dag = world.pipeline("judged", rows)

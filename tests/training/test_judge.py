@@ -91,6 +91,17 @@ def test_the_same_evidence_and_rules_have_the_same_verdict_again(evidence):
     assert not evidence.judge(metric="accuracy", force=True).hit
 
 
+def test_a_verdict_that_was_given_before_names_the_versions_that_are_asked_about(evidence):
+    """A model that is imported twice is two versions with the same weights."""
+    evidence.judge(metric="accuracy")
+    evidence.report["candidate"]["model"] = "models:/sentiment/9"
+    evidence.tell()
+    again = evidence.judge(metric="accuracy")
+    assert again.hit
+    assert again.verdict["candidate"] == {"model": "models:/sentiment/9", "digest": CANDIDATE}
+    assert again.verdict["champion"]["model"] == "models:/sentiment/3"
+
+
 def test_a_candidate_that_is_barred_meanwhile_is_judged_again(evidence):
     assert evidence.judge(metric="accuracy").verdict["decision"] == "promote"
     again = evidence.judge(metric="accuracy", barred={CANDIDATE: "barred by anna"})

@@ -27,6 +27,7 @@ COMMANDS = {
     "forget": "ratchet.cli.forget",
     "history": "ratchet.cli.history",
     "replay": "ratchet.cli.replay",
+    "import": "ratchet.cli.import_model",
     "rollback": "ratchet.cli.rollback",
     "reconcile": "ratchet.cli.reconcile",
     "gc": "ratchet.cli.gc",

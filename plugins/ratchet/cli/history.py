@@ -93,6 +93,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def _happenings(entry: Entry) -> Iterator[str]:
+    if entry.imported:
+        yield f"imported from {entry.imported}"
     for one in entry.happenings:
         by, why = f" by {one.who}" if one.who else "", f": {one.why}" if one.why else ""
         yield f"{minute(one.time)}  {one.what}{by}{why}"

@@ -49,6 +49,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "changed, 3 held, rejected or held off, 4 a person is asked and the run goes on when they answer, 1 a step "
         "failed, 2 wrong usage.",
     )
+    add_options(parser)
+    parser.set_defaults(execute=lambda options: run(options, parameters_from(options)))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command takes that starts a run of a pipeline and follows it."""
     parser.add_argument("pipeline", metavar="NAME", help="the pipeline: dags/NAME.yaml")
     parser.add_argument("--force", action="store_true", help="do every step again, finished or not")
     parser.add_argument("--note", help="why this run; shown on the run")
@@ -65,7 +71,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--new", action="store_true", help="with --url: its file is new; wait until Airflow has read it"
     )
-    parser.set_defaults(execute=run)
 
 
 def _source(text: str) -> str:
@@ -79,7 +84,7 @@ def _source(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, parameters: dict[str, Any]) -> int:
     """Start a run and follow it to its end. :return: the exit status, by the verdict."""
     try:
         if options.url:
@@ -90,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
             airflow = embedded_airflow()
         # that the file is there was seen here; whether Airflow has read it, only Airflow knows
         is_new = options.new or spec is not None
-        started = start(airflow, options.pipeline, parameters_from(options), is_new=is_new)
+        started = start(airflow, options.pipeline, parameters, is_new=is_new)
     except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED

@@ -29,6 +29,7 @@ VERDICT_TAG = "ratchet.verdict"
 OVERRIDE_TAG = "ratchet.override"  # who promoted it against the gate, and why
 SNAPSHOT_TAG = "ratchet.snapshot"
 REPORT_TAG = "ratchet.report"  # URI of the last report in which it was the candidate
+IMPORTED_TAG = "ratchet.imported"  # where the model is from that was not trained here
 AT_ONCE = 1000  # versions or runs in one answer of MLflow
 
 

@@ -1,4 +1,4 @@
-"""Fine-tune a sequence classifier on a snapshot and register it in MLflow as a candidate."""
+"""Fine-tune a sequence classifier on a snapshot, or take a given one, and register it in MLflow as a candidate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ratchet import settings
 from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.links import RunLink, VersionLink, push_links
 from ratchet.operators.stage import StageOperator, as_bool
-from training.contract import Tracking, TrainRequest
+from training.contract import AdoptRequest, Tracking, TrainRequest
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,14 +34,29 @@ class TrainOperator(StageOperator):
     :param pipeline: name under which the last training is remembered (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server.
-    :param force: train although this was trained before (templated).
+    :param model: take this model as the candidate and train none: ``models:/NAME/VERSION``, or the URI, path or Hub id
+        of a saved transformers model (templated).
+    :param model_labels: what ``model`` calls a label to what the data calls it (templated).
+    :param force: train, or fetch, although this was done before (templated).
     :return: ``candidate`` (``models:/NAME/VERSION``), ``model`` (URI of the checkpoint), ``digest``, ``run_id``,
-        ``metrics`` on the validation split, ``hit`` and ``why``.
-    :raises AirflowFailException: data or configuration that no retry mends; no version was registered.
+        ``hit`` and ``why``; of a training ``metrics`` on the validation split, of a model that was taken ``source`` and
+        ``license``.
+    :raises AirflowFailException: data or configuration that no retry mends, or ``model`` cannot be a candidate; no
+        version was registered.
     """
 
     stage = "train"
-    template_fields = ("snapshot", "base_model", "arguments", "model_name", "pipeline", "store", "force")
+    template_fields = (
+        "snapshot",
+        "base_model",
+        "arguments",
+        "model_name",
+        "pipeline",
+        "store",
+        "model",
+        "model_labels",
+        "force",
+    )
     operator_extra_links = (RunLink(), VersionLink())
     ui_color = "#fdf0d9"
 
@@ -59,6 +74,8 @@ class TrainOperator(StageOperator):
         pipeline: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
+        model: str | None = None,
+        model_labels: dict[str, str] | None = None,
         force: bool | str = False,
         **kwargs: Any,
     ) -> None:
@@ -74,6 +91,8 @@ class TrainOperator(StageOperator):
         self.pipeline = pipeline
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
+        self.model = model
+        self.model_labels = model_labels
         self.force = force
 
     @cached_property
@@ -81,12 +100,41 @@ class TrainOperator(StageOperator):
         return ModelRegistryHook(self.mlflow_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        pipeline = self.pipeline or self.dag_id
         model_name = self.model_name or self.dag_id
-        request = TrainRequest(
+        request = self._request(context, model_name)
+        stage = "adopt" if isinstance(request, AdoptRequest) else self.stage
+        made = self.run_stage(request, stage=stage, env=self.registry.environment)
+        push_links(
+            context,
+            run=self.registry.run_url(made["run_id"], made["experiment_id"]),
+            version=self.registry.version_url(model_name, made["version"]),
+        )
+        return {**made, "candidate": f"models:/{model_name}/{made['version']}"}
+
+    def _request(self, context: Context, model_name: str) -> TrainRequest | AdoptRequest:
+        pipeline = self.pipeline or self.dag_id
+        store, work = self.store or settings.store_uri(), str(settings.work_directory())
+        tracking = Tracking(
+            uri=self.registry.tracking_uri,
+            experiment=f"ratchet/{pipeline}",
+            model_name=model_name,
+            tags={"airflow.dag_id": self.dag_id, "airflow.run_id": context["run_id"]},
+        )
+        if self.model:
+            return AdoptRequest(
+                pipeline=pipeline,
+                store=store,
+                work=work,
+                model=self.model,
+                snapshot=self.snapshot,
+                labels=self.model_labels or {},
+                tracking=tracking,
+                force=as_bool(self.force),
+            )
+        return TrainRequest(
             pipeline=pipeline,
-            store=self.store or settings.store_uri(),
-            work=str(settings.work_directory()),
+            store=store,
+            work=work,
             snapshot=self.snapshot,
             base_model=self.base_model,
             arguments=self.arguments or {},
@@ -94,19 +142,7 @@ class TrainOperator(StageOperator):
             trainer=self.trainer,
             max_length=self.max_length,
             early_stopping_epochs=self.early_stopping_epochs,
-            tracking=Tracking(
-                uri=self.registry.tracking_uri,
-                experiment=f"ratchet/{pipeline}",
-                model_name=model_name,
-                tags={"airflow.dag_id": self.dag_id, "airflow.run_id": context["run_id"]},
-            ),
+            tracking=tracking,
             force=as_bool(self.force),
             run=context["run_id"],
         )
-        made = self.run_stage(request, env=self.registry.environment)
-        push_links(
-            context,
-            run=self.registry.run_url(made["run_id"], made["experiment_id"]),
-            version=self.registry.version_url(model_name, made["version"]),
-        )
-        return {**made, "candidate": f"models:/{model_name}/{made['version']}"}

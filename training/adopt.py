@@ -1,0 +1,210 @@
+"""Take a model that was trained elsewhere as the candidate: the stage ``adopt``, in place of ``train``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from training.checkpoints import NOT_THE_MODEL
+from training.contract import AdoptRequest, AdoptResult, BadInput
+from training.keys import Records, code_version, key_of, locked
+from training.licenses import stated_license
+from training.model import MODEL_FILES, find_model, model_cache, model_digest, model_identity, put_model
+from training.patience import connect, patiently
+from training.progress import Progress
+from training.registration import find_version
+from training.snapshot import open_snapshot, read_manifest
+from training.store import Store
+from training.tracking import Facts, Journal, Recorder
+from training.train import clear
+
+log = logging.getLogger(__name__)
+
+STAGE = "adopt"
+IMPORTED_TAG = "ratchet.imported"  # of a version: where its model is from
+LICENSE_TAG = "ratchet.license"
+UNNAMED = re.compile(r"LABEL_\d+")  # what transformers calls labels that nobody named
+TOKENIZER = "tokenizer.json"
+LABELS_SHOWN = 5
+
+
+def adopt(request: AdoptRequest) -> AdoptResult:
+    """
+    Keep a model in the store as training would, and make it a version in MLflow.
+
+    Safe to retry: the same files under the same labels are fetched once, and are one version.
+
+    :raises BadInput: there is no such model, the steps that follow could not use it, or it does not answer with the
+        labels of the test split; nothing was registered.
+    """
+    store = Store(request.store)
+    records = Records(store, STAGE)
+    with Progress() as progress:
+        progress.doing("looking for the model")
+        name, identity = _resolve(request)
+        parts = {"model": identity, "labels": dict(request.labels)}
+        key = key_of(parts)
+        with locked(Path(request.work) / STAGE / key) as work:
+            try:
+                found, why = records.look_up(
+                    key,
+                    parts,
+                    request.pipeline,
+                    lambda made: store.is_intact(store.key(made["model"])),
+                    force=request.force,
+                )
+                log.info("%s: %s", STAGE, why)
+                made = found
+                if made is None:
+                    progress.doing("fetching the model")
+                    made = _fetch(request, name, key, store, work / "model")
+                    records.write(key, parts, made, request.pipeline)
+                result = AdoptResult(**made, key=key, hit=found is not None, why=why)
+                _require_labels(result, request.snapshot)
+                if request.tracking is not None:
+                    progress.doing("recording in MLflow")
+                    result = _make_known(result, request, store, work)
+            finally:
+                clear(work)
+    return result
+
+
+def _resolve(request: AdoptRequest) -> tuple[str, str]:
+    """:return: the model with its revision or version, so that it stays the same one, and what a key knows it by."""
+    reference = request.model.removeprefix("hf://")
+    if reference.startswith("models:/"):
+        model = find_model(reference, request.work, request.tracking)
+        return model.name, model.digest
+    identity = model_identity(reference, model_cache(request.work))
+    return (identity if "@" in identity else reference), identity
+
+
+def _fetch(request: AdoptRequest, name: str, key: str, store: Store, folder: Path) -> dict[str, Any]:
+    """
+    Put the model into the store, once it has answered.
+
+    :param folder: for a copy of what belongs to a model.
+    :return: the fields of an AdoptResult that are the same for everybody who takes this model.
+    """
+    source = find_model(name, request.work, request.tracking).path
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in MODEL_FILES:
+        for path in source.glob(pattern):
+            if path.name not in NOT_THE_MODEL:
+                shutil.copyfile(path, folder / path.name)  # which in the Hub's cache is a link
+    labels = _require_answers(folder, name)
+    if request.labels:
+        labels = _rename(labels, request.labels, name)
+        _write_labels(folder / "config.json", labels)
+    told = {"from": name, "license": stated_license(source), "renamed": dict(request.labels)}
+    place = f"models/{model_digest(folder)}"
+    if not store.is_intact(place):  # one that was trained here keeps what its manifest says of its training
+        put_model(folder, store, {"labels": labels, "key": key, "imported": told})
+    return {
+        "model": store.uri(place),
+        "digest": place.rpartition("/")[2],
+        "source": name,
+        "license": told["license"],
+        "labels": labels,
+    }
+
+
+def _rename(labels: Sequence[str], names: Mapping[str, str], name: str) -> list[str]:
+    """
+    :param names: what the model calls a label to what the data calls it.
+    :raises BadInput: the model has no such label, or two of them would be one.
+    """
+    if unknown := sorted(set(names) - set(labels)):
+        raise BadInput(f"{name} knows no label {_some(unknown)}, only {_some(labels)}. Nothing was imported.")
+    renamed = [names.get(label, label) for label in labels]
+    if len(set(renamed)) < len(renamed):
+        raise BadInput(f"{name}: two of its labels would get the same name: {_some(renamed)}. Nothing was imported.")
+    return renamed
+
+
+def _write_labels(config: Path, labels: Sequence[str]) -> None:
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values["id2label"] = {str(number): label for number, label in enumerate(labels)}
+    values["label2id"] = {label: number for number, label in enumerate(labels)}
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _require_answers(folder: Path, name: str) -> list[str]:
+    """
+    Load the model and ask it a few texts, as the evaluation will.
+
+    :return: its labels, in the order of their ids.
+    :raises BadInput: it cannot be loaded, or gives no finite scores.
+    """
+    import numpy as np
+
+    from training.classifier import load_classifier
+    from training.package import NEUTRAL_TEXTS
+
+    classifier = load_classifier(folder, name)
+    if not classifier.tokenizer.is_fast:
+        raise BadInput(f"{name} has no fast tokenizer, which serving needs. Save it again with a {TOKENIZER}.")
+    known = classifier.model.get_input_embeddings().num_embeddings
+    if len(classifier.tokenizer) > known:
+        raise BadInput(
+            f"{name}: its tokenizer has {len(classifier.tokenizer):,} tokens and its network {known:,}, so they do not "
+            "belong together. Nothing was imported."
+        )
+    if not (folder / TOKENIZER).is_file():
+        classifier.tokenizer.save_pretrained(folder)  # so that no other machine has to convert it
+    scores = classifier.score(NEUTRAL_TEXTS, batch_size=len(NEUTRAL_TEXTS))
+    if not np.isfinite(scores).all():
+        raise BadInput(f"{name} answers NaN to {NEUTRAL_TEXTS[0]!r}. Nothing was imported.")
+    return list(classifier.labels)
+
+
+def _require_labels(model: AdoptResult, snapshot: str) -> None:
+    """:raises BadInput: the test split has a label that the model does not know, so that it could not be evaluated."""
+    rows = read_manifest(*open_snapshot(snapshot))["label_rows"]["test"]
+    tested = [label for label, count in rows.items() if count]
+    lacking = [label for label in tested if label not in model.labels]
+    if not lacking:
+        return
+    if len(lacking) == len(tested):
+        fault = f"it knows none of the labels of the test split, {_some(tested)}"
+    else:
+        fault = f"the test split has rows of {_some(lacking)}, which it does not know"
+    unnamed = all(UNNAMED.fullmatch(label) for label in model.labels)
+    hint = " Nobody named them: their order is known to whoever trained it." if unnamed else ""
+    raise BadInput(
+        f"{model.source} cannot be a candidate: {fault}. Its own labels are {_some(model.labels)}.{hint} Nothing was "
+        f"registered. Say what they are called in the data: --label {model.labels[0]}={tested[0]}, or the run "
+        "parameter model_labels."
+    )
+
+
+def _make_known(result: AdoptResult, request: AdoptRequest, store: Store, work: Path) -> AdoptResult:
+    """Log and register the model, unless MLflow has it."""
+    assert request.tracking is not None
+    client, name = connect(request.tracking), request.tracking.model_name
+    version = patiently(lambda: find_version(client, name, result.key, result.digest))
+    if version is not None:
+        run = patiently(lambda: client.get_run(str(version.run_id)))
+        if run.info.status == "FINISHED":
+            return replace(
+                result, run_id=version.run_id, experiment_id=run.info.experiment_id, version=str(version.version)
+            )
+    tags = {"ratchet.pipeline": request.pipeline, "ratchet.code": code_version(), IMPORTED_TAG: result.source}
+    if result.license is not None:
+        tags[LICENSE_TAG] = result.license
+    facts = Facts({"imported": result.source}, tags)
+    recorder = Recorder(request.tracking, result.key, facts, Journal(work / "journal.jsonl"), client)
+    checkpoint = store.local_directory(store.key(result.model), model_cache(request.work))
+    published = recorder.publish(checkpoint, result.digest, work / "mlflow")
+    return replace(result, run_id=published.run_id, experiment_id=published.experiment_id, version=published.version)
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(repr(label) for label in labels[:LABELS_SHOWN])
+    return shown if len(labels) <= LABELS_SHOWN else f"{shown} and {len(labels) - LABELS_SHOWN} more"
