@@ -13,7 +13,6 @@ from airflow.sdk.definitions.timetables.simple import OnceTimetable
 
 from ratchet.hooks.model_registry import CHAMPION
 from ratchet.location import MODEL_PATTERN, SOURCE_PATTERN, asset_uri
-from ratchet.markdown import code
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
@@ -22,6 +21,7 @@ from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.train import TrainOperator
 from ratchet.spec import load_spec
 from ratchet.triggers.new_data import NewDataTrigger
+from training.markdown import code
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

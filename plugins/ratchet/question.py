@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from ratchet.markdown import code, sentence
+from training.markdown import code, sentence
 
 OUTCOMES = {"undecided": 0, "fail": 1, "pass": 2}  # in the order in which they are shown
 NONE = "–"

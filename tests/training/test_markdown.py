@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratchet.markdown import code, sentence
+from training.markdown import code, sentence
 
 
 @pytest.mark.parametrize(

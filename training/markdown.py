@@ -1,4 +1,4 @@
-"""Put texts that come from data into Markdown, where none of their characters may be markup."""
+"""Put texts that come from data into Markdown, where none of their characters may be markup. Standard library only."""
 
 from __future__ import annotations
 
