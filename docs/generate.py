@@ -28,7 +28,7 @@ from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.reconcile import ReconcileOperator
 from ratchet.operators.rollback import RollbackOperator
 from ratchet.operators.train import TrainOperator
-from ratchet.spec import NewData, Section, Sections, Slice, sections
+from ratchet.spec import NewData, Notification, Section, Sections, Slice, sections
 from training.checks import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +77,7 @@ def to_schema() -> dict[str, Any]:
             text = schema["properties"][name]["description"]
             reference = {"$ref": f"#/$defs/{model.__name__}"}
             schema["properties"][name] = {"anyOf": [reference, {"type": "null"}], "description": text}
-    for model in (NewData, Slice):
+    for model in (NewData, Slice, Notification):
         _describe(schema["$defs"][model.__name__], model)
     del schema["$defs"]["Deploy"]["properties"]["endpoint"]["default"]  # the pipeline's name, which is the file's
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A Ratchet pipeline"}
@@ -101,6 +101,9 @@ def to_tables() -> str:
             parts.append(f"#### `gate.slices.NAME`\n\n{_table(Slice)}")
         if name == "trigger":
             parts.append(f"#### `trigger.new_data`\n\n{_table(NewData)}")
+    parts.append(
+        f"### `notify`\n\n{purposes['notify']} A list, each of its items with these keys.\n\n{_table(Notification)}"
+    )
     return "\n\n".join(parts)
 
 

@@ -13,6 +13,7 @@ from airflow.sdk.definitions.timetables.simple import OnceTimetable
 
 from ratchet.hooks.model_registry import CHAMPION
 from ratchet.location import MODEL_PATTERN, SOURCE_PATTERN, asset_uri
+from ratchet.notify import TellFailure
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
@@ -110,11 +111,12 @@ def build(spec: PipelineSpec) -> DAG:
         catchup=False,
         max_active_runs=1,  # two candidates at once would compare with a champion that is about to change
         params=PARAMS,
-        default_args=STEP,
+        default_args={**STEP, "on_failure_callback": TellFailure(spec.name, spec.notifications())},
         tags=["ratchet"],
     ) as dag:
         force = dag.param("force")
         data, train, gate, deploy = spec.data, spec.train, spec.gate, spec.deploy
+        notify = spec.notifications()
 
         ingested = IngestOperator(
             task_id="ingest",
@@ -158,6 +160,9 @@ def build(spec: PipelineSpec) -> DAG:
             task_display_name="Decide",
             report=evaluated.output["report"],
             override=dag.param("override"),
+            notify=notify,
+            stale_after_holds=gate.stale_after_holds,
+            stale_after_days=gate.stale_after_days,
             force=force,
             **spec.gate_rules(),
         )
@@ -178,6 +183,7 @@ def build(spec: PipelineSpec) -> DAG:
             candidate=trained.output["candidate"],
             verdict=verdict,
             deployment=deployed.output,
+            notify=notify,
         )
     return dag
 
@@ -193,6 +199,7 @@ def _approved(spec: PipelineSpec, gated: GateOperator, evaluated: EvaluateOperat
         champion_metrics=evaluated.output["champion_metrics"],
         approvers=list(spec.gate.approvers),
         response_timeout=timedelta(hours=spec.gate.approval_hours),
+        notify=spec.notifications(),
     )
 
 

@@ -14,7 +14,17 @@ from ratchet.hooks.model_registry import (
     SNAPSHOT_TAG,
     VERDICT_TAG,
 )
-from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, ALIAS_DROPPED, ALIAS_INTENT, INGESTED, OVERRIDDEN, Ledger, Record
+from ratchet.ledger import (
+    ALIAS_BY_HAND,
+    ALIAS_DONE,
+    ALIAS_DROPPED,
+    ALIAS_INTENT,
+    INGESTED,
+    JUDGED,
+    OVERRIDDEN,
+    Ledger,
+    Record,
+)
 
 if TYPE_CHECKING:
     from ratchet.hooks.model_registry import ListedVersion, ModelRegistryHook
@@ -93,8 +103,9 @@ def _test_metrics(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _is_about(record: Record, version: ListedVersion) -> bool:
-    """:return: whether it tells of this version; of a move the intent says no more than its end."""
-    return record["event"] != ALIAS_INTENT and version.version in (record.get("to"), record.get("version"))
+    """:return: whether it tells of this version and of more than a tag or the end of a move does."""
+    about = version.version in (record.get("to"), record.get("version"))
+    return about and record["event"] not in (ALIAS_INTENT, JUDGED)
 
 
 def _happening(record: Record) -> Happening:

@@ -25,6 +25,12 @@ def candidate_of(verdict: Mapping[str, Any]) -> Record:
     }
 
 
+def name_of(verdict: Mapping[str, Any]) -> str:
+    """:return: what people call the candidate: ``version 4``."""
+    version = candidate_of(verdict)["version"] if verdict.get("candidate") else None
+    return f"version {version}" if version else "the candidate"
+
+
 def require_promote(verdict: dict[str, Any] | None, model: str, unchanged: str) -> None:
     """
     :param unchanged: what is left as it is, in the words of the error.

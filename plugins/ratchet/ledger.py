@@ -38,6 +38,7 @@ BAR_LIFTED = "bar-lifted"  # the same: a person brought the version back
 APPROVED = "approved"
 # the same, with verdict, decision and rules (names of those that did not pass): a person forced a promotion
 OVERRIDDEN = "overridden"
+JUDGED = "judged"  # version, decision, dag_id, run_id: of a candidate that is not the champion already
 
 
 class Ledger:

@@ -21,12 +21,17 @@ def push_links(context: Context, **links: str) -> None:
     context["ti"].xcom_push(key=LINKS, value=links)
 
 
-def answer_url(context: Context) -> str | None:
-    """:return: the page on which this task's question is answered; None: nobody set ``[api] base_url``."""
+def run_url(context: Context) -> str | None:
+    """:return: the page of the run; None: nobody set ``[api] base_url``."""
     base = conf.get("api", "base_url", fallback=None)
     ti = context["ti"]
-    path = f"dags/{quote(ti.dag_id)}/runs/{quote(ti.run_id)}/tasks/{quote(ti.task_id)}/required_actions"
-    return f"{base.rstrip('/')}/{path}" if base else None
+    return f"{base.rstrip('/')}/dags/{quote(ti.dag_id)}/runs/{quote(ti.run_id)}" if base else None
+
+
+def answer_url(context: Context) -> str | None:
+    """:return: the page on which this task's question is answered; None as for ``run_url``."""
+    run = run_url(context)
+    return f"{run}/tasks/{quote(context['ti'].task_id)}/required_actions" if run else None
 
 
 class StepLink(BaseOperatorLink):

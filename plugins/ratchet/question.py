@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from ratchet.judged import name_of
 from training.markdown import code, sentence
 
 OUTCOMES = {"undecided": 0, "fail": 1, "pass": 2}  # in the order in which they are shown
@@ -13,9 +14,7 @@ NONE = "–"
 
 
 def subject(pipeline: str, verdict: Mapping[str, Any]) -> str:
-    model = verdict["candidate"]["model"]
-    version = model.rpartition("/")[2] if model.startswith("models:/") else ""
-    return f"{pipeline}: make {f'version {version}' if version else 'the candidate'} the champion?"
+    return f"{pipeline}: make {name_of(verdict)} the champion?"
 
 
 def body(

@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from ratchet.document import SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
+from ratchet.document import SECRET_NAME, SECRET_VALUE, Document, KeyPath, Problem, SpecError, dotted, read_document
 from ratchet.location import (
     ENDPOINT_NAME,
     ENDPOINT_NAME_RULE,
@@ -40,6 +40,7 @@ from ratchet.location import (
     resolve_source,
     sql_source,
 )
+from ratchet.notify import EVENTS, Event
 from training.checks import CHECKS
 from training.contract import LONGEST_WINDOW_DAYS, Checks, Format, IngestRequest, Policy, Reading
 from training.rows import kept_of
@@ -59,15 +60,13 @@ else:
     Budget = Literal[tuple(BUDGETS)]
 
 # What the design has and this version has not. A spec that asks for it is refused, never half obeyed.
-PLANNED_KEYS: dict[KeyPath, str] = {
-    ("notify",): "notifications",
-}
 PLANNED_VALUES: dict[KeyPath, tuple[str, ...]] = {
     ("train", "target"): ("sagemaker", "huggingface"),
     ("deploy", "target"): ("sagemaker", "huggingface"),
 }
 
 PRESETS = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+DOTTED_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 LONGEST_MINUTES = 30 * 24 * 60  # assumed: more is a slip, and much more is no timedelta
 RESERVED_NAMES = ("airflow", "ratchet", "serving", "training")  # dags/ is on Airflow's import path
 # where ${NAME} and relative paths are resolved
@@ -359,6 +358,10 @@ class Gate(Section):
     that of FAB. Unset: whoever may answer for the DAG."""
     approval_hours: float = Field(default=72, gt=0, le=LONGEST_MINUTES / 60)
     """How long there is to answer, hours. Then the candidate counts as rejected."""
+    stale_after_holds: int | None = Field(default=5, ge=1)
+    """From how many candidates in a row that were held or rejected on `notify` tells so, as `stale`. `null`: never."""
+    stale_after_days: float | None = Field(default=None, gt=0)
+    """From what age of the champion on `notify` tells so, as `stale`, days; and again after as many. Unset: never."""
 
     @field_validator("slices")
     @classmethod
@@ -448,6 +451,37 @@ class Trigger(Section):
         return value
 
 
+class Notification(Section):
+    notifier: str = Field(pattern=DOTTED_PATH)
+    """Dotted path of any notifier of Airflow's providers, or of your own: a subclass of `airflow.sdk.BaseNotifier`. A
+    module of your own may stand beside the spec."""
+    arguments: dict[str, Any] = Field(default={})
+    """What its class is called with. Its templates find the task's context, and under `ratchet` the `event`,
+    `pipeline`, `subject` (a line), `text` (lines with addresses), `reasons` (a list), `report_url` and `answer_url`.
+    No secrets: name an Airflow connection."""
+    on: list[Event] = Field(default=list(EVENTS), min_length=1)
+    """Of what it tells: `ask` (a person is asked), `hold` (held or rejected), `promote`, `rollback`, `failure` (a step
+    failed for good), `stale` (see `gate.stale_after_holds`)."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _without_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if (name := _secret_in(value)) is not None:
+            raise ValueError(f"{name} looks like a secret; expected the id of an Airflow connection that holds it")
+        return value
+
+
+def _secret_in(value: Any, name: str = "a value") -> str | None:
+    """:return: what names the first secret of a value, if there is one."""
+    if isinstance(value, dict):
+        names = (_secret_in(held, key) for key, held in value.items())
+        return next((one for one in names if one), None)
+    if isinstance(value, list):
+        return next((one for held in value if (one := _secret_in(held, name))), None)
+    is_secret = SECRET_NAME.search(name) or (isinstance(value, str) and SECRET_VALUE.search(value))
+    return name if is_secret and value is not None else None
+
+
 class Sections(Section):
     """What a spec file holds."""
 
@@ -461,6 +495,13 @@ class Sections(Section):
     """Where the champion serves."""
     trigger: Trigger = Trigger()
     """When a run starts by itself."""
+    notify: list[Notification] = Field(default=[])
+    """Who is told what became of a run."""
+
+    @field_validator("notify", mode="before")
+    @classmethod
+    def _nobody(cls, value: Any) -> Any:
+        return [] if value is None else value  # ``notify:`` with nothing but comments below it
 
     @field_validator("train", "gate", "deploy", "trigger", mode="before")
     @classmethod
@@ -499,6 +540,10 @@ class PipelineSpec(Sections):
     def evidence(self) -> dict[str, Any]:
         """:return: the fields of an EvaluateRequest that say what is looked at beside the whole test split."""
         return {"slices": self.gate.wanted_slices(), "behaviour": self.behaviour}
+
+    def notifications(self) -> list[dict[str, Any]]:
+        """:return: who is told what, as ``ratchet.notify`` takes it."""
+        return [one.model_dump() for one in self.notify]
 
     def gate_rules(self) -> dict[str, Any]:
         """:return: the fields of ``training.rules.Rules``."""
@@ -614,9 +659,7 @@ def problem_of(
     loc: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
     key, kind, context = dotted(loc), error["type"], error.get("ctx", {})
     found = document.shown(loc)
-    if loc in PLANNED_KEYS:
-        message = f"{PLANNED_KEYS[loc]} are planned and not there yet; leave {loc[-1]!r} out."
-    elif loc == ("data", "source") and isinstance(error["input"], dict):
+    if loc == ("data", "source") and isinstance(error["input"], dict):
         message = "expected a path, file://, s3:// or hf://; connection and query are keys beside it."
     elif kind == "literal_error" and error["input"] in PLANNED_VALUES.get(loc, ()):
         message = f"{error['input']!r} is planned and not there yet; expected {context['expected']}."
@@ -632,7 +675,7 @@ def problem_of(
     elif kind == "value_error":
         message = f"{context['error']}" + (f", found {found}." if len(loc) > 1 else ".")
     elif kind == "string_pattern_mismatch":
-        message = f"expected {PATTERNS[loc]}, found {found}."
+        message = f"expected {PATTERNS[_without_places(loc)]}, found {found}."
     elif kind == "string_type":
         message = f"expected text, found {found}" + (
             "; put it in quotes." if isinstance(error["input"], int | float) else "."
@@ -655,7 +698,13 @@ PATTERNS: dict[KeyPath, str] = {
     ("trigger", "new_data", "queue"): "the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
     ("train", "trainer"): "module:Class",
     ("deploy", "endpoint"): ENDPOINT_NAME_RULE,
+    ("notify", "notifier"): "the dotted path of a class: airflow.providers.smtp.notifications.smtp.SmtpNotifier",
 }
+
+
+def _without_places(loc: KeyPath) -> KeyPath:
+    """:return: the keys alone, without the places in lists."""
+    return tuple(part for part in loc if isinstance(part, str))
 
 
 def sections() -> dict[str, type[Section]]:
@@ -668,8 +717,9 @@ def sections() -> dict[str, type[Section]]:
 
 def _keys_beside(loc: KeyPath) -> list[str]:
     if len(loc) == 1:
-        return list(sections())
-    model = sections()[str(loc[0])] if len(loc) == 2 else Slice if "slices" in loc else NewData
+        return list(Sections.model_fields)
+    inside: dict[str, type[Section]] = {"slices": Slice, "new_data": NewData, "notify": Notification}
+    model = next((model for key, model in inside.items() if key in loc[:-1]), None) or sections()[str(loc[0])]
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

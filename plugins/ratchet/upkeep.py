@@ -36,7 +36,8 @@ RECONCILE_PAGE = """\
 Once a day: for each pipeline, the alias `champion` in MLflow, the model that the endpoint itself reports and the
 history must name the same version. Where they do not, the task fails and says what differs. A run that is promoting at
 that moment is waited for: the task looks three times, five minutes apart. It changes nothing; `ratchet reconcile
-PIPELINE --fix` does.
+PIPELINE --fix` does. It also tells whom the spec names (`notify`) of a champion that is older than
+`gate.stale_after_days`.
 """
 
 
@@ -45,7 +46,8 @@ def rollback(stub: str) -> DAG:
     :param stub: path of the file that Airflow reads; the specs beside it are the pipelines that the form proposes.
     :return: the DAG ``ratchet_rollback``.
     """
-    specs = (path for path in Path(stub).parent.glob("*.yaml") if not path.name.endswith(BEHAVIOUR))
+    folder = Path(stub).parent
+    specs = (path for path in folder.glob("*.yaml") if not path.name.endswith(BEHAVIOUR))
     with DAG(
         dag_id="ratchet_rollback",
         description="Return a pipeline's endpoint and champion to an earlier version",
@@ -98,13 +100,17 @@ def rollback(stub: str) -> DAG:
             candidate=chosen.output["model"],
             verdict=chosen.output["decision"],
             deployment=deployed.output,
+            notify=str(folder),
             pipeline=dag.param("pipeline"),
         )
     return dag
 
 
-def reconcile() -> DAG:
-    """:return: the DAG ``ratchet_reconcile``."""
+def reconcile(stub: str) -> DAG:
+    """
+    :param stub: path of the file that Airflow reads; the specs beside it say who is told of an old champion.
+    :return: the DAG ``ratchet_reconcile``.
+    """
     with DAG(
         dag_id="ratchet_reconcile",
         description="Look whether champions, endpoints and the history agree",
@@ -117,5 +123,7 @@ def reconcile() -> DAG:
         default_args={"owner": "ratchet", "retries": 2, "retry_delay": timedelta(minutes=5)},
         tags=["ratchet"],
     ) as dag:
-        ReconcileOperator(task_id="reconcile", task_display_name="Look whether they agree")
+        ReconcileOperator(
+            task_id="reconcile", task_display_name="Look whether they agree", specs=str(Path(stub).parent)
+        )
     return dag

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import email
+import json
 import re
 import shlex
+import socketserver
+import threading
 from copy import deepcopy
 from datetime import timedelta
 
@@ -13,7 +17,9 @@ import pytest
 from ratchet.cli.retrain import parameters_from
 from ratchet.cli.run import add_parser
 from ratchet.factory import PARAMS, build
+from ratchet.notify import check, tell
 from ratchet.spec import load_spec
+from tests.ratchet.fakes import context
 from tests.servers import ROOT
 
 PAGE = (ROOT / "docs" / "approval.md").read_text()
@@ -46,3 +52,44 @@ def test_the_override_of_the_page_reaches_the_run_with_its_reason():
         deepcopy(PARAMS["override"]).resolve(parameters["override"])
         == "the customer waits, the labels are being mended"
     )
+
+
+class Mailbox(socketserver.StreamRequestHandler):
+    """Takes one mail, as an SMTP server that asks for nothing does."""
+
+    def handle(self):
+        self.wfile.write(b"220 here\r\n")
+        for line in self.rfile:
+            if line.upper().startswith(b"DATA"):
+                self.wfile.write(b"354 go on\r\n")
+                content = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.mails.append(email.message_from_bytes(content))
+            self.wfile.write(b"221 bye\r\n" if line.upper().startswith(b"QUIT") else b"250 ok\r\n")
+
+
+@pytest.fixture
+def mails(monkeypatch):
+    """The mails that came in, through the connection of the page."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox) as server:
+        server.mails = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": server.server_address[1]}
+        connection["extra"] = {"disable_ssl": True, "disable_tls": True, "retry_limit": 1}
+        monkeypatch.setenv("AIRFLOW_CONN_MAIL", json.dumps(connection))
+        yield server.mails
+        server.shutdown()
+        thread.join()
+
+
+def test_the_team_of_the_page_gets_a_mail_of_what_it_wants_to_know(pipeline, mails):
+    spec = pipeline("tickets-told")
+    [notification] = spec.notifications()
+    check(notification)
+    for event in ("promote", "stale"):
+        tell([notification], context(), event, spec.name, "nothing new is shipped", reasons=["label '<b>' fell"])
+    [mail] = mails
+    assert (mail["subject"], mail["to"]) == ("tickets-told: nothing new is shipped", "team@acme.example")
+    [part] = mail.get_payload()
+    assert "- label &#39;&lt;b&gt;&#39; fell" in part.get_payload(decode=True).decode()
+    assert build(spec).get_task("gate").stale_after_days == 90

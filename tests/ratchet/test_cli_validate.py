@@ -179,3 +179,27 @@ def test_two_pipelines_on_one_endpoint_are_both_refused(dags, capsys):
     shown = capsys.readouterr().out
     assert "a-b.yaml deploys to 'a-b' as well" in shown
     assert "a_b.yaml deploys to 'a-b' as well" in shown
+
+
+NOTIFIER = """
+from airflow.sdk import BaseNotifier
+
+class Chat(BaseNotifier):
+    def __init__(self, room):
+        super().__init__()
+"""
+
+
+def test_a_notifier_is_imported_and_asked_for_its_arguments(dags, capsys):
+    (dags / "our_chat.py").write_text(NOTIFIER)
+    notify = "notify:\n  - {notifier: our_chat.Chat, arguments: {room: a}}\n"
+    (dags / "mail.yaml").write_text(VALID + notify)
+    assert main(["validate", "mail"]) == 0
+    (dags / "mail.yaml").write_text(
+        VALID + notify + "  - {notifier: our_chat.Chat, arguments: {rom: a}}\n  - {notifier: no.Such}\n"
+    )
+    assert main(["validate", "mail"]) == 2
+    shown = capsys.readouterr().out
+    where = f"{dags / 'mail.yaml'}"
+    assert f"{where}:4: notify.1.notifier: our_chat.Chat does not take these arguments: missing a required" in shown
+    assert f"{where}:5: notify.2.notifier: no.Such cannot be imported (No module named 'no')" in shown

@@ -60,6 +60,21 @@ def test_a_person_is_asked_between_gate_and_deployment_if_the_spec_says_so(tmp_p
     assert "5. **Ask a person**" in dag.doc_md
 
 
+def test_whoever_the_spec_names_is_told_by_the_steps_and_of_a_step_that_failed_for_good(tmp_path):
+    wish = {"notifier": "no.such.Notifier", "arguments": {"text": "{{ ratchet.text }}"}, "on": ["hold", "failure"]}
+    dag = build(
+        spec(tmp_path, DATA + f"gate: {{approval: always, stale_after_days: 30}}\nnotify: [{json.dumps(wish)}]\n")
+    )
+    for step in ("gate", "approve", "promote"):
+        assert dag.get_task(step).notify == [wish]
+    gate = dag.get_task("gate")
+    assert (gate.stale_after_holds, gate.stale_after_days) == (5, 30)
+    for task in dag.tasks:
+        [told] = task.on_failure_callback
+        assert (told.pipeline, told.notifications) == ("intents", [wish])
+        assert not task.on_retry_callback
+
+
 def test_nothing_after_the_gate_can_run_without_its_verdict(tmp_path):
     dag = build(spec(tmp_path))
     for task_id in ("deploy", "promote"):

@@ -41,7 +41,7 @@ def page(approvers=("anna",), champion_metrics=None, **changes):
 
 def test_the_subject_names_pipeline_and_version():
     assert subject("intents", VERDICT) == "intents: make version 4 the champion?"
-    elsewhere = {"candidate": {"model": "file:///models/4"}}
+    elsewhere = {"candidate": {"model": "file:///models/4", "digest": "m4"}}
     assert subject("intents", elsewhere) == "intents: make the candidate the champion?"
 
 

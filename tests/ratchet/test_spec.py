@@ -30,6 +30,9 @@ def spec_at(path: Path, text: str = SHORTEST, **environment: str) -> PipelineSpe
     return load_spec(path, environment)
 
 
+NOTIFY = SHORTEST + "notify:\n"
+
+
 def problems_of(tmp_path: Path, text: str) -> list[tuple[int, str, str]]:
     with pytest.raises(SpecError) as caught:
         spec_at(tmp_path / "mail.yaml", text)
@@ -327,7 +330,23 @@ BAD = [
     (SHORTEST + "trigger:\n  new_data: {poll_seconds: 1}", 6, "trigger.new_data.poll_seconds", "equal to 5, found 1"),
     (SHORTEST + "trigger:\n  new_data: {queue: mail}", 6, "trigger.new_data.queue", "the URL of an SQS queue"),
     (SHORTEST + "trigger:\n  new_data: {queue: 'https://sqs/1/a'}", 6, "trigger.new_data.queue", "source on s3://"),
-    (SHORTEST + "notify: []", 5, "notify", "notifications are planned and not there yet"),
+    (SHORTEST + "gate:\n  stale_after_holds: 0", 6, "gate.stale_after_holds", "equal to 1, found 0"),
+    (SHORTEST + "notify: {notifier: a.B}", 5, "notify", "expected a valid list"),
+    (SHORTEST + "notify: [a.B]", 5, "notify.0", "expected keys and values"),
+    (NOTIFY + "  - {}", 6, "notify.0.notifier", "missing"),
+    (NOTIFY + "  - notifier: slack", 6, "notify.0.notifier", "expected the dotted path of a class"),
+    (NOTIFY + "  - {notifier: a.B, arguments: [c]}", 6, "notify.0.arguments", "expected keys and values"),
+    (NOTIFY + "  - {notifer: a.B}", 6, "notify.0.notifer", "unknown key; did you mean 'notifier'?"),
+    (NOTIFY + "  - {notifier: a.B, on: [held]}", 6, "notify.0.on.0", "expected 'ask', 'hold', 'promote'"),
+    (NOTIFY + "  - {notifier: a.B, on: []}", 6, "notify.0.on", "at least 1 item"),
+    (NOTIFY + "  - {notifier: a.B, arguments: {token: x}}", 6, "notify.0.arguments", "token looks like a secret"),
+    (
+        NOTIFY + "  - {notifier: a.B, arguments: {c: [{d: 'https://me:pl4nted@chat.example/1'}]}}",
+        6,
+        "notify.0.arguments",
+        "d looks like a secret; expected the id of an Airflow connection",
+    ),
+    (SHORTEST + "notfy: []", 5, "notfy", "unknown key; did you mean 'notify'?"),
     (SHORTEST.replace("messages.csv", "'/x/{{ ds }}.csv'"), 2, "data.source", "expected no {{, {% or {#"),
     (SHORTEST + "  validation: '/x/{% if 1 %}.csv'", 5, "data.validation", "expected no {{, {% or {#"),
     (SHORTEST + "  test: '/x/{# 1 #}.csv'", 5, "data.test", "expected no {{, {% or {#"),
@@ -472,3 +491,12 @@ def test_a_spec_is_read_without_anything_heavy():
     environment = {"PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}"}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_notifications_are_of_all_events_unless_the_spec_names_some(tmp_path):
+    text = NOTIFY + "  - {notifier: a.B, arguments: {to: [anna], slack_conn_id: slack, text: '{{ ratchet.text }}'}}\n"
+    first, second = spec_at(tmp_path / "mail.yaml", text + "  - {notifier: a.C, on: [stale]}\n").notifications()
+    assert first["arguments"] == {"to": ["anna"], "slack_conn_id": "slack", "text": "{{ ratchet.text }}"}
+    assert first["on"] == ["ask", "hold", "promote", "rollback", "failure", "stale"]
+    assert second == {"notifier": "a.C", "arguments": {}, "on": ["stale"]}
+    assert spec_at(tmp_path / "mail.yaml", NOTIFY).notifications() == []

@@ -40,8 +40,13 @@ def test_airflow_finds_it_in_the_folder_of_the_specs():
     assert runpy.run_path(str(ROOT / "dags" / "ratchet_rollback.py"))["dag"].dag_id == "ratchet_rollback"
 
 
+def test_the_specs_beside_them_say_who_is_told(dag, tmp_path):
+    assert dag.get_task("rollback").notify == str(tmp_path)
+    assert reconcile(str(tmp_path / "ratchet_reconcile.py")).get_task("reconcile").specs == str(tmp_path)
+
+
 def test_the_daily_look_runs_by_itself_and_looks_again_before_it_fails():
-    dag = reconcile()
+    dag = reconcile(str(ROOT / "dags" / "ratchet_reconcile.py"))
     [task] = dag.tasks
     assert (dag.dag_id, dag.is_paused_upon_creation, dag.catchup) == ("ratchet_reconcile", False, False)
     assert dag.timetable.expression == "0 0 * * *"

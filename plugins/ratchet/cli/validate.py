@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def validate(options: argparse.Namespace) -> int:
             spec = load_spec(path)
             _require_own_endpoint(spec, path, owners)
             check_training(spec, path)
+            check_notifiers(spec, path)
             stub = write_stub(path)
         except (SpecError, BadInput, StageFailed, FileExistsError) as error:
             print(error)
@@ -99,5 +101,32 @@ def check_training(spec: PipelineSpec, path: Path) -> None:
     for name, message in result["slices"].items():
         at = ("gate", "slices", name, "where")
         problems.append(Problem(document.line(at), dotted(at), message))
+    if problems:
+        raise SpecError(path, problems)
+
+
+def check_notifiers(spec: PipelineSpec, path: Path) -> None:
+    """
+    Import what ``notify`` names, as a task does when there is something to tell.
+
+    :raises SpecError: a class cannot be imported, is no notifier, or does not take its arguments.
+    """
+    notifications = spec.notifications()
+    if not notifications:
+        return  # Airflow takes a second to import
+    from ratchet.notify import check
+
+    problems = []
+    beside = str(path.absolute().parent)  # on Airflow's import path
+    sys.path.append(beside)
+    try:
+        for place, one in enumerate(notifications):
+            try:
+                check(one)
+            except ValueError as error:
+                at = ("notify", place, "notifier")
+                problems.append(Problem(read_document(path).line(at), dotted(at), f"{one['notifier']} {error}."))
+    finally:
+        sys.path.remove(beside)
     if problems:
         raise SpecError(path, problems)

@@ -16,10 +16,11 @@ from ratchet import settings
 from ratchet.approval import Answer, answer_of, known_answer, remember
 from ratchet.hooks.airflow_api import AirflowApiHook
 from ratchet.hooks.model_registry import VERDICT_TAG, ModelRegistryHook
-from ratchet.judged import require_promote
+from ratchet.judged import name_of, require_promote
 from ratchet.ledger import Ledger
 from ratchet.links import VerdictLink, answer_url, push_links
 from ratchet.note import write_note
+from ratchet.notify import Event, Notifications, tell
 from ratchet.question import body, subject
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class ApproveOperator(ApprovalOperator):
     :param approvers: ids of the users who may answer, as Airflow's auth manager has them; empty: whoever may answer for
         the DAG.
     :param response_timeout: how long there is to answer; then the candidate counts as rejected.
+    :param notify: who is told that somebody is asked, or of a rejection, as ``notify`` of a spec has it.
     :param pipeline: whose ledger has the answer (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server that has a registered candidate.
@@ -68,6 +70,7 @@ class ApproveOperator(ApprovalOperator):
         champion_metrics: dict[str, float | None] | None = None,
         approvers: Sequence[str] = (),
         response_timeout: timedelta = timedelta(hours=72),
+        notify: Notifications = (),
         pipeline: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
@@ -95,6 +98,7 @@ class ApproveOperator(ApprovalOperator):
         self.metrics = metrics
         self.champion_metrics = champion_metrics
         self.approvers = approvers
+        self.notify = notify
         self.pipeline = pipeline
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
@@ -137,8 +141,11 @@ class ApproveOperator(ApprovalOperator):
         context["ti"].xcom_push(key=AWAITS, value=awaits)
         self._link_report(context)
         who = " or ".join(self.approvers) or "somebody"
-        note = f"waits: {who} may approve it until {deadline:%Y-%m-%d %H:%M} UTC"
-        write_note(context, f"{note}: {url}" if url else note, self.log)
+        asked = f"{who} may approve it until {deadline:%Y-%m-%d %H:%M} UTC"
+        write_note(context, f"waits: {asked}: {url}" if url else f"waits: {asked}", self.log)
+        self._tell(
+            context, "ask", f"make {name_of(self.verdict)} the champion?", [asked, *self.verdict["reasons"]], url
+        )
         return super().execute(context)  # which leaves the task by an exception: it waits
 
     def _answer(self, request: Mapping[str, Any]) -> Answer:
@@ -174,11 +181,17 @@ class ApproveOperator(ApprovalOperator):
         if version is not None:
             self.registry.end_challenge(version)
         write_note(context, answer.told, self.log)
+        self._tell(context, "hold", f"{name_of(self.verdict)} is rejected", reasons)
         verdict = {**self.verdict, "decision": "hold", "reasons": reasons, "rejected": told}
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=verdict)  # skipping raises, so that nothing can be returned
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return verdict
+
+    def _tell(self, context: Context, event: Event, what: str, reasons: list[str], url: str | None = None) -> None:
+        report = self.verdict.get("report_url")
+        pipeline = self.pipeline or self.dag_id
+        tell(self.notify, context, event, pipeline, what, reasons=reasons, report_url=report, answer_url=url)
 
     def _registered(self) -> ModelVersion | None:
         model = self.verdict["candidate"]["model"]

@@ -12,11 +12,14 @@ from airflow.sdk.exceptions import AirflowFailException
 from ratchet import settings
 from ratchet.alias import barred, who_started
 from ratchet.hooks.model_registry import OVERRIDE_TAG, VERDICT_TAG, ModelRegistryHook
-from ratchet.ledger import ALIAS_DONE, Ledger
+from ratchet.judged import candidate_of, name_of
+from ratchet.ledger import ALIAS_DONE, JUDGED, Ledger
 from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
+from ratchet.notify import Notifications, tell
 from ratchet.operators.stage import StageOperator, as_bool
 from ratchet.override import override
+from ratchet.stale import stale
 from training.contract import BadInput, JudgeRequest
 from training.rules import Rules
 from training.verdict import DETAILS, PAGE, VERDICT, Verdict
@@ -51,6 +54,10 @@ class GateOperator(StageOperator, SkipMixin):
     :param approval: when a person is asked: ``never``, ``undecided`` or ``always``.
     :param override: a reason to promote the candidate whatever the rules say; the history keeps it for ever, with who
         started the run. None: the rules decide (templated).
+    :param notify: who is told of a candidate that is held, as ``notify`` of a spec has it.
+    :param stale_after_holds: from how many held candidates in a row on they are told that the pipeline is stale; None:
+        never.
+    :param stale_after_days: from what age of the champion on; None: never.
     :param pipeline: name under which the last verdict is remembered (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server that keeps the verdict with a registered candidate's run.
@@ -95,6 +102,9 @@ class GateOperator(StageOperator, SkipMixin):
         confidence: float = Rules.confidence,
         approval: Literal["never", "undecided", "always"] = Rules.approval,
         override: str | None = None,
+        notify: Notifications = (),
+        stale_after_holds: int | None = None,
+        stale_after_days: float | None = None,
         pipeline: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
@@ -113,6 +123,9 @@ class GateOperator(StageOperator, SkipMixin):
         self.confidence = confidence
         self.approval = approval
         self.override = override
+        self.notify = notify
+        self.stale_after_holds = stale_after_holds
+        self.stale_after_days = stale_after_days
         self.pipeline = pipeline
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
@@ -147,6 +160,7 @@ class GateOperator(StageOperator, SkipMixin):
         candidate = self._registered(verdict)
         report_url = self._keep_with_candidate(context, candidate, verdict, made["page"])
         answer = {**made["verdict"], "key": made["key"], "report_url": report_url}
+        self._remember(context, answer)
 
         if verdict.decision == "promote":
             return answer
@@ -157,10 +171,28 @@ class GateOperator(StageOperator, SkipMixin):
         if verdict.decision == "hold" and candidate is not None:
             self.registry.end_challenge(candidate)
         write_note(context, f"held: {'; '.join(verdict.reasons)}", self.log)
+        self._tell(context, answer)
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=answer)  # skipping raises, so that nothing can be returned
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return answer
+
+    def _remember(self, context: Context, verdict: dict[str, Any]) -> None:
+        """Not of a champion that was judged again: pipelines that have nothing new run every night."""
+        candidate, champion = verdict["candidate"], verdict["champion"]
+        if candidate and champion and candidate["digest"] == champion["digest"]:
+            return
+        record: Record = {"decision": verdict["decision"], "dag_id": self.dag_id, "run_id": context["run_id"]}
+        if self._ledger.last(JUDGED, **record) is None:
+            version = candidate_of(verdict)["version"] if candidate else None
+            self._ledger.append(JUDGED, version=version, **record)
+
+    def _tell(self, context: Context, verdict: dict[str, Any]) -> None:
+        pipeline, urls = self.pipeline or self.dag_id, {"report_url": verdict["report_url"]}
+        what = f"{name_of(verdict)} is held"
+        tell(self.notify, context, "hold", pipeline, what, reasons=verdict["reasons"], **urls)
+        if reasons := list(stale(self._ledger, self.stale_after_holds, self.stale_after_days)):
+            tell(self.notify, context, "stale", pipeline, "nothing new is shipped", reasons=reasons, **urls)
 
     def _is_asked_next(self) -> bool:
         from ratchet.operators.approve import ApproveOperator

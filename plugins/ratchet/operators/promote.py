@@ -16,6 +16,7 @@ from ratchet.judged import champion_moved, judged_champion, require_promote, req
 from ratchet.ledger import Ledger
 from ratchet.links import EndpointLink, VersionLink, push_links
 from ratchet.note import write_note
+from ratchet.notify import Event, Notifications, tell
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,6 +37,8 @@ class PromoteOperator(BaseOperator):
     :param candidate: ``models:/NAME/VERSION`` (templated).
     :param verdict: what the gate returned; anything but ``promote`` is refused (templated).
     :param deployment: what the deploy step returned: ``endpoint``, ``url``, ``digest``, ``model_digest`` (templated).
+    :param notify: who is told of the new champion, as ``notify`` of a spec has it; or the folder of the pipeline's
+        spec, which says so.
     :param pipeline: whose ledger records the move (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server.
@@ -49,6 +52,7 @@ class PromoteOperator(BaseOperator):
     operator_extra_links = (VersionLink(), EndpointLink())
     ui_color = "#d9f2e6"
     kind: ClassVar[Literal["promotion", "rollback"]] = PROMOTION
+    event: ClassVar[Event] = "promote"
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class PromoteOperator(BaseOperator):
         candidate: str,
         verdict: dict[str, Any],
         deployment: dict[str, Any],
+        notify: Notifications = (),
         pipeline: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
@@ -66,6 +71,7 @@ class PromoteOperator(BaseOperator):
         self.candidate = candidate
         self.verdict = verdict
         self.deployment = deployment
+        self.notify = notify
         self.pipeline = pipeline
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
@@ -108,6 +114,8 @@ class PromoteOperator(BaseOperator):
             why = f"hit: version {candidate.version} is champion already"
         self.log.info("promote: %s", why)
         write_note(context, outcome, self.log)
+        if moved.by_this_run:
+            self._tell(context, candidate, was)
         push_links(
             context,
             version=self.registry.version_url(candidate.name, candidate.version),
@@ -120,6 +128,12 @@ class PromoteOperator(BaseOperator):
             "hit": not moved.by_this_run,
             "why": why,
         }
+
+    def _tell(self, context: Context, candidate: ModelVersion, was: str) -> None:
+        what = f"version {candidate.version} is champion after {was}"
+        reasons, report = self.verdict.get("reasons", []), self.verdict.get("report_url")
+        pipeline = self.pipeline or self.dag_id
+        tell(self.notify, context, self.event, pipeline, what, reasons=reasons, report_url=report)
 
     def _done(self, version: str, was: str) -> str:
         return f"promoted: version {version} is champion after {was}"

@@ -13,7 +13,9 @@ from ratchet.hooks.endpoint_host import EndpointHostHook
 from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.ledger import Ledger, pipelines
 from ratchet.note import write_note
+from ratchet.notify import spec_in, tell
 from ratchet.reconcile import Reconciler
+from ratchet.stale import champion_days, stale
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,6 +28,8 @@ class ReconcileOperator(BaseOperator):
     Safe to retry: it changes nothing, and a difference that a run makes while it promotes is gone the next time.
 
     :param pipelines: which (templated); None: all that the store knows.
+    :param specs: folder of the specs, which say who is told of a champion that is older than ``gate.stale_after_days``;
+        None: nobody is.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server.
     :param endpoint_conn_id: connection of the endpoint host.
@@ -40,6 +44,7 @@ class ReconcileOperator(BaseOperator):
         self,
         *,
         pipelines: list[str] | None = None,
+        specs: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
         endpoint_conn_id: str = EndpointHostHook.default_conn_name,
@@ -47,6 +52,7 @@ class ReconcileOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.pipelines = pipelines
+        self.specs = specs
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
         self.endpoint_conn_id = endpoint_conn_id
@@ -66,10 +72,12 @@ class ReconcileOperator(BaseOperator):
         looked_at = self.pipelines if self.pipelines is not None else pipelines(store)
         told = []
         for name in looked_at:
+            ledger = Ledger(store, name)
+            self._tell_if_old(context, name, ledger)
             reconciler = Reconciler(
                 self.registry,
                 self.endpoints,
-                Ledger(store, name),
+                ledger,
                 settings.work_directory() / "locks",
                 who=who_started(context),
                 log=self.log.info,
@@ -81,3 +89,16 @@ class ReconcileOperator(BaseOperator):
             return {"pipelines": looked_at}
         write_note(context, f"differs: {' '.join(told)}", self.log)
         raise RuntimeError(f"{' '.join(told)} Nothing was changed. To put it right: ratchet reconcile --fix")
+
+    def _tell_if_old(self, context: Context, pipeline: str, ledger: Ledger) -> None:
+        """For pipelines that do not run: on the day when the champion is so many days old, twice as many, and so on."""
+        if context["ti"].try_number > 1:
+            return
+        age = champion_days(ledger)
+        spec = spec_in(self.specs, pipeline) if self.specs and age else None
+        if spec is None or age is None or spec.gate.stale_after_days is None:
+            return
+        days = spec.gate.stale_after_days
+        if age >= days and age % days < 1:
+            reasons = list(stale(ledger, None, days))
+            tell(spec.notifications(), context, "stale", pipeline, "nothing new is shipped", reasons=reasons)

@@ -16,6 +16,8 @@ class RollbackOperator(PromoteOperator):
     :param candidate: ``models:/NAME/VERSION`` (templated).
     :param verdict: the ``decision`` that ``ChooseOperator`` returned (templated).
     :param deployment: what the deploy step returned: ``endpoint``, ``url``, ``digest``, ``model_digest`` (templated).
+    :param notify: who is told of the rollback, as ``notify`` of a spec has it; or the folder of the pipeline's spec,
+        which says so.
     :param pipeline: whose ledger records the move (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server.
@@ -27,6 +29,7 @@ class RollbackOperator(PromoteOperator):
 
     ui_color = "#fbe3cf"
     kind = ROLLBACK
+    event = "rollback"
 
     def _done(self, version: str, was: str) -> str:
         return f"rolled back: version {version} is champion again after {was}, which is barred,"

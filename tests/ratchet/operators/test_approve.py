@@ -239,3 +239,27 @@ def test_a_candidate_in_no_registry_can_be_approved(step, registry):
     assert step(verdict).execute_complete(ctx, answered())["decision"] == "promote"
     assert registry.tags == {}
     assert "links" not in ctx["ti"].xcoms
+
+
+def test_who_wants_to_know_is_told_where_to_answer(step, questions, told, anna, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.example")
+    with pytest.raises(TaskAwaitingInput):
+        step(approvers=["anna"], notify=[anna]).execute(context())
+    [(_, text)] = told
+    lines = text.splitlines()
+    assert lines[0] == "ask: intents: make version 4 the champion?"
+    assert lines[1].startswith("- anna may approve it until ")
+    run = "http://airflow.example/dags/intents/runs/manual__1"
+    assert lines[2:] == [
+        "- 300 test rows do not tell",
+        f"Answer: {run}/tasks/approve/required_actions",
+        f"Report: {ASK['report_url']}",
+        f"Run: {run}",
+    ]
+
+
+def test_who_wants_to_know_is_told_of_a_rejection(step, told, anna):
+    with pytest.raises(DownstreamTasksSkipped):
+        step(notify=[anna]).execute_complete(context(), answered("Reject", user="ben"))
+    [(_, text)] = told
+    assert text.splitlines()[:2] == ["hold: intents: version 4 is rejected", "- rejected: by ben"]

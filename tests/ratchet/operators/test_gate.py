@@ -57,6 +57,10 @@ def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, **options):
     return operator.execute(ctx or context()), requests
 
 
+def ledger(places):
+    return Ledger(Store((places / "store").as_uri()), "intents")
+
+
 def test_a_good_candidate_passes(tmp_path, places, registry):
     ctx = context()
     verdict, [request] = gate(tmp_path, registry, PROMOTE, ctx, minimum={"accuracy": 0.8}, better="True")
@@ -144,7 +148,7 @@ def test_a_registry_that_is_away_fails_the_task_instead_of_deciding(tmp_path, pl
 
 def test_weights_that_a_person_barred_are_told_to_the_stage(tmp_path, places, registry):
     bar = {"model_digest": "c" * 64, "version": "4", "who": "anna", "why": "it answers in French"}
-    Ledger(Store((places / "store").as_uri()), "intents").append("barred", **bar)
+    ledger(places).append("barred", **bar)
     _verdict, [request] = gate(tmp_path, registry, PROMOTE)
     [(digest, why)] = request.barred.items()
     assert digest == "c" * 64
@@ -158,7 +162,7 @@ def test_an_override_lets_a_held_candidate_through_and_says_so_for_ever(tmp_path
     assert verdict["overridden"] == {"who": "anna", "why": "the customer waits", "decision": "hold"}
     assert registry.tags["4"] == {"ratchet.verdict": "hold", "ratchet.override": "anna: the customer waits"}
     assert registry.aliases["challenger"] == "4"
-    [record] = Ledger(Store((places / "store").as_uri()), "intents").records("overridden")
+    [record] = ledger(places).records("overridden")
     assert (record["version"], record["who"], record["run_id"]) == ("4", "anna", "manual__1")
     assert notes == ["overridden by anna: the customer waits; the gate said hold"]
 
@@ -179,11 +183,45 @@ def test_an_override_of_a_verdict_that_promotes_is_none(tmp_path, places, regist
     verdict, _ = gate(tmp_path, registry, PROMOTE, override="the customer waits")
     assert "overridden" not in verdict
     assert "ratchet.override" not in registry.tags["4"]
-    assert Ledger(Store((places / "store").as_uri()), "intents").records() == []
+    assert [record["event"] for record in ledger(places).records()] == ["judged"]
 
 
 def test_an_override_cannot_promote_what_nobody_could_judge(tmp_path, places, registry):
     unusable = {**HOLD, "candidate": None, "champion": None, "reasons": ["The evaluation report cannot be used: gone."]}
     with pytest.raises(AirflowFailException, match=r"no override can do it: The evaluation report cannot be used"):
         gate(tmp_path, registry, unusable, override="the customer waits")
-    assert Ledger(Store((places / "store").as_uri()), "intents").records() == []
+    assert ledger(places).records("overridden") == []
+
+
+def held(tmp_path, registry, run, verdict=HOLD, **options):
+    with pytest.raises(DownstreamTasksSkipped):
+        gate(tmp_path, registry, verdict, context(run), **options)
+
+
+def test_who_wants_to_know_is_told_of_a_held_candidate(tmp_path, places, registry, told, anna):
+    held(tmp_path, registry, "run_1", notify=[anna])
+    [(_, text)] = told
+    subject, reason, report = text.splitlines()
+    assert (subject, reason) == ("hold: intents: version 4 is held", "- f1_macro 0.85 is below the minimum 0.9")
+    assert report.endswith("/verdict.html")
+    gate(tmp_path, registry, PROMOTE, context("run_2"), notify=[anna])
+    assert len(told) == 1
+
+
+def test_holds_in_a_row_are_told_of_from_the_first_that_is_one_too_many(tmp_path, places, registry, told, anna):
+    for run in ("run_1", "run_1", "run_2", "run_3"):  # the first one is retried
+        held(tmp_path, registry, run, notify=[anna], stale_after_holds=2)
+    stale = [text.splitlines()[:2] for _, text in told if text.startswith("stale")]
+    assert [reason for _, reason in stale] == [
+        f"- {count} candidates in a row were held or rejected" for count in (2, 3)
+    ]
+    assert stale[0][0] == "stale: intents: nothing new is shipped"
+
+
+def test_each_verdict_is_counted_once_and_not_that_of_a_champion_that_is_judged_again(tmp_path, places, registry):
+    for _attempt in range(2):
+        gate(tmp_path, registry, PROMOTE)
+    gate(tmp_path, registry, {**PROMOTE, "champion": PROMOTE["candidate"]}, context("run_2"))
+    held(tmp_path, registry, "run_3", {**HOLD, "candidate": None})
+    told = [(record["decision"], record["version"], record["run_id"]) for record in ledger(places).records("judged")]
+    assert told == [("promote", "4", "manual__1"), ("hold", None, "run_3")]

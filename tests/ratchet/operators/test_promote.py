@@ -16,7 +16,16 @@ OLD, NEW = "a" * 64, "b" * 64
 
 
 def promote(
-    registry, endpoints, *, decision="promote", version="2", champion="1", model_digest="m", ctx=None, **verdict
+    registry,
+    endpoints,
+    *,
+    decision="promote",
+    version="2",
+    champion="1",
+    model_digest="m",
+    ctx=None,
+    notify=(),
+    **verdict,
 ):
     operator = PromoteOperator(
         task_id="promote",
@@ -29,6 +38,7 @@ def promote(
             **verdict,
         },
         deployment={"endpoint": "intents", "url": endpoints.url, "digest": NEW, "model_digest": model_digest},
+        notify=notify,
         pipeline="intents",
     )
     operator.__dict__.update(registry=registry, endpoints=endpoints)
@@ -68,6 +78,17 @@ def test_the_ledger_says_who_moved_the_alias_and_why():
 def test_a_candidate_that_raises_the_mark_is_the_best_version_from_then_on():
     promote(FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW), raises_mark=True)
     assert mark(ledger()) == "2"
+
+
+def test_who_wants_to_know_is_told_of_a_new_champion_and_not_of_the_same_one(told, anna):
+    registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
+    for run_id in ("manual__1", "manual__2"):
+        promote(registry, endpoints, ctx=context(run_id), notify=[anna])
+    [(_, text)] = told
+    assert text.splitlines()[:2] == [
+        "promote: intents: version 2 is champion after version 1",
+        "- macro F1 0.871 < 0.884",
+    ]
 
 
 def test_an_override_is_the_verdict_of_its_move_and_lifts_the_bar_of_its_weights():

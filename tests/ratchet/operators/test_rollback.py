@@ -19,7 +19,7 @@ def ledger():
     return Ledger(Store(settings.store_uri()), "intents")
 
 
-def roll_back(registry, endpoints):
+def roll_back(registry, endpoints, notify=()):
     operator = RollbackOperator(
         task_id="rollback",
         candidate="models:/intents/1",
@@ -30,6 +30,7 @@ def roll_back(registry, endpoints):
             "champion": {"model": "models:/intents/2"},
         },
         deployment={"endpoint": "desk", "url": endpoints.url, "digest": RELEASE, "model_digest": "m1"},
+        notify=notify,
         pipeline="intents",
     )
     operator.__dict__.update(registry=registry, endpoints=endpoints)
@@ -50,6 +51,14 @@ def test_the_alias_returns_with_who_and_why_and_what_it_left_is_barred(notes):
     )
     assert barred(ledger())["m2"]["version"] == "2"
     assert notes[-1].startswith("rolled back: version 1 is champion again after version 2, which is barred")
+
+
+def test_whom_the_pipelines_spec_names_is_told(told, tmp_path):
+    data = "data: {source: /d.csv, text: t, label: l}\n"
+    notify = "notify: [{notifier: tests.ratchet.notifiers.Remembering, arguments: {to: anna}, on: [rollback]}]\n"
+    (tmp_path / "intents.yaml").write_text(data + notify)
+    roll_back(FakeRegistry("1", "2", champion="2"), FakeEndpoints(RELEASE), str(tmp_path))
+    assert told == [("anna", "rollback: intents: version 1 is champion after version 2")]
 
 
 def test_a_retry_moves_and_bars_nothing_twice():
