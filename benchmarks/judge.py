@@ -26,9 +26,13 @@ from benchmarks.ingest import measured
 from training.contract import JudgeRequest
 from training.metrics import measure
 from training.paired import RESAMPLES
+from training.slices import NEW, TEXT
+from training.store import local_path
+from training.text import text_hash
 
 ROWS, LABELS, SLICES = 100_000, 77, 50
 RIGHT, DIFFERENT = 0.9, 0.06
+NEW_ROWS = 0.1  # that joined since the champion was judged
 OTHERWISE = 100  # resamples
 
 
@@ -49,11 +53,13 @@ def main() -> None:
     (place / "request.json").write_text(request.to_json())
     stage = ["judge", "--in", str(place / "request.json"), "--out", str(place / "result.json")]
     seen = measured([sys.executable, "-m", "training", *stage])
-    verdict = json.loads((place / "result.json").read_text())["verdict"]
-    print(f"{ROWS:,} rows, {LABELS} labels, {SLICES} slices, {RESAMPLES:,} resamples: {verdict['decision']}")
+    result = json.loads((place / "result.json").read_text())
+    decision = result["verdict"]["decision"]
+    print(f"{ROWS:,} rows, {LABELS} labels, {SLICES} slices, {RESAMPLES:,} resamples: {decision}")
     print(
         f"judge      {seen.seconds:5.1f} s  {seen.processor_seconds:5.1f} processor seconds  {seen.peak_mib:,.0f} MiB"
     )
+    print(f"its page   {local_path(result['page']).stat().st_size / 1024:,.0f} KiB")
     right = [(said == truth).astype(float) for said in (answers["candidate"], answers["champion"])]
     began = time.perf_counter()
     stats.bootstrap(right, better, paired=True, n_resamples=OTHERWISE, batch=10, method="percentile")
@@ -85,12 +91,22 @@ def kept(place: Path, truth: NDArray[np.int64], answers: dict[str, NDArray[np.in
     """Write what an evaluation keeps. :return: its report."""
     labels = [f"label {number:02}" for number in range(LABELS)]
     names = np.array(labels)
-    hashes = [f"{row:064x}" for row in range(ROWS)]
+    texts = [f"what the text of the row with the number {row} says" for row in range(ROWS)]
+    hashes = [text_hash(text) for text in texts]
+    pq.write_table(pa.table({"text": texts, "label": names[truth]}), place / "test.parquet")
     random = np.random.default_rng(1)
     slices = {f"slice {number}": random.random(ROWS) < random.random() for number in range(SLICES)}
-    pq.write_table(pa.table({"text_sha256": hashes, **slices}), place / "membership.parquet")
+    new = random.random(ROWS) < NEW_ROWS
+    pq.write_table(pa.table({TEXT: hashes, NEW: new, **slices}), place / "membership.parquet")
     report: dict[str, Any] = {
-        "test_set": {"uri": place.as_uri(), "digest": "7" * 64, "rows": ROWS, "labels": labels, "new_rows": None},
+        "test_set": {
+            "uri": (place / "test.parquet").as_uri(),
+            "text_column": "text",
+            "digest": "7" * 64,
+            "rows": ROWS,
+            "labels": labels,
+            "new_rows": int(new.sum()),
+        },
         "baseline": None,
         "predictions": {"baseline": None},
         "slices": [{"name": name, "rows": int(member.sum()), "description": name} for name, member in slices.items()],

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 COLOURS = ("ink", "soft", "line", "panel", "good", "bad", "ask", "bar")
 STAND_INS = {name: f"#0000{number:02x}" for number, name in enumerate(COLOURS, start=0xF0)}  # matplotlib wants numbers
-NAME_CHARACTERS = 34  # of a name beside a row; the table has the whole of it
-ROW_INCHES, WIDTH_INCHES = 0.27, 7.4
+NAME_CHARACTERS = 40  # of a name beside a row; the table has the whole of it
+ROW_INCHES, WIDTH_INCHES = 0.25, 8.2
 POINTS = 72  # in an inch
+PIXELS = 96 / POINTS  # of a page, for a point
 SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -62,9 +63,11 @@ def dot_plot(rows: Sequence[Row], *, bound: float | None, ends: tuple[str, str],
     count = len(rows)
     height = (count + 2.4) * ROW_INCHES
     with _figure(WIDTH_INCHES, height) as figure:
-        axes = figure.add_axes((0.34, 1.3 * ROW_INCHES / height, 0.46, count * ROW_INCHES / height))
-        reach = max(0.01, abs(bound or 0) * 1.3, *(abs(one.value) for one in rows)) * 1.1
-        reach = min(max(reach, *(max(-one.low, one.high) for one in rows if one.filled), reach), 1.0) * 1.04
+        axes = figure.add_axes((0.39, 1.3 * ROW_INCHES / height, 0.43, count * ROW_INCHES / height))
+        shown = [abs(one.value) for one in rows] + [
+            abs(end) for one in rows if one.filled for end in (one.low, one.high)
+        ]
+        reach = 1.05 * max(0.01, 1.3 * abs(bound or 0), *shown)
         axes.set_xlim(-reach, reach)
         axes.set_ylim(count - 0.5, -0.5)
         if bound is not None:
@@ -73,7 +76,8 @@ def dot_plot(rows: Sequence[Row], *, bound: float | None, ends: tuple[str, str],
         axes.axvline(0, color=STAND_INS["soft"], linewidth=1)
         for place, one in enumerate(rows):
             colour = STAND_INS[one.colour]
-            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+            width = 2 if one.filled else 1
+            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=width, solid_capstyle="butt")
             axes.plot(
                 [min(max(one.value, -reach), reach)],
                 [place],
@@ -131,6 +135,7 @@ def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]], label: str) -
         ticks = [0, 0.25, 0.5, 0.75, 1]
         axes.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
         axes.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
+        axes.tick_params(axis="y", labelcolor=STAND_INS["soft"])
         axes.legend(loc="lower right", bbox_to_anchor=(1, 0.1), frameon=False, labelcolor=STAND_INS["ink"])
         _quiet(axes)
         return _svg(figure, "reliability", label)
@@ -184,7 +189,9 @@ def _for_page(root: ElementTree.Element, label: str) -> str:
             one.set("style", style)
     width = float(root.attrib.pop("width").removesuffix("pt"))
     root.attrib.pop("height")
-    root.attrib.update({"class": "plot", "role": "img", "aria-label": label, "style": f"max-width: {width:.0f}px"})
+    root.attrib.update(
+        {"class": "plot", "role": "img", "aria-label": label, "style": f"max-width: {width * PIXELS:.0f}px"}
+    )
     return ElementTree.tostring(root, encoding="unicode")
 
 

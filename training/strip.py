@@ -41,11 +41,14 @@ def tone(found: Mapping[str, float]) -> str:
     return "bad" if found.get("high", 0) < 0 else ""
 
 
-def gain(found: Mapping[str, float] | None) -> str:
-    """:return: HTML of a difference in words, with its interval beneath."""
+def gain(found: Mapping[str, float] | None, kind: str | None = None) -> str:
+    """
+    :param kind: CSS class; None: that of the difference alone.
+    :return: HTML of a difference in words, with its interval beneath.
+    """
     if not found:
         return "–"
-    said = f'<span class="{tone(found)}">{better_by(found["value"])}</span>'
+    said = f'<span class="{tone(found) if kind is None else kind}">{better_by(found["value"])}</span>'
     return said + (f'<br><small class="reach">{reach(found)}</small>' if "low" in found else "")
 
 
@@ -91,9 +94,9 @@ def strip(
 
 
 STYLE = """
-.strip { display: block; width: 10rem; min-width: 7rem; height: 1.1rem; margin: .15rem 0 }
+.strip { display: block; width: 10rem; min-width: 7rem; height: auto; margin: .2rem 0 }
 .strip .well { fill: color-mix(in srgb, var(--good) 16%, transparent) } .strip .bound { fill: var(--soft) }
-.strip .zero { fill: var(--line) } .strip .reach, .strip circle { fill: var(--ink) }
+.strip .zero { fill: var(--soft) } .strip .reach, .strip circle { fill: var(--ink) }
 .strip.good .reach, .strip.good circle { fill: var(--good) } .strip.bad .reach, .strip.bad circle { fill: var(--bad) }
 .strip.unsure .reach, .strip.unsure circle { fill: var(--ask) } .strip.faint { opacity: .45 }
 small.reach { color: var(--soft); font-size: .85em }

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.page import folded, table, text
-from training.strip import better_by, gain, number, reach, strip, tone
+from training.strip import better_by, gain, number, reach, strip
 
 FIRST_LABELS = 12  # the others are there when they are asked for
 STRONGEST = 0.6  # of a cell's colour, so that its number stays legible
-TOO_FEW = "too few rows, decides nothing"
+VETO = ' <span class="bad">✗ holds</span>'
 
 
 def old_and_new(details: Mapping[str, Any]) -> str:
@@ -41,14 +41,11 @@ def labels(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
     compared = any("champion" in one for one in found)
     lane = _Lane.of(found, details["rules"]["group_no_worse_by"])
     rows = [_label(one, vetoes, lane, compared=compared) for one in found]
-    head = ["label", "rows", "F1"]
-    head += ["champion's F1", "candidate is", "← worse &nbsp; better →"] if compared else []
-    head += ["precision", "recall"]
+    change = ["candidate is", "← worse &nbsp; better →"] if compared else []
+    head = ["label", "rows", "F1", *change, "precision", "recall"]
     about = "The lowest F1 first."
     if compared:
-        about = f"What got most worse first. {_moved(found)}"
-        if margin := details["rules"]["group_no_worse_by"]:
-            about += f" Shaded: up to {margin:g} worse, which no label vetoes."
+        about = f"What got most worse first; small: what the champion has. {_moved(found)} {_veto(details, 'label')}"
     first = table(head, rows[:FIRST_LABELS])
     rest = f"The other {len(rows) - FIRST_LABELS:,} labels, in the same order"
     more = folded(rest, table(head, rows[FIRST_LABELS:])) if rows[FIRST_LABELS:] else ""
@@ -64,27 +61,33 @@ def labels(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
 def _moved(found: Sequence[Mapping[str, Any]]) -> str:
     changes = [one["better_by"] for one in found if "better_by" in one]
     fell, rose = (sum(kind in better_by(one["value"]) for one in changes) for kind in ("worse", "better"))
-    surely = {kind: sum(tone(one) == kind for one in changes) for kind in ("bad", "good")}
+    return f"F1 fell in {fell:,} and rose in {rose:,} of {len(changes):,} labels, with many of them some by luck alone."
+
+
+def _veto(details: Mapping[str, Any], kind: str) -> str:
+    rules = details["rules"]
+    margin = rules["group_no_worse_by"]
+    if margin is None:
+        return f"No {kind} can hold the candidate."
     return (
-        f"F1 fell in {fell:,} labels, in {surely['bad']:,} of them by more than the luck of these rows, and rose in "
-        f"{rose:,}, in {surely['good']:,} by more than that."
+        f"A {kind} holds the candidate when it is shown to be more than {margin:g} worse, beyond the luck of so many; "
+        f"one with fewer than {rules['group_rows']:,} rows decides nothing."
     )
 
 
 def _label(one: Mapping[str, Any], vetoes: Collection[str], lane: _Lane, *, compared: bool) -> list[str]:
     own, before = one["candidate"], one.get("champion")
-    name = text(one["label"])
-    if f"label {one['label']!r}" in vetoes:
-        name += ' <span class="bad">✗ vetoes</span>'
-    elif one.get("enough") is False:
-        name += f"<br><small>{TOO_FEW}</small>"
-    cells = [name, f"{one['rows']:,}", number(own["f1"])]
-    if compared:
-        cells += [number(before and before["f1"]), gain(one.get("better_by")), lane.picture(one)]
-    for part in ("precision", "recall"):
-        was = f"<br><small>was {number(before[part])}</small>" if before else ""
-        cells.append(number(own[part]) + was)
-    return cells
+    vetoed = f"label {one['label']!r}" in vetoes
+    f1, precision, recall = (
+        number(own[part]) + (f"<br><small>{number(before[part])}</small>" if before else "")
+        for part in ("f1", "precision", "recall")
+    )
+    change = [gain(one.get("better_by"), "bad" if vetoed else ""), lane.picture(one, vetoed=vetoed)] if compared else []
+    return [text(one["label"]) + (VETO if vetoed else ""), _rows(one), f1, *change, precision, recall]
+
+
+def _rows(one: Mapping[str, Any]) -> str:
+    return f"{one['rows']:,}" + ("<br><small>too few</small>" if one.get("enough") is False else "")
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class _Lane:
         ends = [abs(one[end]) for one in enough for end in ("low", "high")]
         return cls(1.1 * max([*ends, 1.3 * (margin or 0.0), 0.01]), margin)
 
-    def picture(self, one: Mapping[str, Any]) -> str:
+    def picture(self, one: Mapping[str, Any], *, vetoed: bool) -> str:
         found = one.get("better_by")
         if not found:
             return ""
@@ -113,7 +116,7 @@ class _Lane:
             bound=None if self.margin is None else -self.margin,
             zero=0.0,
             label=f"{better_by(found['value'])}, {reach(found)}",
-            kind=tone(found) if one["enough"] else "faint",
+            kind="bad" if vetoed else "" if one["enough"] else "faint",
         )
 
 
@@ -129,12 +132,11 @@ def slices(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
     shown = table(head, [_slice(one, vetoes, compared=bool(compared)) for one in [*compared, *rest]])
     if not compared:
         return f'<section class="slices"><h2>Slices</h2>{shown}</section>'
-    margin = details["rules"]["group_no_worse_by"]
-    about = "Accuracy in each slice, candidate against champion: the dot is the difference, the line its interval."
-    if margin is not None:
-        about += f" One that is shown to be more than {margin:g} worse, left of the dashed line, vetoes."
-    about += f" Hollow: less than {details['rules']['group_rows']:,} rows, which decide nothing."
-    plot = f'<div class="wide">{_dots(compared, vetoes, margin)}</div>'
+    about = (
+        "Accuracy in each slice, candidate against champion: the dot is the difference, the line its interval, dashed "
+        f"what is allowed. {_veto(details, 'slice')}"
+    )
+    plot = f'<div class="wide">{_dots(compared, vetoes, details["rules"]["group_no_worse_by"])}</div>'
     more = folded("The same as a table", shown)
     return f'<section class="slices"><h2>Slices</h2><p>{about}</p>{plot}{more}</section>'
 
@@ -145,7 +147,7 @@ def _dots(compared: Sequence[Mapping[str, Any]], vetoes: Collection[str], margin
     rows = [
         Row(
             name=one["name"],
-            note=f"{one['rows']:,} rows" + ("" if one["enough"] else ", too few"),
+            note=f"{one['rows']:,} rows{'' if one['enough'] else ', too few'}",
             value=one["better_by"]["value"],
             low=one["better_by"]["low"],
             high=one["better_by"]["high"],
@@ -159,15 +161,12 @@ def _dots(compared: Sequence[Mapping[str, Any]], vetoes: Collection[str], margin
 
 
 def _slice(one: Mapping[str, Any], vetoes: Collection[str], *, compared: bool) -> list[str]:
-    name = f"{text(one['name'])}<br><small>{text(one['description'])}</small>"
-    if f"slice {one['name']!r}" in vetoes:
-        name += ' <span class="bad">✗ vetoes</span>'
-    elif not one["rows"]:
-        name += "<br><small>no row</small>"
-    elif one.get("enough") is False:
-        name += f"<br><small>{TOO_FEW}</small>"
-    cells = [name, f"{one['rows']:,}", number(one.get("candidate"))]
-    return [*cells, number(one.get("champion")), gain(one.get("better_by"))] if compared else cells
+    vetoed = f"slice {one['name']!r}" in vetoes
+    name = text(one["name"]) + (VETO if vetoed else "") + f"<br><small>{text(one['description'])}</small>"
+    cells = [name, _rows(one), number(one.get("candidate"))]
+    if compared:
+        cells += [number(one.get("champion")), gain(one.get("better_by"), "bad" if vetoed else "")]
+    return cells
 
 
 def calibration(details: Mapping[str, Any]) -> str:
@@ -235,11 +234,13 @@ def _commonest(found: Mapping[str, Any]) -> str:
             kind, word = ("bad", "more") if more > 0 else ("good", "fewer")
             row += [f"{one['champion']:,}", f'<span class="{kind}">{abs(more):,} {word}</span>']
         rows.append(row)
-    head = ["true label", "taken for", "rows", *(["champion's rows", "mistakes"] if compared else [])]
+    head = ["true label", "taken for", "rows", *(["champion's rows", "that is"] if compared else [])]
     title = "Mistakes that became more or fewer" if compared else "The candidate's commonest mistakes"
     more = found["count"] - len(rows)
-    left = f"<p>and {more:,} more</p>" if more > 0 else ""
-    return f"<h2>{title}</h2>{table(head, rows, text_columns=2)}{left}"
+    left = f"<p>and {more:,} more that are not shown</p>" if more > 0 else ""
+    first, rest = rows[:FIRST_LABELS], rows[FIRST_LABELS:]
+    further = folded(f"{len(rest)} more", table(head, rest, text_columns=2)) if rest else ""
+    return f"<h2>{title}</h2>{table(head, first, text_columns=2)}{further}{left}"
 
 
 def signed(difference: int) -> str:

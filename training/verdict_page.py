@@ -99,13 +99,22 @@ def _main_figure(details: Mapping[str, Any]) -> str:
         between = strip.reach(better)
         figures.append(("difference", f"{said}<small>{between}</small>"))
     elif interval := found.get("interval"):
-        figures[0] = (
-            "candidate",
-            f"{figures[0][1]}<small>{number(interval['low'])} to {number(interval['high'])}</small>",
-        )
+        between = f"{number(interval['low'])} to {number(interval['high'])}"
+        figures[0] = ("candidate", f"{figures[0][1]}<small>{between}</small>")
+    if "baseline" in found:
+        figures.append(("baseline", number(found["baseline"]) + _than_baseline(found)))
     shown = "".join(f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in figures)
     rows = f"<div><dt>test rows</dt><dd>{details['test_set']['rows']:,}</dd></div>"
     return f'<p class="by">{text(_spoken(found["name"]))}</p><dl class="figures">{shown}{rows}</dl>'
+
+
+def _than_baseline(found: Mapping[str, Any]) -> str:
+    """Whether training was worth it."""
+    more = found["baseline"] - found["candidate"]
+    better = more if found["name"] in HIGHER_IS_BETTER else -more
+    if better > 0:
+        return f'<small class="bad">{better_by(better)} than the candidate</small>'
+    return f"<small>{better_by(better)} than the candidate</small>" if better else "<small>as the candidate</small>"
 
 
 def _spoken(metric: str) -> str:
@@ -130,18 +139,19 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
 def _rule(rule: Mapping[str, Any]) -> list[str]:
     name = f"{code(rule['name'])}<br><small>{text(rule['reason'])}</small>"
     value, bound = _value_and_bound(rule)
-    rows = "–" if rule["rows"] is None else f"{rule['rows']:,}"
+    outcome = OUTCOMES[rule["outcome"]]
     if needed := rule["rows_to_decide"]:
-        rows += f"<br><small>about {float(f'{needed:.2g}'):,.0f} would decide</small>"
-    return [name, OUTCOMES[rule["outcome"]], _picture(rule), value, bound, rows]
+        outcome += f"<br><small>about {float(f'{needed:.2g}'):,.0f} rows would decide</small>"
+    rows = "–" if rule["rows"] is None else f"{rule['rows']:,}"
+    return [name, outcome, _picture(rule), value, bound, rows]
 
 
 def _value_and_bound(rule: Mapping[str, Any]) -> tuple[str, str]:
     name, value, bound = rule["name"], rule["value"], rule["bound"]
     if name.startswith(COMPARING):
         found = {"value": value} | ({} if rule["low"] is None else {"low": rule["low"], "high": rule["high"]})
-        allowed = "better" if name.startswith("better.") else f"{better_by(bound)} at most" if bound else "not worse"
-        return gain(found), allowed
+        allowed = "better" if name.startswith("better.") else f"at most {better_by(bound)}" if bound else "not worse"
+        return gain(found, "bad" if rule["outcome"] == "fail" else ""), allowed
     if name.startswith(COUNTS):
         return f"{value:,.0f}", f"at {'least' if name == 'labels_measured' else 'most'} {bound:,.0f}"
     at_most = name.startswith("maximum.")
@@ -292,9 +302,13 @@ header.promote { --tone: var(--good) } header.hold { --tone: var(--bad) } header
 header h1 { font-size: 2.4rem } .next { color: var(--ink); font-size: 1.1rem } .unsure { color: var(--ask) }
 .by { margin: .9rem 0 0 } .figures { display: flex; flex-wrap: wrap; gap: .3rem 2.2rem; margin: 0 }
 .figures dt { color: var(--soft); font-size: .85em } .figures dd { margin: 0; font-size: 1.5rem; line-height: 1.3;
-  font-variant-numeric: tabular-nums } .figures small { display: block; font-size: .8rem; color: var(--soft) }
-.rules td:first-child { min-width: 17rem } .rules small, .metrics small { color: var(--soft) }
-.rules td:nth-child(2) { white-space: nowrap } .origin td { max-width: none }
+  font-variant-numeric: tabular-nums } .figures small { display: block; font-size: .8rem }
+.figures small:not(.bad) { color: var(--soft) }
+.rules td:first-child { min-width: 13rem } .rules small, .metrics small { color: var(--soft) }
+.rules td:nth-child(2) { min-width: 6.5rem } .origin td { max-width: none }
 .plot { display: block; width: 100%; height: auto; margin: .5rem 0 }
-.plot * { stroke-linejoin: round; stroke-linecap: butt } .plot text { font-family: inherit !important }
+.plot * { stroke-linejoin: round; stroke-linecap: butt }
+.plot text { font-family: inherit !important; fill: var(--ink) } .wide .plot { min-width: 38rem }
+@media (max-width: 40rem) { main { padding: .8rem } .rules td:first-child { min-width: 12rem }
+  td:first-child { min-width: 6.5rem } }
 """

@@ -14,13 +14,16 @@ from tests.tiny import tiny_checkpoint
 from tests.training.source import ROWS, Source
 from tests.training.tracked import target
 from training import behaviour
-from training.contract import EvaluateRequest, ForgetRequest, PackageRequest, TrainRequest
+from training.contract import EvaluateRequest, ForgetRequest, JudgeRequest, PackageRequest, TrainRequest
 from training.evaluate import evaluate
 from training.forget import forget
+from training.judge import judge
 from training.package import package
 from training.store import Store, local_path
 from training.text import identity_of, split_of, text_hash
 from training.train import train
+from training.verdict import DETAILS, PAGE, VERDICT
+from training.verdict_page import verdict_page
 
 pytestmark = pytest.mark.filterwarnings("default")  # of torch, transformers and mlflow: theirs to mend
 PIPELINE = "everywhere"
@@ -80,8 +83,9 @@ class Pipeline(Source):
                 behaviour=BEHAVIOUR,
             )
         )
+        judged = judge(JudgeRequest(pipeline=PIPELINE, store=str(self.store), report=report.report))
         release = package(PackageRequest(**self.common, model=model.model, golden=report.golden))
-        return data, model, report, release
+        return data, model, report, judged, release
 
     def keep_report(self, uri):
         """With a run of MLflow, as the step in Airflow does."""
@@ -90,6 +94,11 @@ class Pipeline(Source):
         for name in ("report.json", "report.html"):
             self.client.log_text(run.info.run_id, (local_path(uri) / name).read_text(), name)
         return local_path(run.info.artifact_uri)
+
+    def keep_verdict(self, page, model):
+        """With the run that made the candidate, as the gate in Airflow does."""
+        for file in (VERDICT, DETAILS, PAGE):
+            self.client.log_text(model.run_id, (local_path(page).parent / file).read_text(), file)
 
     def artifacts_of(self, model):
         return local_path(self.client.get_run(model.run_id).info.artifact_uri).parents[1]
@@ -120,14 +129,19 @@ def pipeline(tmp_path_factory, tracking_server):
 
 def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline, monkeypatch):
     monkeypatch.setattr(behaviour, "MOST_EXAMPLES", 1000)
-    data, model, report, release = pipeline.run()
+    data, model, report, judged, release = pipeline.run()
     kept_by_mlflow = pipeline.keep_report(data.report)
+    pipeline.keep_verdict(judged.page, model)
     host = pipeline.place / "endpoints"
     shutil.copytree(local_path(release.release), host / "releases" / release.digest)
     places = [pipeline.store, pipeline.place / "work", host, kept_by_mlflow, pipeline.artifacts_of(model)]
     held = {path.name for secret in SECRETS for path in holds(places, secret)}
     assert {"golden.json", "refused.parquet", "report.json", "report.html"} <= held
     assert any(name.startswith("rows-") for name in held)
+    pages = [local_path(judged.page), *pipeline.artifacts_of(model).rglob(PAGE)]
+    assert len(pages) == 2
+    for page in pages:
+        assert {path.name for path in holds([page.parent], SECRETS[2])} >= {DETAILS, PAGE}
     of_report = {path.name for path in holds([local_path(report.report).parent], text_hash(SECRETS[2]))}
     assert of_report == {"report.json", "membership.parquet"}
 
@@ -147,14 +161,17 @@ def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline, monkeypatch):
     for secret in SECRETS:
         assert holds(places, secret) == []
         assert holds(places, identity_of(secret)) == []
-    assert result.counts["evaluations"] == 1
+    assert result.counts["evaluations"] == result.counts["verdicts"] == result.counts["verdicts in MLflow"] == 1
+    for page in pages:
+        verdict, details = (json.loads((page.parent / name).read_text()) for name in (VERDICT, DETAILS))
+        assert page.read_text() == verdict_page(verdict, details)
     assert result.counts["golden examples of releases"] == result.counts["golden examples of endpoints"] == 1
     for place in (local_path(release.release), host / "releases" / release.digest):
         assert read_release(place).digest == release.digest
         assert read_release(place).golden().texts
 
     # what is left can be worked with, and brings nothing back
-    again, _model, later, _release = pipeline.run()
+    again, _model, later, _judged, _release = pipeline.run()
     assert again.dropped["forgotten"] == 4
     assert later.rows == report.rows - 1
     assert (

@@ -22,10 +22,11 @@ def test_labels_say_what_moved_what_vetoes_and_what_is_too_small():
     before = [[90, 10, 0], [5, 95, 0], [1, 0, 9]]
     evidence = report([[99, 1, 0], [25, 75, 0], [2, 0, 8]], before, labels=["stayed", "fell", "small"])
     text = shown(groups.labels(judged(evidence)[1], VETOED))
-    assert "F1 fell in 3 labels, in 2 of them by more than the luck of these rows" in text
-    assert "fell ✗ vetoes 100" in text
-    assert "small too few rows, decides nothing 10" in text
-    assert text.index("fell ✗") < text.index("small too few")
+    assert "F1 fell in 3 and rose in 0 of 3 labels" in text
+    assert "one with fewer than 50 rows decides nothing" in text
+    assert "fell ✗ holds 100" in text
+    assert "small 10 too few" in text
+    assert text.index("fell ✗") < text.index("small 10")
 
 
 def test_labels_that_the_champion_does_not_know_are_named():
@@ -56,9 +57,9 @@ def test_slices_are_plotted_and_told_the_worst_first_and_small_ones_last():
     html = groups.slices(with_slices(binary(900, 880), **members), VETOED)
     text = shown(html)
     assert "12 rows, too few" in text
-    assert "bad about bad ✗ vetoes 500" in text
-    assert "tiny about tiny too few rows, decides nothing 12" in text
-    assert "empty about empty no row 0" in text
+    assert "bad ✗ holds about bad 500" in text
+    assert "tiny about tiny 12 too few" in text
+    assert "empty about empty 0 –" in text
     assert html.count('class="plot"') == 1
 
 

@@ -61,7 +61,7 @@ def test_each_decision_says_what_follows(right, rules, headline, next_):
 def test_a_rule_stands_with_its_value_interval_bound_and_rows():
     text = page(binary(834, 884), metric="accuracy", minimum={"accuracy": 0.8}).text
     assert re.search(
-        r"no_worse_by\.accuracy .* ✗ fail 0\.0500 worse \S+ to \S+ worse 0\.0200 worse at most 1,000", text
+        r"no_worse_by\.accuracy .* ✗ fail 0\.0500 worse \S+ to \S+ worse at most 0\.0200 worse 1,000", text
     )
     assert "✓ pass 0.8340 at least 0.8000" in text
     assert in_order(text, "no_worse_by.accuracy", "minimum.accuracy"), "what does not pass comes first"
@@ -70,7 +70,7 @@ def test_a_rule_stands_with_its_value_interval_bound_and_rows():
 def test_an_undecided_rule_says_how_many_rows_would_decide():
     evidence = binary(87, 88, rows=100)
     text = page(evidence, answers(evidence, seed=0), metric="accuracy", approval="undecided").text
-    assert re.search(r"\? undecided 0\.0100 worse .* 100 about [\d,]+ would decide", text)
+    assert re.search(r"\? undecided about [\d,]+ rows would decide 0\.0100 worse", text)
 
 
 def test_all_failing_groups_are_on_the_page_and_the_first_reasons_at_its_top():
@@ -236,6 +236,15 @@ def test_what_serving_costs_and_what_else_was_compared_is_shown():
     assert "same label as the checkpoint 100.00%" in text
     assert "best ever models:/sentiment/2" in text
     assert "baseline majority" in text
+
+
+@pytest.mark.parametrize(("right", "said"), [(950, "0.0500 better than"), (500, "0.4000 worse than"), (900, "as")])
+def test_a_baseline_that_is_better_cannot_be_overlooked(right, said):
+    evidence = binary(900)
+    evidence["baseline"] = {**binary(right)["candidate"], "model": "majority", "digest": "d" * 64, "serving": None}
+    evidence["predictions"]["baseline"] = "file:///store/predictions/4/predictions.parquet"
+    text = page(evidence, metric="accuracy").text
+    assert in_order(text, f"{said} the candidate", "Rules")
 
 
 def test_where_it_comes_from_is_told():
