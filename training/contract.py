@@ -353,6 +353,8 @@ class JudgeRequest(Message):
     rules: dict[str, Any] = field(default_factory=dict)  # training.rules.Rules
     barred: dict[str, str] = field(default_factory=dict)  # digest of a model to why it is not to be promoted
     known: dict[str, str] = field(default_factory=dict)  # what the caller knows of where this comes from, for the page
+    base_license: str | None = None  # for the card: of the base model; None: as its own card states it
+    data_license: str | None = None  # likewise of the data
     force: bool = False
 
 
@@ -360,6 +362,7 @@ class JudgeRequest(Message):
 class JudgeResult(Made):
     verdict: dict[str, Any]  # training.verdict.Verdict; of very many rules some
     page: str  # URI of the verdict and its evidence as one HTML file; beside it lies what it is made of
+    card: str | None = None  # URI of the candidate's model card; None: there is no candidate to speak of
 
 
 @dataclass(frozen=True, kw_only=True)

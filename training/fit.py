@@ -29,6 +29,7 @@ from training.arguments import checked_arguments, trainer_class
 from training.contract import BadInput, TrainRequest
 from training.defaults import SEED, default_arguments
 from training.examples import choose_length, count_tokens, make_examples, require_pad_token, token_limit
+from training.licenses import stated_license
 from training.loop import Record, Watch, balanced_loss, stopped_early, validation_metrics, with_reproducible_order
 from training.model import LocalModel, find_model
 from training.progress import Progress
@@ -48,6 +49,7 @@ class Job:
     labels: list[str]
     rows: dict[str, int]
     base_model: str
+    license: str | None  # of the base model, as its card states it
     parameters: dict[str, Any]  # for MLflow
     directory: Path  # of the checkpoints
     patience: int | None
@@ -172,6 +174,7 @@ def prepare(request: TrainRequest, work: Path, progress: Progress) -> Job:
         labels=labels,
         rows={"train": len(train), "validation": len(validation)},
         base_model=f"{request.base_model} ({base.digest[:12]})",
+        license=stated_license(base.path),
         parameters={
             **chosen,
             "base_model": request.base_model,

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.card import facts_of, model_card
 from training.contract import BadInput, JudgeRequest, JudgeResult
 from training.evidence import read_evidence
 from training.forgotten import Forgotten
 from training.gate import Evidence, decide, unusable
 from training.keys import Records, key_of
 from training.lineage import making_of
+from training.model import CARD
 from training.report import JUDGED, UnusableReport, read_report
 from training.rules import Rules
 from training.store import Store, for_fsspec
@@ -30,7 +32,8 @@ def judge(request: JudgeRequest) -> JudgeResult:
     """
     Write ``verdicts/KEY`` with ``verdict.json``, ``details.json`` and ``verdict.html``, made of both, to the store.
 
-    The same models, test set and rules have the verdict that was given before: a rerun asks nobody again.
+    The same models, test set and rules have the verdict that was given before: a rerun asks nobody again. The
+    candidate's card, ``README.md``, is written each time: licences and names, of which it tells, decide nothing.
 
     :raises BadInput: the rules contradict themselves, or there is no report; nothing was decided.
     """
@@ -47,8 +50,9 @@ def judge(request: JudgeRequest) -> JudgeResult:
     )
     log.info("%s", why)
     if found is not None:
-        told = {**found, "verdict": _named_as(found["verdict"], report)}
-        return JudgeResult(**told, key=key, hit=True, why=why)
+        verdict_again = _named_as(found["verdict"], report)
+        card = _write_card(request, store, place, verdict_again)
+        return JudgeResult(**{**found, "verdict": verdict_again}, card=card, key=key, hit=True, why=why)
 
     seed, evidence = int(key[:8], 16), None
     try:
@@ -67,7 +71,26 @@ def judge(request: JudgeRequest) -> JudgeResult:
     result = {"verdict": json.loads(shortened(verdict).to_json()), "page": store.uri(f"{place}/{PAGE}")}
     if verdict.candidate is not None:  # what could not be read may be readable the next time
         records.write(key, parts, result, request.pipeline)
-    return JudgeResult(**result, key=key, hit=False, why=why)
+    card = _write_card(request, store, place, result["verdict"])
+    return JudgeResult(**result, card=card, key=key, hit=False, why=why)
+
+
+def _write_card(request: JudgeRequest, store: Store, place: str, verdict: dict[str, Any]) -> str | None:
+    """:return: its URI; None: nothing is known of a candidate, as of a verdict by an earlier version of Ratchet."""
+    try:
+        details = store.read_json(f"{place}/{DETAILS}")
+    except FileNotFoundError:
+        return None
+    if not details:
+        return None
+    facts = facts_of(
+        store,
+        request.pipeline,
+        details,
+        base_license=request.base_license,
+        data_license=request.data_license,
+    )
+    return store.write_bytes(f"{place}/{CARD}", model_card(verdict, details, facts).encode())
 
 
 def _details(

@@ -109,7 +109,7 @@ def find_model(reference: str, work: str, tracking: Tracking | None = None) -> L
 
 def is_hub_id(reference: str) -> bool:
     """:return: whether it can be the name of a repository, without a revision."""
-    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", reference)) and not Path(reference).expanduser().is_dir()
+    return bool(re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", reference)) and not Path(reference).expanduser().is_dir()
 
 
 def find_tokenizer(base_model: str) -> Path:

@@ -243,7 +243,12 @@ def _train(
     with Progress() as progress:
         try:
             job = prepare(request, work, progress)
-            told = {"base_model": job.base_model, "rows": job.rows, "parameters": job.parameters}
+            told = {
+                "base_model": job.base_model,
+                "license": job.license,
+                "rows": job.rows,
+                "parameters": job.parameters,
+            }
             journal = Journal(work / "journal.jsonl")
             if request.tracking is not None:
                 recorder = Recorder(request.tracking, key, _facts(request, told), journal)

@@ -133,7 +133,7 @@ def build(spec: PipelineSpec) -> DAG:
             policies=dict(data.checks),
             base_model=train.base_model,
             max_length=train.max_length,
-            **data.model_dump(exclude={"connection", "text", "label", "time", "keep", "checks"}),
+            **data.model_dump(exclude={"connection", "text", "label", "time", "keep", "checks", "license"}),
         )
         trained = TrainOperator(
             task_id="train",
@@ -143,7 +143,7 @@ def build(spec: PipelineSpec) -> DAG:
             model_labels=dag.param("model_labels"),
             force=force,
             execution_timeout=timedelta(minutes=train.timeout_minutes),
-            **train.model_dump(exclude={"target", "timeout_minutes"}),
+            **train.model_dump(exclude={"target", "timeout_minutes", "license"}),
         )
         evaluated = EvaluateOperator(
             task_id="evaluate",
@@ -163,6 +163,8 @@ def build(spec: PipelineSpec) -> DAG:
             notify=notify,
             stale_after_holds=gate.stale_after_holds,
             stale_after_days=gate.stale_after_days,
+            base_license=train.license,
+            data_license=data.license,
             force=force,
             **spec.gate_rules(),
         )

@@ -105,6 +105,8 @@ class Data(Section):
     """Airflow connection: of type `aws` for `s3://`, with access key, secret key, region and endpoint, which open the
     source alone: the store is opened with the environment's `AWS_*`, and so is the source when no connection is named.
     Of a database for `query`."""
+    license: str | None = Field(default=None, min_length=1, max_length=100)
+    """Licence of the rows, for the model cards, as cards name licences: `cc-by-4.0`. Unset: not stated."""
     time: str | None = Field(default=Reading.time, min_length=1)
     """Column that says when a row came to be. Unset: a row is as old as its object."""
     keep: list[Name] = Field(default=[])
@@ -234,6 +236,8 @@ class Train(Section):
     `${NAME}`. The default has 22M parameters: it trains on two processor cores in minutes."""
     target: Literal["local"] = "local"
     """Where training runs: on the Airflow worker. `sagemaker` and `huggingface` are planned."""
+    license: str | None = Field(default=None, min_length=1, max_length=100)
+    """Licence of the base model, for the model cards. Unset: as the base model's own card states it."""
     arguments: dict[str, Any] = Field(default={})
     """Any field of `transformers.TrainingArguments`; overrides Ratchet's defaults. `ratchet validate` checks them
     against the installed version."""
@@ -534,7 +538,7 @@ class PipelineSpec(Sections):
 
     def train_request(self, store: str, work: str) -> dict[str, Any]:
         """:return: the fields of a TrainRequest that are known before ingest: all but ``snapshot``."""
-        settings = self.train.model_dump(exclude={"target", "timeout_minutes"})
+        settings = self.train.model_dump(exclude={"target", "timeout_minutes", "license"})
         return {"pipeline": self.name, "store": store, "work": work, **settings}
 
     def evidence(self) -> dict[str, Any]:

@@ -71,6 +71,9 @@ class FakeRegistry:
     def log_text(self, run_id, text, file_name):
         self.files[run_id, file_name] = text
 
+    def keep_card(self, version, text):
+        self.files[version.uri, "README.md"] = text
+
     def keep_files(self, experiment, name, files, tags, found_by):
         if self.away:
             raise Unreachable(f"MLflow at {self.tracking_uri} did not take it: connection refused")

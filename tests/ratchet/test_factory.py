@@ -102,6 +102,14 @@ def test_what_the_spec_says_reaches_the_operators(tmp_path):
     assert (dag.timetable.expression, dag.timetable.timezone) == ("0 3 * * 1", "UTC")
 
 
+def test_licences_are_for_the_cards_alone(tmp_path):
+    texts = "data: {source: rows.csv, text: t, label: l, license: cc-by-4.0}\ntrain: {license: apache-2.0}\n"
+    made = spec(tmp_path, texts)
+    gate = build(made).get_task("gate")
+    assert (gate.base_license, gate.data_license) == ("apache-2.0", "cc-by-4.0")
+    assert "license" not in made.train_request("file:///store", "/work")
+
+
 # What Airflow renders of what a spec says: the first two refuse templates, the others have no room for braces
 RENDERED = {
     "ingest": {"source", "validation", "test", "base_model"},

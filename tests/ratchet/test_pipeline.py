@@ -355,6 +355,8 @@ def test_a_model_that_was_trained_elsewhere_is_the_champion_that_the_first_train
     assert imported.returned["train"]["source"] == elsewhere
     served = httpx.get(f"{imported.returned['deploy']['url'].rstrip('/')}/metadata").json()
     assert served["model_digest"] == imported.returned["train"]["digest"]
+    cards = [path.read_text() for path in (world.root / "mlflow").rglob("artifacts/model/README.md")]
+    assert [card for card in cards if "# heir version 1\n" in card and "trained on snapshot" in card]
 
     trained = world.run(dag, model=None)
     assert trained.returned["train"]["version"] == "2"

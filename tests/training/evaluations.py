@@ -61,7 +61,7 @@ class Evaluation:
     def uri(self):
         return (self.place / "report.json").as_uri()
 
-    def judge(self, force=False, barred=None, known=None, **rules):
+    def judge(self, force=False, barred=None, known=None, data_license=None, **rules):
         return judge(
             JudgeRequest(
                 pipeline="films",
@@ -70,6 +70,7 @@ class Evaluation:
                 rules=rules,
                 barred=barred or {},
                 known=known or {},
+                data_license=data_license,
                 force=force,
             )
         )

@@ -102,6 +102,21 @@ def test_a_verdict_that_was_given_before_names_the_versions_that_are_asked_about
     assert again.verdict["champion"]["model"] == "models:/sentiment/3"
 
 
+def test_the_card_of_the_candidate_is_written_beside_the_verdict_each_time(evidence):
+    first = evidence.judge(metric="accuracy")
+    assert "# sentiment version 4" in (card := local_path(first.card)).read_text()
+    assert card.parent == local_path(first.page).parent
+    again = evidence.judge(metric="accuracy", data_license="cc-by-4.0")
+    assert (again.hit, again.card) == (True, first.card)
+    assert "| data | cc\\-by\\-4.0 |" in card.read_text()
+
+
+def test_of_a_candidate_that_nobody_could_read_there_is_no_card(evidence):
+    evidence.report["candidate"] = None
+    evidence.tell()
+    assert evidence.judge().card is None
+
+
 def test_a_candidate_that_is_barred_meanwhile_is_judged_again(evidence):
     assert evidence.judge(metric="accuracy").verdict["decision"] == "promote"
     again = evidence.judge(metric="accuracy", barred={CANDIDATE: "barred by anna"})

@@ -35,6 +35,8 @@ def test_the_digest_depends_on_content_alone(checkpoint, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(checkpoint, copy)
     assert model_digest(copy) == model_digest(checkpoint)
+    (copy / "README.md").write_text("# What is said of it may be said anew")
+    assert model_digest(copy) == model_digest(checkpoint)
     (copy / "config.json").write_text("{}")
     assert model_digest(copy) != model_digest(checkpoint)
 

@@ -40,7 +40,9 @@ pytestmark = pytest.mark.filterwarnings("default")  # of torch and transformers:
 
 @pytest.fixture(scope="session")
 def base_model(tmp_path_factory):
-    return tiny_checkpoint(tmp_path_factory.mktemp("base"))
+    directory = tiny_checkpoint(tmp_path_factory.mktemp("base"))
+    (directory / "README.md").write_text("---\nlicense: mit\n---\n")
+    return directory
 
 
 @pytest.fixture
@@ -69,6 +71,7 @@ def test_the_model_has_learned_and_knows_its_labels(tmp_path, base_model):
         path.name for path in checkpoint(result).iterdir()
     }
     assert not list(checkpoint(result).glob("*.bin")) + list(checkpoint(result).glob("*.pt*"))
+    assert json.loads((checkpoint(result) / "manifest.json").read_text())["training"]["license"] == "mit"
 
 
 def test_a_second_run_trains_nothing_and_says_why(tmp_path, base_model, watched):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -30,6 +32,8 @@ OVERRIDE_TAG = "ratchet.override"  # who promoted it against the gate, and why
 SNAPSHOT_TAG = "ratchet.snapshot"
 REPORT_TAG = "ratchet.report"  # URI of the last report in which it was the candidate
 IMPORTED_TAG = "ratchet.imported"  # where the model is from that was not trained here
+CARD = "README.md"
+CHECKPOINT = "artifacts/model"  # in a logged model: the transformers checkpoint
 AT_ONCE = 1000  # versions or runs in one answer of MLflow
 
 
@@ -192,6 +196,16 @@ class ModelRegistryHook(BaseHook):
 
     def log_text(self, run_id: str, text: str, file_name: str) -> None:
         self.client.log_text(run_id, text, file_name)
+
+    def keep_card(self, version: ModelVersion, text: str) -> None:
+        """Put the card beside the model's files, where whoever takes it looks, in place of one that is there."""
+        source = self.client.get_model_version(version.name, version.version).source
+        model = re.fullmatch(r"models:/(m-[0-9a-f]+)", source or "")
+        if model is None:  # somebody registered files that are no model of MLflow's
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / CARD).write_text(text, encoding="utf-8")
+            self.client.log_model_artifacts(model[1], folder, CHECKPOINT)
 
     def keep_files(
         self, experiment: str, name: str, files: Mapping[str, str], tags: Mapping[str, str], found_by: str

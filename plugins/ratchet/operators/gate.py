@@ -37,8 +37,8 @@ class GateOperator(StageOperator, SkipMixin):
 
     A held run succeeds: the gate did its work. ``ask`` goes on to an ``ApproveOperator`` behind the gate; without one
     it is held. Safe to retry: the same models, test set and rules give the verdict that was given before. The verdict
-    of a registered candidate is kept with its MLflow run, as JSON and as a page; a server that is away fails the task,
-    which may be retried.
+    of a registered candidate is kept with its MLflow run, as JSON and as a page, and its model card with the model; a
+    server that is away fails the task, which may be retried.
 
     :param report: URI of the ``report.json`` of an evaluation (templated).
     :param minimum: metric to lowest value that passes: ``accuracy``, ``f1_macro``, ``f1_weighted`` (templated).
@@ -58,6 +58,8 @@ class GateOperator(StageOperator, SkipMixin):
     :param stale_after_holds: from how many held candidates in a row on they are told that the pipeline is stale; None:
         never.
     :param stale_after_days: from what age of the champion on; None: never.
+    :param base_license: licence of the base model, for the card; None: as the base model's own card states it.
+    :param data_license: licence of the data, for the card.
     :param pipeline: name under which the last verdict is remembered (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server that keeps the verdict with a registered candidate's run.
@@ -105,6 +107,8 @@ class GateOperator(StageOperator, SkipMixin):
         notify: Notifications = (),
         stale_after_holds: int | None = None,
         stale_after_days: float | None = None,
+        base_license: str | None = None,
+        data_license: str | None = None,
         pipeline: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
@@ -126,6 +130,8 @@ class GateOperator(StageOperator, SkipMixin):
         self.notify = notify
         self.stale_after_holds = stale_after_holds
         self.stale_after_days = stale_after_days
+        self.base_license = base_license
+        self.data_license = data_license
         self.pipeline = pipeline
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
@@ -148,6 +154,8 @@ class GateOperator(StageOperator, SkipMixin):
                 rules=self._rules(),
                 barred=self._barred(),
                 known=self._known(context),
+                base_license=self.base_license,
+                data_license=self.data_license,
                 force=as_bool(self.force),
             )
         )
@@ -159,6 +167,8 @@ class GateOperator(StageOperator, SkipMixin):
             self.log.info("Note: %s", note)
         candidate = self._registered(verdict)
         report_url = self._keep_with_candidate(context, candidate, verdict, made["page"])
+        if candidate is not None and made["card"]:
+            self.registry.keep_card(candidate, _read(made["card"]))
         answer = {**made["verdict"], "key": made["key"], "report_url": report_url}
         self._remember(context, answer)
 
@@ -265,19 +275,22 @@ class GateOperator(StageOperator, SkipMixin):
         self, context: Context, version: ModelVersion | None, verdict: Verdict, page: str
     ) -> str | None:
         """:return: where MLflow shows the page; None: the candidate is not registered."""
-        import fsspec
-
-        from training.store import for_fsspec
-
         if version is None or version.run_id is None:
             return None
         for name in (VERDICT, DETAILS, PAGE):
-            place = for_fsspec(f"{page.rpartition('/')[0]}/{name}")
-            # a verdict of an earlier version of Ratchet has no details
-            with suppress(FileNotFoundError), fsspec.open(place, "rt", encoding="utf-8") as file:
-                self.registry.log_text(version.run_id, file.read(), name)
+            with suppress(FileNotFoundError):  # a verdict of an earlier version of Ratchet has no details
+                self.registry.log_text(version.run_id, _read(f"{page.rpartition('/')[0]}/{name}"), name)
         self.registry.tag_version(version, {VERDICT_TAG: verdict.decision})
         experiment = self.registry.experiment_of(version.run_id)
         url = self.registry.artifact_url(version.run_id, experiment, PAGE)
         push_links(context, verdict=url)
         return url
+
+
+def _read(uri: str) -> str:
+    import fsspec
+
+    from training.store import for_fsspec
+
+    with fsspec.open(for_fsspec(uri), "rt", encoding="utf-8") as file:
+        return str(file.read())

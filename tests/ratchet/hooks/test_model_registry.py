@@ -59,6 +59,25 @@ def test_a_version_is_found_by_number_and_by_alias_until_the_alias_goes(mlflow):
     assert hook.find_version("models:/intents@challenger") is None
 
 
+def test_a_card_lies_beside_the_models_files_and_is_replaced_by_the_next(mlflow, tmp_path):
+    hook = registry(mlflow)
+    (tmp_path / "config.json").write_text("{}")
+    model = hook.client.create_logged_model("0", "model")
+    hook.client.log_model_artifacts(model.model_id, str(tmp_path), "artifacts/model")
+    hook.client.finalize_logged_model(model.model_id, "READY")
+    hook.client.create_registered_model("carded")
+    hook.client.create_model_version("carded", f"models:/{model.model_id}", model_id=model.model_id)
+    version = hook.find_version("models:/carded/1")
+    for text in ("# the first", "# the second"):
+        hook.keep_card(version, text)
+    place = Path(model.artifact_location.removeprefix("file://")) / "artifacts" / "model"
+    assert {path.name: path.read_text() for path in place.iterdir()} == {
+        "config.json": "{}",
+        "README.md": "# the second",
+    }
+    hook.keep_card(hook.find_version("models:/intents/1"), "# of files that are no model of MLflow's")
+
+
 def test_versions_and_their_runs_metrics_are_listed_over_all_pages(mlflow, monkeypatch):
     monkeypatch.setattr(model_registry, "AT_ONCE", 2)
     hook = registry(mlflow)

@@ -18,6 +18,7 @@ from training.store import Store
 REPORT = "file:///store/evaluations/1/report.json"
 PAGE = "<!doctype html><html><p>what the stage wrote</p></html>"
 DETAILS = '{"what the page": "is made of"}'
+CARD = "---\nlicense: mit\n---\n# sentiment version 4\n"
 PROMOTE = {
     "decision": "promote",
     "reasons": ["f1_macro 0.910 is above the champion's 0.884 by 0.026"],
@@ -43,11 +44,14 @@ def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, **options):
     page.write_text(PAGE)
     (tmp_path / "verdict.json").write_text(json.dumps({**verdict, "rules": ["all of them"]}))
     (tmp_path / "details.json").write_text(DETAILS)
+    (tmp_path / "README.md").write_text(CARD)
+    card = (tmp_path / "README.md").as_uri() if verdict["candidate"] else None
     requests = []
 
     def run_stage(request, **_):
         requests.append(request)
-        return {"verdict": verdict, "page": page.as_uri(), "key": "k", "hit": False, "why": "miss: first run"}
+        made = {"key": "k", "hit": False, "why": "miss: first run"}
+        return {**made, "verdict": verdict, "page": page.as_uri(), "card": card}
 
     with DAG("intents"):
         operator = GateOperator(task_id="gate", **{"report": REPORT, **options})
@@ -84,6 +88,18 @@ def test_the_report_of_the_verdict_tells_of_run_and_endpoint(tmp_path, places, r
         "run in Airflow": context()["run_id"],
         "the champion's endpoint": "intents-live",
     }
+
+
+@pytest.mark.parametrize("decision", ["promote", "hold"])
+def test_the_card_is_kept_with_the_model_whatever_was_decided(tmp_path, places, registry, decision):
+    licenses = {"base_license": "apache-2.0", "data_license": "cc-by-4.0"}
+    if decision == "promote":
+        _verdict, [request] = gate(tmp_path, registry, PROMOTE, **licenses)
+        assert (request.base_license, request.data_license) == ("apache-2.0", "cc-by-4.0")
+    else:
+        with pytest.raises(DownstreamTasksSkipped):
+            gate(tmp_path, registry, HOLD, **licenses)
+    assert registry.files["models:/sentiment/4", "README.md"] == CARD
 
 
 def test_what_scores_say_little_is_in_the_log(tmp_path, places, registry, capsys):
