@@ -227,7 +227,7 @@ class _Comparison:
             )
         else:
             rows = f"{self.difference.rows:,}"
-            said += f"; {rows} test rows do not tell {wanted} (between {low:+.3f} and {high:+.3f} {sure})"
+            said += f"; {rows} test rows do not tell {wanted} ({_gain(low)} to {_gain(high)} {sure})"
             said += f"; about {float(f'{needed:.2g}'):,.0f} would if it stayed so" if needed else ""
         if metric == "accuracy":
             one, other = self.pairs.only_one, self.pairs.only_other
@@ -395,11 +395,16 @@ def _named(scored: Scored) -> dict[str, str]:
 
 
 def _at_least(low: float) -> str:
-    return f"at least {low:.3f} above it" if low > 0 else f"no more than {-low:.3f} below it"
+    """:param low: positive where it is better, whatever the metric."""
+    return f"at least {_gain(low)}" if low > 0 else f"no more than {_gain(low)}"
 
 
 def _at_most(high: float) -> str:
-    return f"at least {-high:.3f} below it" if high <= 0 else f"no more than {high:.3f} above it"
+    return f"at least {_gain(high)}" if high <= 0 else f"no more than {_gain(high)}"
+
+
+def _gain(value: float) -> str:
+    return f"{abs(value):.3f} {'better' if value > 0 else 'worse'}"
 
 
 def _shown(one: float, other: float) -> tuple[str, str]:

@@ -210,11 +210,20 @@ def test_a_test_set_of_one_label_promotes_nothing():
     ]
 
 
+def test_what_the_rows_cannot_tell_is_said_from_its_worse_end():
+    evidence = binary(87, 88, rows=100)
+    [reason] = decide(evidence, answers(evidence, seed=0), Rules(**ACCURACY)).reasons
+    assert re.search(r"do not tell whether .* \(0\.\d+ worse to 0\.\d+ better with 95% confidence\)", reason)
+
+
 def test_for_log_loss_lower_is_better():
     rules = {"metric": "log_loss", "no_worse_by": 0.05}
     worse = judged(binary(900, 900, log_loss=(0.40, 0.30)), **rules)
     assert worse.decision == "hold"
-    assert worse.reasons[0].startswith("log_loss 0.400 is above the champion's 0.300, by 0.100; with 95% confidence")
+    assert worse.reasons == [
+        "log_loss 0.400 is above the champion's 0.300, by 0.100; with 95% confidence it is at least 0.100 worse, more "
+        "than the 0.05 allowed"
+    ]
     assert judged(binary(900, 900, log_loss=(0.20, 0.30)), **rules).decision == "promote"
 
 
