@@ -121,7 +121,7 @@ def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]], label: str) -
     :return: an ``svg`` element.
     """
     with _figure(4.6, 4.4) as figure:
-        axes = figure.add_axes((0.14, 0.13, 0.82, 0.82))
+        axes = figure.add_axes((0.14, 0.12, 0.8, 0.8))
         axes.plot([0, 1], [0, 1], color=STAND_INS["line"], linewidth=1.5)
         for (name, found), (colour, style) in zip(bins.items(), (("bar", "-"), ("soft", (0, (4, 3)))), strict=False):
             total = sum(one["rows"] for one in found) or 1
@@ -130,7 +130,7 @@ def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]], label: str) -
             axes.plot(sure, right, color=STAND_INS[colour], linewidth=1.5, linestyle=style, label=name)
             axes.scatter(sure, right, s=sizes, color=STAND_INS[colour], linewidth=0, clip_on=False, zorder=3)
         axes.text(0.97, 0.05, "surer than it is right", ha="right", color=STAND_INS["soft"])
-        axes.text(0.03, 0.93, "more often right than it is sure", color=STAND_INS["soft"])
+        axes.text(0, 1.04, "more often right than it is sure", color=STAND_INS["soft"])
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="how sure it is", ylabel="how often it is right")
         ticks = [0, 0.25, 0.5, 0.75, 1]
         axes.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])

@@ -94,7 +94,7 @@ def strip(
 
 
 STYLE = """
-.strip { display: block; width: 10rem; min-width: 7rem; height: auto; margin: .2rem 0 }
+.strip { display: block; width: 8.5rem; min-width: 7rem; height: auto; margin: .2rem 0 }
 .strip .well { fill: color-mix(in srgb, var(--good) 16%, transparent) } .strip .bound { fill: var(--soft) }
 .strip .zero { fill: var(--soft) } .strip .reach, .strip circle { fill: var(--ink) }
 .strip.good .reach, .strip.good circle { fill: var(--good) } .strip.bad .reach, .strip.bad circle { fill: var(--bad) }

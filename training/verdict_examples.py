@@ -35,7 +35,8 @@ def _examples(title: str, about: str, found: Mapping[str, Any]) -> str:
 
 def _example(one: Mapping[str, Any]) -> str:
     answers = [_answer(role, one[role], one["label"]) for role in ("candidate", "champion") if role in one]
-    return f'<li>{_quote(one.get("text"))}<p class="where">is {text(one["label"])} · {" · ".join(answers)}</p></li>'
+    told = " · ".join([f"true label: {text(one['label'])}", *answers])
+    return f'<li>{_quote(one.get("text"))}<p class="where">{told}</p></li>'
 
 
 def _answer(role: str, answer: Mapping[str, Any], label: str) -> str:
@@ -91,6 +92,8 @@ def _share(value: float | None) -> str:
 
 
 STYLE = """
-.none { color: var(--soft); font-style: italic } .arrow { margin: .1rem 0 .1rem .8rem; font-size: .85em }
-.test { margin: .6rem 0 } .test p { margin: 0; color: var(--ink) } .test small, .test .where { color: var(--soft) }
+.none { color: var(--soft); font-style: italic }
+.test { margin: .6rem 0 } .test p { margin: 0; color: var(--ink) }
+.test .arrow { margin: .1rem 0 .1rem .8rem; font-size: .85em; color: var(--soft) }
+.test small, .test .where { color: var(--soft) }
 """

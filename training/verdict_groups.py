@@ -61,7 +61,7 @@ def labels(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
 def _moved(found: Sequence[Mapping[str, Any]]) -> str:
     changes = [one["better_by"] for one in found if "better_by" in one]
     fell, rose = (sum(kind in better_by(one["value"]) for one in changes) for kind in ("worse", "better"))
-    return f"F1 fell in {fell:,} and rose in {rose:,} of {len(changes):,} labels, with many of them some by luck alone."
+    return f"F1 fell in {fell:,} and rose in {rose:,} of {len(changes):,} labels, some of them by luck alone."
 
 
 def _veto(details: Mapping[str, Any], kind: str) -> str:

@@ -306,9 +306,11 @@ header h1 { font-size: 2.4rem } .next { color: var(--ink); font-size: 1.1rem } .
 .figures small:not(.bad) { color: var(--soft) }
 .rules td:first-child { min-width: 13rem } .rules small, .metrics small { color: var(--soft) }
 .rules td:nth-child(2) { min-width: 6.5rem } .origin td { max-width: none }
+.origin td:first-child { min-width: 9rem }
 .plot { display: block; width: 100%; height: auto; margin: .5rem 0 }
 .plot * { stroke-linejoin: round; stroke-linecap: butt }
 .plot text { font-family: inherit !important; fill: var(--ink) } .wide .plot { min-width: 38rem }
 @media (max-width: 40rem) { main { padding: .8rem } .rules td:first-child { min-width: 12rem }
   td:first-child { min-width: 6.5rem } }
+@media print { .plot { max-height: 23cm; break-inside: avoid } .wide .plot { min-width: 0 } }
 """

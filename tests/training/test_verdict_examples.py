@@ -18,7 +18,7 @@ def test_rows_that_got_worse_come_before_those_that_got_better_with_both_answers
     assert text.index("Rows that got worse: 0 None.") < text.index("Rows that got better: 20")
     first = details["examples"]["better"]["shown"][0]
     assert first["text"] in text
-    assert f"is {first['label']} · candidate: {first['label']}" in text
+    assert f"true label: {first['label']} · candidate: {first['label']}" in text
     assert "12 more" in text
 
 
