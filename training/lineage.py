@@ -68,10 +68,13 @@ def making_of(store: Store, digest: str) -> dict[str, Any]:
     """
     :param digest: of a model.
     :return: what the store still knows of its training: ``key``, ``base_model``, ``rows`` by split, ``snapshot``,
-        ``run_id`` of MLflow, ``objects`` of the source, the largest first. Nothing of a model from elsewhere.
+        ``run_id`` of MLflow, ``objects`` of the source, the largest first. Of a model that was imported, from where:
+        ``imported``. Of any other from elsewhere nothing.
     """
     try:
         told = store.read_json(f"models/{digest}/{MANIFEST}")
+        if "imported" in told:
+            return {"imported": told["imported"]["from"]}
         found = {"key": told["key"], "base_model": told["training"]["base_model"], "rows": told["training"]["rows"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

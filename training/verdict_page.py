@@ -265,7 +265,7 @@ def _origin(details: Mapping[str, Any]) -> str:
     rows.append(["test set", text(details["test_set"]["uri"]), code(details["test_set"]["digest"])])
     compared = table(["", "name", "SHA-256"], rows, text_columns=3)
     facts = [[text(name), text(value)] for name, value in lineage["known"].items()]
-    for name, key in (("base model", "base_model"), ("MLflow run", "run_id")):
+    for name, key in (("imported from", "imported"), ("base model", "base_model"), ("MLflow run", "run_id")):
         if lineage.get(key):
             facts.append([name, text(lineage[key])])
     for name, key in (("key of the training", "key"), ("snapshot that it was trained on", "snapshot")):

@@ -86,3 +86,5 @@ def test_of_a_model_that_came_from_elsewhere_nothing_is_known(tmp_path):
     assert making_of(store, "d1") == {}
     store.write_json("models/d1/manifest.json", {"digest": "d1"})
     assert making_of(store, "d1") == {}
+    store.write_json("models/d1/manifest.json", {"key": "k1", "imported": {"from": "acme/films@1a2b"}})
+    assert making_of(store, "d1") == {"imported": "acme/films@1a2b"}
