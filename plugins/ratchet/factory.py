@@ -14,6 +14,7 @@ from airflow.sdk.definitions.timetables.simple import OnceTimetable
 from ratchet.hooks.model_registry import CHAMPION
 from ratchet.location import MODEL_PATTERN, SOURCE_PATTERN, asset_uri
 from ratchet.notify import TellFailure
+from ratchet.operators.approve import ApproveOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.evaluate import EvaluateOperator
 from ratchet.operators.gate import GateOperator
@@ -25,7 +26,6 @@ from ratchet.triggers.new_data import NewDataTrigger
 from training.markdown import code
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
     from airflow.sdk.bases.timetable import BaseTimetable
 
     from ratchet.spec import NewData, PipelineSpec
@@ -190,9 +190,7 @@ def build(spec: PipelineSpec) -> DAG:
     return dag
 
 
-def _approved(spec: PipelineSpec, gated: GateOperator, evaluated: EvaluateOperator) -> BaseOperator:
-    from ratchet.operators.approve import ApproveOperator  # most pipelines ask nobody, and parse without it
-
+def _approved(spec: PipelineSpec, gated: GateOperator, evaluated: EvaluateOperator) -> ApproveOperator:
     return ApproveOperator(
         task_id="approve",
         task_display_name="Ask a person",

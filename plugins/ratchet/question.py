@@ -8,8 +8,10 @@ from typing import Any
 
 from ratchet.judged import name_of
 from training.markdown import code, sentence
+from training.report import HIGHER_IS_BETTER
 
 OUTCOMES = {"undecided": 0, "fail": 1, "pass": 2}  # in the order in which they are shown
+AGAINST = {"no_worse_by": "the champion", "better": "the champion", "mark": "the best ever promoted"}
 NONE = "–"
 
 
@@ -57,7 +59,8 @@ def _figures(
     yield "|---|---|---|"
     yield f"| model | {code(verdict['candidate']['model'])} | {code(champion['model']) if champion else NONE} |"
     for name, value in metrics.items():
-        yield f"| {code(name)} | {_number(value)} | {_number(champion_metrics.get(name))} |"
+        better = "" if name in HIGHER_IS_BETTER else " (lower is better)"
+        yield f"| {code(name)}{better} | {_number(value)} | {_number(champion_metrics.get(name))} |"
 
 
 def _rules(rules: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -65,12 +68,13 @@ def _rules(rules: list[Mapping[str, Any]]) -> Iterator[str]:
     shown = [rule for rule in rules if rule.get("low") is not None or rule["outcome"] != "pass"]
     if not shown:
         return
-    yield "| rule | outcome | difference | interval | must be above | test rows | would decide |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| rule | against | outcome | better by | interval | must be above | test rows | would decide |"
+    yield "|---|---|---|---|---|---|---|---|"
     for rule in sorted(shown, key=lambda rule: OUTCOMES[rule["outcome"]]):
         interval = NONE if rule.get("low") is None else f"{rule['low']:+.4f} to {rule['high']:+.4f}"
         cells = (
             code(rule["name"]),
+            AGAINST.get(rule["name"].partition(".")[0], NONE),
             rule["outcome"],
             f"{rule['value']:+.4f}",
             interval,

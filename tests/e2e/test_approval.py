@@ -26,7 +26,8 @@ import os, signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, BaseNotifier, task
+from ratchet.notify import TellFailure
 from ratchet.operators.approve import ApproveOperator
 
 class Dying(ApproveOperator):
@@ -57,8 +58,40 @@ def pipeline(name, operator=ApproveOperator, **options):
         deploy(step.output)
     return dag
 
+class Postbox(BaseNotifier):
+    template_fields = ("text",)
+
+    def __init__(self, text="{{ ratchet.event }}: {{ ratchet.subject }}"):
+        super().__init__()
+        self.text = text
+
+    def notify(self, context):
+        with Path(__file__).with_name("postbox.txt").open("a") as file:
+            file.write(self.text + "\\n")
+
+EVERYTHING = [{"notifier": "approvals.Postbox", "arguments": {}, "on": ["ask", "hold", "failure"]}]
+
+def failing(name, how, retries):
+    told = {"on_failure_callback": TellFailure(name, EVERYTHING), "retry_delay": timedelta(seconds=1)}
+    with DAG(name, schedule=None, is_paused_upon_creation=False, default_args=told) as dag:
+        @task(retries=retries)
+        def fail():
+            how()
+
+        fail()
+    return dag
+
+def raise_error():
+    raise ConnectionError("the server is away")
+
+def lose_the_worker():
+    for process in (os.getppid(), os.getpid()):
+        os.kill(process, signal.SIGKILL)
+
+broken = failing("broken", raise_error, retries=1)
+lost = failing("lost", lose_the_worker, retries=0)
 named = pipeline("named")
-rejected = pipeline("rejected")
+rejected = pipeline("rejected", notify=EVERYTHING)
 late = pipeline("late", response_timeout=timedelta(seconds=2))
 killed = pipeline("killed", Dying)
 """
@@ -94,6 +127,11 @@ class World:
 
     def note(self, run: Run) -> str:
         return str(self.airflow.ask("GET", f"/dags/{run.pipeline}/dagRuns/{quote(run.identity)}")["note"])
+
+    def told(self, dag: str) -> list[str]:
+        """:return: what was told of a pipeline."""
+        box = self.airflow.settings.dags / "postbox.txt"
+        return [line for line in box.read_text().splitlines() if f": {dag}: " in line] if box.exists() else []
 
     def records(self, dag: str) -> list[dict[str, Any]]:
         return Ledger(self.store, dag).records()
@@ -138,6 +176,10 @@ def test_a_rejected_run_succeeds_skips_the_rest_and_says_so(world):
     assert world.note(run) == "rejected: by operator: too many neutrals"
     [record] = world.records("rejected")
     assert (record["event"], record["why"]) == ("barred", "rejected: too many neutrals")
+    assert world.told("rejected") == [
+        "ask: rejected: make the candidate the champion?",
+        "hold: rejected: the candidate is rejected",
+    ]
 
 
 def test_without_an_answer_by_the_deadline_it_is_rejected(world):
@@ -156,3 +198,17 @@ def test_an_answer_outlives_the_worker_that_was_about_to_write_it_down(world):
     assert approve.attempt == 2
     assert run.result("approve")["approved"]["who"] == "operator"
     assert [record["event"] for record in world.records("killed")] == ["approved"]
+
+
+def test_a_step_that_failed_for_good_is_told_of_and_its_retry_is_not(world):
+    run = start(world.user("operator"), "broken", {}, is_new=True)
+    assert world.ended(run) == {"fail": "failed"}
+    assert eventually(lambda: world.told("broken"), PATIENCE_SECONDS) == ["failure: broken: fail failed"]
+    [task] = run.tasks()
+    assert task.attempt == 2
+
+
+def test_a_step_whose_worker_is_gone_is_told_of_as_well(world):
+    run = start(world.user("operator"), "lost", {}, is_new=True)
+    assert world.ended(run) == {"fail": "failed"}
+    assert eventually(lambda: world.told("lost"), PATIENCE_SECONDS) == ["failure: lost: fail failed"]

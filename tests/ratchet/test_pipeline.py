@@ -211,13 +211,14 @@ def test_every_step_may_fail_after_its_work_and_nothing_is_made_twice(world):
     assert [version["version"] for version in world.versions("retried")] == ["1"]
     assert world.champion("retried") == "1"
     snapshot = ended.returned["ingest"]["digest"]
-    assert world.ledger("retried") == [("ingested", snapshot), ("alias-intent", "1"), ("alias-done", "1")]
+    told = [("ingested", snapshot), ("judged", None), ("alias-intent", "1"), ("alias-done", "1")]
+    assert world.ledger("retried") == told
     assert len(world.releases()) == 1
     url = ended.returned["deploy"]["url"]
     assert httpx.get(f"{url.rstrip('/')}/metadata").json()["release"] == world.releases()[0]
 
 
-def test_unchanged_data_is_a_hit_at_every_step_and_bad_data_is_held(world):
+def test_unchanged_data_is_a_hit_at_every_step_and_bad_data_is_held_until_a_person_overrides(world):
     rows = sentences(400, seed=1)
     dag = world.pipeline("steady", rows)
     first = world.run(dag)
@@ -240,6 +241,14 @@ def test_unchanged_data_is_a_hit_at_every_step_and_bad_data_is_held(world):
     assert [version["version"] for version in world.versions("steady")] == ["1", "2"]
     assert world.champion("steady") == "1"
     assert httpx.get(f"{url.rstrip('/')}/metadata").json()["release"] == digest
+
+    forced = world.run(dag, source=str(spoiled), override="it is only a test")
+    assert (forced.state, world.champion("steady")) == ("success", "2")
+    assert httpx.get(f"{url.rstrip('/')}/metadata").json()["release"] == forced.returned["deploy"]["digest"]
+    tags = {tag["key"]: tag["value"] for tag in world.versions("steady")[1]["tags"]}
+    assert (tags["ratchet.verdict"], tags["ratchet.override"].partition(": ")[2]) == ("hold", "it is only a test")
+    events = [event for event, _ in world.ledger("steady")]
+    assert events[-4:] == ["judged", "overridden", "alias-intent", "alias-done"]
 
 
 def test_bad_input_fails_at_once_and_names_the_file(world, capsys):

@@ -48,7 +48,10 @@ def test_the_subject_names_pipeline_and_version():
 def test_what_the_rows_do_not_decide_comes_with_how_many_would():
     lines = page().splitlines()
     assert lines[0] == "**The test rows do not decide one rule**; every other one passed."
-    assert "| `no_worse_by.f1_macro` | undecided | -0.0040 | -0.0310 to +0.0220 | -0.02 | 300 | 1,200 |" in lines
+    assert (
+        "| `no_worse_by.f1_macro` | the champion | undecided | -0.0040 | -0.0310 to +0.0220 | -0.02 | 300 | 1,200 |"
+        in lines
+    )
     assert r"- f1\_macro 0.880 is below the champion's 0.884; 300 test rows do not tell" in lines
     assert not any("minimum.accuracy" in line for line in lines)
 
@@ -57,7 +60,7 @@ def test_candidate_and_champion_are_side_by_side():
     lines = page().splitlines()
     assert "| model | `models:/intents/4` | `models:/intents/3` |" in lines
     assert "| `accuracy` | 0.9100 | 0.9000 |" in lines
-    assert "| `log_loss` | – | 0.3000 |" in lines
+    assert "| `log_loss` (lower is better) | – | 0.3000 |" in lines
 
 
 def test_a_first_model_has_no_champion_beside_it():
@@ -89,4 +92,4 @@ def test_nothing_from_the_data_is_markup(where):
 
 def test_the_name_of_a_rule_cannot_leave_its_cell():
     told = page(rules=[{**COMPARED, "name": "behaviour.a`|b"}])
-    assert r"| `` behaviour.a`\|b `` | undecided |" in told
+    assert r"| `` behaviour.a`\|b `` | – | undecided |" in told

@@ -17,6 +17,7 @@ from ratchet.ledger import ALIAS_DONE, JUDGED, Ledger
 from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
 from ratchet.notify import Notifications, tell
+from ratchet.operators.approve import ApproveOperator
 from ratchet.operators.stage import StageOperator, as_bool
 from ratchet.override import override
 from ratchet.stale import stale
@@ -205,8 +206,6 @@ class GateOperator(StageOperator, SkipMixin):
             tell(self.notify, context, "stale", pipeline, "nothing new is shipped", reasons=reasons, **urls)
 
     def _is_asked_next(self) -> bool:
-        from ratchet.operators.approve import ApproveOperator
-
         return any(isinstance(task, ApproveOperator) for task in self.get_direct_relatives(upstream=False))
 
     def _reason_to_override(self) -> str:
