@@ -21,6 +21,7 @@ from training.progress import Progress
 from training.registration import find_version
 from training.snapshot import open_snapshot, read_manifest
 from training.store import Store
+from training.text import some
 from training.tracking import Facts, Journal, Recorder
 from training.train import clear
 
@@ -31,7 +32,7 @@ IMPORTED_TAG = "ratchet.imported"  # of a version: where its model is from
 LICENSE_TAG = "ratchet.license"
 UNNAMED = re.compile(r"LABEL_\d+")  # what transformers calls labels that nobody named
 TOKENIZER = "tokenizer.json"
-LABELS_SHOWN = 5
+RECORDED = {"model", "digest", "license", "labels"}  # fields of an AdoptResult
 
 
 def adopt(request: AdoptRequest) -> AdoptResult:
@@ -56,7 +57,7 @@ def adopt(request: AdoptRequest) -> AdoptResult:
                     key,
                     parts,
                     request.pipeline,
-                    lambda made: store.is_intact(store.key(made["model"])),
+                    lambda made: made.keys() == RECORDED and store.is_intact(store.key(made["model"])),
                     force=request.force,
                 )
                 log.info("%s: %s", STAGE, why)
@@ -65,7 +66,7 @@ def adopt(request: AdoptRequest) -> AdoptResult:
                     progress.doing("fetching the model")
                     made = _fetch(request, name, key, store, work / "model")
                     records.write(key, parts, made, request.pipeline)
-                result = AdoptResult(**made, key=key, hit=found is not None, why=why)
+                result = AdoptResult(**made, source=name, key=key, hit=found is not None, why=why)
                 _require_labels(result, request.snapshot)
                 if request.tracking is not None:
                     progress.doing("recording in MLflow")
@@ -90,7 +91,7 @@ def _fetch(request: AdoptRequest, name: str, key: str, store: Store, folder: Pat
     Put the model into the store, once it has answered.
 
     :param folder: for a copy of what belongs to a model.
-    :return: the fields of an AdoptResult that are the same for everybody who takes this model.
+    :return: what is recorded of it.
     """
     source = find_model(name, request.work, request.tracking).path
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,6 @@ def _fetch(request: AdoptRequest, name: str, key: str, store: Store, folder: Pat
     return {
         "model": store.uri(place),
         "digest": place.rpartition("/")[2],
-        "source": name,
         "license": told["license"],
         "labels": labels,
     }
@@ -121,10 +121,10 @@ def _rename(labels: Sequence[str], names: Mapping[str, str], name: str) -> list[
     :raises BadInput: the model has no such label, or two of them would be one.
     """
     if unknown := sorted(set(names) - set(labels)):
-        raise BadInput(f"{name} knows no label {_some(unknown)}, only {_some(labels)}. Nothing was imported.")
+        raise BadInput(f"{name} knows no label {some(unknown)}, only {some(labels)}. Nothing was imported.")
     renamed = [names.get(label, label) for label in labels]
     if len(set(renamed)) < len(renamed):
-        raise BadInput(f"{name}: two of its labels would get the same name: {_some(renamed)}. Nothing was imported.")
+        raise BadInput(f"{name}: two of its labels would get the same name: {some(renamed)}. Nothing was imported.")
     return renamed
 
 
@@ -172,13 +172,13 @@ def _require_labels(model: AdoptResult, snapshot: str) -> None:
     if not lacking:
         return
     if len(lacking) == len(tested):
-        fault = f"it knows none of the labels of the test split, {_some(tested)}"
+        fault = f"it knows none of the labels of the test split, {some(tested)}"
     else:
-        fault = f"the test split has rows of {_some(lacking)}, which it does not know"
+        fault = f"the test split has rows of {some(lacking)}, which it does not know"
     unnamed = all(UNNAMED.fullmatch(label) for label in model.labels)
     hint = " Nobody named them: their order is known to whoever trained it." if unnamed else ""
     raise BadInput(
-        f"{model.source} cannot be a candidate: {fault}. Its own labels are {_some(model.labels)}.{hint} Nothing was "
+        f"{model.source} cannot be a candidate: {fault}. Its own labels are {some(model.labels)}.{hint} Nothing was "
         f"registered. Say what they are called in the data: --label {model.labels[0]}={tested[0]}, or the run "
         "parameter model_labels."
     )
@@ -203,8 +203,3 @@ def _make_known(result: AdoptResult, request: AdoptRequest, store: Store, work: 
     checkpoint = store.local_directory(store.key(result.model), model_cache(request.work))
     published = recorder.publish(checkpoint, result.digest, work / "mlflow")
     return replace(result, run_id=published.run_id, experiment_id=published.experiment_id, version=published.version)
-
-
-def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(repr(label) for label in labels[:LABELS_SHOWN])
-    return shown if len(labels) <= LABELS_SHOWN else f"{shown} and {len(labels) - LABELS_SHOWN} more"

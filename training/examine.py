@@ -30,6 +30,7 @@ from training.package import SCORE_TOLERANCE as PARITY_TOLERANCE
 from training.package import package
 from training.store import MANIFEST, Store
 from training.testset import TestSet
+from training.text import some
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,10 @@ class Examination:
         if unknown := trained.unknown_labels(self.test_set):
             if must_know_labels:
                 raise BadInput(
-                    f"{self.test_set.uri} has labels that the {role} {model.name} does not know: {_some(unknown)}; "
-                    f"it knows {_some(trained.labels)}. Train it on them, or leave these rows out."
+                    f"{self.test_set.uri} has labels that the {role} {model.name} does not know: {some(unknown)}; "
+                    f"it knows {some(trained.labels)}. Train it on them, or leave these rows out."
                 )
-            log.warning("The %s does not know %s; rows with these labels count against it.", role, _some(unknown))
+            log.warning("The %s does not know %s; rows with these labels count against it.", role, some(unknown))
         golden = golden_examples(self.test_set, trained.labels, trained.scores, self.request.golden_examples)
         if trained.are_numbers:
             made = self._package(model, role, golden)
@@ -203,11 +204,6 @@ class Examination:
             with self.forgotten.while_writing(self.store):
                 self.store.put_directory(Path(scratch), place, {**parts, "figures": figures}, overwrite=True)
         return answers, uri, figures
-
-
-def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, labels[:5]))
-    return shown if len(labels) <= 5 else f"{shown} and {len(labels) - 5} more"
 
 
 def agreement_of(trained: Answers, served: Answers, tolerance: float) -> dict[str, Any]:

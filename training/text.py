@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 
 from training.contract import Split
 
 SHOWN_CHARACTERS = 300  # of an example
+SHOWN_NAMES = 5  # of labels, in an error
 IDENTITY_DIGITS = 32  # hexadecimal: as much as h0 and h1 of a row hold, 16 each
 
 
@@ -53,6 +55,12 @@ def split_of_hash(digest: str, test_percent: int, validation_percent: int) -> Sp
     if bucket < test_percent:
         return "test"
     return "validation" if bucket < test_percent + validation_percent else "train"
+
+
+def some(names: Sequence[str]) -> str:
+    """:return: the first few of the names, in quotes, and how many more there are."""
+    first = ", ".join(map(repr, names[:SHOWN_NAMES]))
+    return first if len(names) <= SHOWN_NAMES else f"{first} and {len(names) - SHOWN_NAMES:,} more"
 
 
 def shown(name: str, text: str) -> dict[str, str]:

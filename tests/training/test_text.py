@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.contract import SPLITS
-from training.text import normalised, split_of, split_of_hash, text_hash
+from training.text import normalised, some, split_of, split_of_hash, text_hash
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,11 @@ def test_bounds_belong_to_the_split_above_them():
         *("validation", "validation"),
         *("train", "train"),
     ]
+
+
+def test_of_many_names_a_few_are_told():
+    assert some(["a", "b"]) == "'a', 'b'"
+    assert some([f"label {i}" for i in range(1205)]).endswith("'label 4' and 1,200 more")
 
 
 def test_the_module_needs_the_standard_library_alone():
