@@ -21,8 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "try",
         help="go the whole way on a few rows, without Airflow",
         description="Take a snapshot, train, evaluate, judge, package and predict in one process, in a place that is "
-        "removed afterwards; a base model from the Hub is kept for the next time. Exit status: 0 promote, 3 hold, 2 a "
-        "spec or data to correct, 1 anything else.",
+        "removed afterwards; a base model from the Hub is kept for the next time. Exit status: 0 promote, 3 hold or "
+        "ask, 2 a spec or data to correct, 1 anything else.",
     )
     parser.add_argument("spec", metavar="SPEC", help="path or pipeline name")
     parser.add_argument(

@@ -14,14 +14,19 @@ from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context, promotion
 from training.store import Store
 
 
-@pytest.fixture
-def registry(places):
-    made = FakeRegistry("1", "2")
-    ledger = Ledger(Store(settings.store_uri()), "intents")
+def promoted(days=0):
+    """:return: a registry whose champion is so many days old."""
+    made, then = FakeRegistry("1", "2"), datetime.now(UTC) - timedelta(days=days, minutes=1)
+    ledger = Ledger(Store(settings.store_uri()), "intents", lambda: then)
     facts = promotion(endpoint="desk", release="1", model_digest="m1")
     alias = ChampionAlias(made, ledger, "intents", settings.work_directory() / "locks")
     alias.move(made.versions["1"], None, facts, lambda: None)
     return made
+
+
+@pytest.fixture
+def registry(places):
+    return promoted()
 
 
 def look(registry, serves="1", specs=None, attempt=1):
@@ -47,29 +52,25 @@ def test_what_differs_fails_the_task_and_is_on_its_runs_note(registry, notes):
 
 
 @pytest.fixture
-def aged(registry, tmp_path, monkeypatch):
-    """:return: what makes the champion so many days old. Who is told, after ten days, is in a spec."""
+def specs(tmp_path):
+    """A folder with the spec that says who is told of a champion of ten days."""
     notify = "notify: [{notifier: tests.ratchet.notifiers.Remembering, arguments: {to: anna}, on: [stale]}]\n"
     spec = "data: {source: /d.csv, text: t, label: l}\ngate: {stale_after_days: 10}\n"
     (tmp_path / "intents.yaml").write_text(spec + notify)
-    began = datetime.now(UTC)
-    return lambda days: monkeypatch.setattr(
-        Ledger.__init__, "__defaults__", (lambda: began + timedelta(days=days, minutes=1),)
-    )
+    return str(tmp_path)
 
 
-def test_an_old_champion_is_told_of_on_the_day_and_whenever_so_many_have_passed(registry, aged, told, tmp_path):
-    for days in range(25):
-        aged(days)
-        look(registry, specs=str(tmp_path))
-    assert told == [("anna", "stale: intents: nothing new is shipped")] * 2
+@pytest.mark.parametrize(("days", "times"), [(0, 0), (9, 0), (10, 1), (11, 0), (19, 0), (20, 1)])
+def test_an_old_champion_is_told_of_on_the_day_and_whenever_so_many_have_passed(places, specs, told, days, times):
+    look(promoted(days), specs=specs)
+    assert told == [("anna", "stale: intents: nothing new is shipped")] * times
 
 
-def test_a_look_that_is_repeated_since_something_differs_tells_once(registry, aged, told, tmp_path):
-    aged(10)
+def test_a_look_that_is_repeated_since_something_differs_tells_once(places, specs, told):
+    registry = promoted(days=10)
     for attempt in (1, 2, 3):
         with pytest.raises(RuntimeError):
-            look(registry, serves="2", specs=str(tmp_path), attempt=attempt)
+            look(registry, serves="2", specs=specs, attempt=attempt)
     assert len(told) == 1
 
 
