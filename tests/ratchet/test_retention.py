@@ -12,6 +12,7 @@ import pytest
 from ratchet.hooks.model_registry import ListedVersion
 from ratchet.ledger import ALIAS_DONE, INGESTED, Ledger
 from ratchet.retention import Retention
+from tests.servers import s3_server
 from training.store import Store
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -228,3 +229,49 @@ def test_what_a_killed_removal_leaves_counts_as_absent_and_goes_the_next_time(wo
 
 def _manifest(one):
     return "release.json" if one.kind == "releases" else "manifest.json"
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """:return: the URI of a store on a server that checks signatures."""
+    import s3fs
+
+    keys = {"AWS_ACCESS_KEY_ID": "AKIOWNER", "AWS_SECRET_ACCESS_KEY": "0wner-secret"}
+    with s3_server(tmp_path / "s3", {"owner": (keys, ["Admin"])}) as url:
+        for name, value in {**keys, "AWS_ENDPOINT_URL_S3": url, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("ratchet")
+        yield "s3://ratchet/store"
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_bucket_is_tidied_as_a_folder_is(bucket):
+    store = Store(bucket)
+    kept, gone = digest("kept"), digest("gone")
+    for name in (kept, gone):
+        store.write_bytes(f"models/{name}/model.safetensors", b"w" * 1000)
+        store.write_json(f"models/{name}/manifest.json", {"digest": name})
+        store.write_json(f"evaluations/{name}/manifest.json", {"candidate": {"digest": name}})
+        report = {"predictions": {"candidate": store.uri(f"predictions/{name}/predictions.parquet")}}
+        store.write_json(f"evaluations/{name}/report.json", report)
+        store.write_json(f"predictions/{name}/manifest.json", {"model": name})
+    tags = {"ratchet.model_digest": kept, "ratchet.verdict": "hold"}
+    Ledger(store, "intents").append(INGESTED, digest=digest("none"))
+    versions = [ListedVersion("intents", "1", "run1", tags)]
+
+    def retention(now):
+        return Retention(store, [versions], [], verdicts=1, older_than=timedelta(days=7), now=now)
+
+    assert retention(datetime.now(UTC)).unneeded() == []  # all of it is young
+    later = retention(datetime.now(UTC) + timedelta(days=30))
+    goes = later.unneeded()
+    assert [one.key for one in goes] == [f"models/{gone}", f"evaluations/{gone}", f"predictions/{gone}"]
+    assert goes[0].bytes > 1000
+    for one in goes:
+        later.remove(one)
+        later.remove(one)  # killed and repeated
+    assert later.unneeded() == []
+    for kind in ("models", "evaluations", "predictions"):
+        assert store.list(kind) == [f"{kind}/{kept}"]
+    assert store.is_complete(f"models/{kept}")
