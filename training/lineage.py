@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from training.store import Store
 
 
+TOLD_OBJECTS = 100
+
+
 @dataclass(frozen=True)
 class SourceObject:
     """A file, an object of a bucket, a split of a hub data set or the answer to a query, as it was read."""
@@ -68,8 +71,8 @@ def making_of(store: Store, digest: str) -> dict[str, Any]:
     """
     :param digest: of a model.
     :return: what the store still knows of its training: ``key``, ``base_model``, ``rows`` by split, ``snapshot``,
-        ``run_id`` of MLflow, ``objects`` of the source, the largest first. Of a model that was imported, from where:
-        ``imported``. Of any other from elsewhere nothing.
+        ``run_id`` of MLflow, ``object_count`` and ``objects`` of the source, the largest first. Of a model that was
+        imported, from where: ``imported``. Of any other from elsewhere nothing.
     """
     try:
         told = store.read_json(f"models/{digest}/{MANIFEST}")
@@ -80,12 +83,13 @@ def making_of(store: Store, digest: str) -> dict[str, Any]:
         return {}
     record = Records(store, "train").record(found["key"]) or {}
     snapshot = record.get("parts", {}).get("snapshot")
-    found |= {"snapshot": snapshot, "run_id": record.get("result", {}).get("run_id"), "objects": []}
+    found |= {"snapshot": snapshot, "run_id": record.get("result", {}).get("run_id"), "object_count": 0, "objects": []}
     if snapshot:
         with suppress(BadInput):  # the snapshot is gone, while the model that was made of it is not
             objects = objects_of_snapshot(store, f"snapshots/{snapshot}")
+            found["object_count"] = len(objects)
             found["objects"] = [
                 {"name": one.name, "version": one.version, "rows": one.rows}
-                for one in sorted(objects, key=lambda one: -one.rows)
+                for one in sorted(objects, key=lambda one: -one.rows)[:TOLD_OBJECTS]
             ]
     return found

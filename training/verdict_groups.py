@@ -10,6 +10,7 @@ from training.page import folded, table, text
 from training.strip import better_by, gain, number, reach, strip
 
 FIRST_LABELS = 12  # the others are there when they are asked for
+PLOTTED = 100  # slices; the table has all of them
 STRONGEST = 0.6  # of a cell's colour, so that its number stays legible
 VETO = ' <span class="bad">✗ holds</span>'
 
@@ -136,7 +137,9 @@ def slices(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
         "Accuracy in each slice, candidate against champion: the dot is the difference, the line its interval, dashed "
         f"what is allowed. {_veto(details, 'slice')}"
     )
-    plot = f'<div class="wide">{_dots(compared, vetoes, details["rules"]["group_no_worse_by"])}</div>'
+    plot = f'<div class="wide">{_dots(compared[:PLOTTED], vetoes, details["rules"]["group_no_worse_by"])}</div>'
+    if len(compared) > PLOTTED:
+        about += f" Of {len(compared):,} the first {PLOTTED} are drawn."
     more = folded("The same as a table", shown)
     return f'<section class="slices"><h2>Slices</h2><p>{about}</p>{plot}{more}</section>'
 

@@ -293,8 +293,10 @@ def _objects(lineage: Mapping[str, Any]) -> str:
         rows = [[text(one["name"]), text(one["version"]), f"{one['rows']:,}"] for one in some]
         return table(["object of the source", "version", "rows read"], rows, text_columns=2)
 
-    rest = objects[FIRST_OBJECTS:]
-    return listed(objects[:FIRST_OBJECTS]) + (folded(f"{len(rest):,} more objects", listed(rest)) if rest else "")
+    rest, untold = objects[FIRST_OBJECTS:], lineage["object_count"] - len(objects)
+    left = f"<p>and {untold:,} smaller ones that are not shown</p>" if untold > 0 else ""
+    more = folded(f"{len(rest):,} more objects", listed(rest)) if rest else ""
+    return listed(objects[:FIRST_OBJECTS]) + more + left
 
 
 STYLE = """

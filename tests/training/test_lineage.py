@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from training import lineage
 from training.contract import BadInput
 from training.keys import Records
 from training.lineage import making_of, objects_of_snapshot
@@ -65,20 +66,21 @@ def test_what_a_model_was_made_of_is_known_by_its_digest(tmp_path):
         "rows": {"train": 30},
         "snapshot": "s1",
         "run_id": "run14",
+        "object_count": 0,
         "objects": [],
     }
 
 
-def test_objects_of_the_training_are_told_the_largest_first(source):
+def test_objects_of_the_training_are_told_the_largest_first(source, monkeypatch):
     source.put("second", [("one more", "pos")])
     result = source.ingest()
     store = Store(result.snapshot.rpartition("/snapshots/")[0])
     store.write_json("models/d1/manifest.json", {"key": "k1", "training": {"base_model": "b", "rows": {}}})
     Records(store, "train").write("k1", {"snapshot": result.digest}, {}, "films")
-    assert [(Path(one["name"]).stem, one["rows"]) for one in making_of(store, "d1")["objects"]] == [
-        ("first", 300),
-        ("second", 1),
-    ]
+    found = making_of(store, "d1")
+    assert [(Path(one["name"]).stem, one["rows"]) for one in found["objects"]] == [("first", 300), ("second", 1)]
+    monkeypatch.setattr(lineage, "TOLD_OBJECTS", 1)
+    assert (making_of(store, "d1")["object_count"], len(making_of(store, "d1")["objects"])) == (2, 1)
 
 
 def test_of_a_model_that_came_from_elsewhere_nothing_is_known(tmp_path):

@@ -63,6 +63,15 @@ def test_slices_are_plotted_and_told_the_worst_first_and_small_ones_last():
     assert html.count('class="plot"') == 1
 
 
+def test_of_very_many_slices_some_are_drawn_and_all_are_told(monkeypatch):
+    monkeypatch.setattr(groups, "PLOTTED", 2)
+    rows = np.arange(1000)
+    members = {f"slice {number}": rows % 5 == number for number in range(5)}
+    text = shown(groups.slices(with_slices(binary(900, 880), **members), ()))
+    assert "Of 5 the first 2 are drawn." in text
+    assert text.count("about slice") == 5
+
+
 def test_without_a_champion_slices_are_told_without_a_plot():
     html = groups.slices(with_slices(binary(900), all=np.ones(1000, bool)), ())
     assert "all about all 1,000 0.9000" in shown(html)

@@ -143,6 +143,7 @@ def test_nothing_in_the_data_becomes_markup():
         "known": {HOSTILE[0]: HOSTILE[3]},
         "base_model": HOSTILE[1],
         "key": HOSTILE[0],
+        "object_count": 1,
         "objects": [{"name": HOSTILE[3], "version": HOSTILE[0], "rows": 1}],
     }
     shown = Page(verdict_page(verdict, details))
@@ -255,9 +256,10 @@ def test_where_it_comes_from_is_told():
         "run_id": "run14",
         "snapshot": "f" * 64,
         "rows": {"train": 12345},
+        "object_count": 500,
         "objects": [{"name": f"day-{i}.csv", "version": "v1", "rows": 100 - i} for i in range(12)],
     }
     text = Page(verdict_page(verdict, details)).text
     for part in ("films-live", "e" * 64, "f" * 64, "bert-tiny", "run14", "train 12,345", "day-0.csv v1 100"):
         assert part in text
-    assert in_order(text, "day-9.csv", "2 more objects", "day-11.csv")
+    assert in_order(text, "day-9.csv", "2 more objects", "day-11.csv", "and 488 smaller ones that are not shown")
