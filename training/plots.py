@@ -27,6 +27,7 @@ COLOURS = ("ink", "soft", "line", "panel", "good", "bad", "ask", "bar")
 STAND_INS = {name: f"#0000{number:02x}" for number, name in enumerate(COLOURS, start=0xF0)}  # matplotlib wants numbers
 NAME_CHARACTERS = 40  # of a name beside a row; the table has the whole of it
 ROW_INCHES, WIDTH_INCHES = 0.25, 8.2
+DASHED = (0, (4, 3))
 POINTS = 72  # in an inch
 PIXELS = 96 / POINTS  # of a page, for a point
 SETTINGS: dict[str, Any] = {
@@ -62,57 +63,33 @@ def dot_plot(rows: Sequence[Row], *, bound: float | None, ends: tuple[str, str],
     """
     count = len(rows)
     height = (count + 2.4) * ROW_INCHES
+    drawn = [abs(one.value) for one in rows] + [abs(end) for one in rows if one.filled for end in (one.low, one.high)]
+    reach = 1.05 * max(0.01, 1.3 * abs(bound or 0), *drawn)
     with _figure(WIDTH_INCHES, height) as figure:
         axes = figure.add_axes((0.39, 1.3 * ROW_INCHES / height, 0.43, count * ROW_INCHES / height))
-        shown = [abs(one.value) for one in rows] + [
-            abs(end) for one in rows if one.filled for end in (one.low, one.high)
-        ]
-        reach = 1.05 * max(0.01, 1.3 * abs(bound or 0), *shown)
-        axes.set_xlim(-reach, reach)
-        axes.set_ylim(count - 0.5, -0.5)
+        axes.set(xlim=(-reach, reach), ylim=(count - 0.5, -0.5))
         if bound is not None:
             axes.axvspan(-reach, bound, color=STAND_INS["panel"], linewidth=0)
-            axes.axvline(bound, color=STAND_INS["bad"], linewidth=1, linestyle=(0, (4, 3)))
+            axes.axvline(bound, color=STAND_INS["bad"], linewidth=1, linestyle=DASHED)
         axes.axvline(0, color=STAND_INS["soft"], linewidth=1)
         for place, one in enumerate(rows):
-            colour = STAND_INS[one.colour]
-            width = 2 if one.filled else 1
+            colour, width = STAND_INS[one.colour], 2 if one.filled else 1
+            face = colour if one.filled else "none"
             axes.plot([one.low, one.high], [place, place], color=colour, linewidth=width, solid_capstyle="butt")
-            axes.plot(
-                [min(max(one.value, -reach), reach)],
-                [place],
-                marker="o",
-                markersize=6,
-                color=colour,
-                markerfacecolor=colour if one.filled else "none",
-                clip_on=False,
-            )
+            axes.plot([one.value], [place], marker="o", markersize=6, color=colour, markerfacecolor=face)
+            _say(axes, one.note, (1, place), (8, 0), xycoords=("axes fraction", "data"), va="center")
         axes.set_yticks(range(count), [_short(one.name) for one in rows])
         axes.tick_params(axis="y", length=0, labelcolor=STAND_INS["ink"], pad=8)
         axes.xaxis.set_major_formatter(lambda value, _place: _signed(value))
-        for place, one in enumerate(rows):
-            axes.annotate(
-                one.note,
-                (1, place),
-                (8, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                va="center",
-                color=STAND_INS["soft"],
-                annotation_clip=False,
-            )
-        for side, (x, align) in zip(ends, ((0, "left"), (1, "right")), strict=True):
-            axes.annotate(
-                side,
-                (x, 1),
-                (0, 5),
-                xycoords="axes fraction",
-                textcoords="offset points",
-                ha=align,
-                color=STAND_INS["soft"],
-            )
+        for side, end, align in zip(ends, (0, 1), ("left", "right"), strict=True):
+            _say(axes, side, (end, 1), (0, 5), xycoords="axes fraction", ha=align)
         _quiet(axes)
         return _svg(figure, "dots", label)
+
+
+def _say(axes: Axes, words: str, at: tuple[float, float], offset: tuple[int, int], **more: Any) -> None:
+    """:param offset: from there, in points."""
+    axes.annotate(words, at, offset, textcoords="offset points", color=STAND_INS["soft"], annotation_clip=False, **more)
 
 
 def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]], label: str) -> str:
@@ -123,7 +100,7 @@ def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]], label: str) -
     with _figure(4.6, 4.4) as figure:
         axes = figure.add_axes((0.14, 0.12, 0.8, 0.8))
         axes.plot([0, 1], [0, 1], color=STAND_INS["line"], linewidth=1.5)
-        for (name, found), (colour, style) in zip(bins.items(), (("bar", "-"), ("soft", (0, (4, 3)))), strict=False):
+        for (name, found), (colour, style) in zip(bins.items(), (("bar", "-"), ("soft", DASHED)), strict=False):
             total = sum(one["rows"] for one in found) or 1
             sure, right = [one["sure"] for one in found], [one["right"] for one in found]
             sizes = [12 + 150 * one["rows"] / total for one in found]

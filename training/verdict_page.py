@@ -78,6 +78,8 @@ def _header(verdict: Mapping[str, Any], details: Mapping[str, Any]) -> str:
 
 def _consequence(verdict: Mapping[str, Any]) -> str:
     decision, champion = verdict["decision"], (verdict["champion"] or {}).get("model")
+    if verdict["candidate"] is None:
+        return "Production stays as it is: nothing can be promoted before the evaluation is run again."
     if champion and verdict["candidate"]["digest"] == verdict["champion"]["digest"]:
         return "The candidate is the champion already: production stays as it is."
     if decision == "promote":
@@ -313,6 +315,6 @@ header h1 { font-size: 2.4rem } .next { color: var(--ink); font-size: 1.1rem } .
 .plot * { stroke-linejoin: round; stroke-linecap: butt }
 .plot text { font-family: inherit !important; fill: var(--ink) } .wide .plot { min-width: 38rem }
 @media (max-width: 40rem) { main { padding: .8rem } .rules td:first-child { min-width: 12rem }
-  td:first-child { min-width: 6.5rem } }
+  td:first-child { min-width: 6.5rem } td, th { padding-right: .4rem } .number { padding-left: .4rem } }
 @media print { .plot { max-height: 23cm; break-inside: avoid } .wide .plot { min-width: 0 } }
 """

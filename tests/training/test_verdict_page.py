@@ -211,6 +211,7 @@ def test_a_report_that_cannot_be_used_still_gives_a_page(broken):
     shown = Page(verdict_page(*judged(broken, kept=answers(binary(900)))))
     assert "Hold" in shown.text
     assert "cannot be used" in shown.text
+    assert "nothing can be promoted before the evaluation is run again" in shown.text
     assert "script" not in shown.tags
 
 
