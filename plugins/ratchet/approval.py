@@ -13,6 +13,7 @@ from ratchet.ledger import APPROVED, BARRED
 if TYPE_CHECKING:
     from ratchet.ledger import Ledger
 
+LONGEST_REASON = 500  # characters, as the form has it; the API takes any
 DEADLINE = "the deadline"  # who rejects when nobody answers
 
 
@@ -41,7 +42,7 @@ def answer_of(request: Mapping[str, Any], approve: str, within: str) -> Answer:
     responded, user = request["responded_at"], request.get("responded_by_user")
     when = responded if isinstance(responded, datetime) else datetime.fromisoformat(responded)
     reason = (request.get("params_input") or {}).get("reason")
-    why = reason.strip() if isinstance(reason, str) else ""
+    why = " ".join(reason.split())[:LONGEST_REASON] if isinstance(reason, str) else ""
     return Answer(
         approved=request["chosen_options"] == [approve],
         who=user["name"] if user else DEADLINE,

@@ -360,7 +360,7 @@ class Gate(Section):
     approvers: list[Name] = Field(default=[])
     """Who may answer: ids of users as Airflow's auth manager has them, which are names in the simple one and numbers in
     that of FAB. Unset: whoever may answer for the DAG."""
-    approval_hours: float = Field(default=72, gt=0, le=LONGEST_MINUTES / 60)
+    approval_hours: float = Field(default=72, gt=0, le=LONGEST_MINUTES // 60)
     """How long there is to answer, hours. Then the candidate counts as rejected."""
     stale_after_holds: int | None = Field(default=5, ge=1)
     """From how many candidates in a row that were held or rejected on `notify` tells so, as `stale`. `null`: never."""

@@ -36,6 +36,7 @@ def request(option="Approve", user="anna", reason=None, at=WHEN):
     [
         (request(reason=" it is better \n"), "approved by anna: it is better"),
         (request(reason="  "), "approved by anna"),
+        (request(reason="two\nlines" + "!" * 999), "approved by anna: two lines" + "!" * 491),
         (request(reason=["no", "text"]), "approved by anna"),
         (request("Reject", reason="too many neutrals"), "rejected: by anna: too many neutrals"),
         (request("Reject"), "rejected: by anna"),

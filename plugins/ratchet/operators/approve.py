@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.timezone import utcnow
 
 from ratchet import settings
-from ratchet.approval import Answer, answer_of, known_answer, remember
+from ratchet.approval import LONGEST_REASON, Answer, answer_of, known_answer, remember
 from ratchet.hooks.airflow_api import AirflowApiHook
 from ratchet.hooks.model_registry import VERDICT_TAG, ModelRegistryHook
 from ratchet.judged import name_of, require_promote
@@ -80,7 +80,7 @@ class ApproveOperator(ApprovalOperator):
         reason = Param(
             None,
             type=["null", "string"],
-            maxLength=500,
+            maxLength=LONGEST_REASON,
             title="Reason",
             description="Kept in the history, with your name.",
             source="task",

@@ -209,7 +209,7 @@ class GateOperator(StageOperator, SkipMixin):
         return any(isinstance(task, ApproveOperator) for task in self.get_direct_relatives(upstream=False))
 
     def _reason_to_override(self) -> str:
-        given = (self.override or "").strip()
+        given = " ".join((self.override or "").split())
         return "" if given == "None" else given  # a template of a parameter that was not given
 
     def _overridden(

@@ -105,7 +105,7 @@ class PromoteOperator(BaseOperator):
             raise champion_moved(self.verdict, error.found, served) from error
         if moved.by_this_run:
             was = f"version {moved.previous}" if moved.previous else "nothing"
-            outcome = f"{self._done(candidate.version, was)} and serves at {self.deployment['url']}"
+            outcome = f"{self._done(candidate.version, was)} and serves at {self.deployment['url']}{self._because()}"
             why = f"miss: champion was {was}"
         else:
             outcome = (
@@ -128,6 +128,11 @@ class PromoteOperator(BaseOperator):
             "hit": not moved.by_this_run,
             "why": why,
         }
+
+    def _because(self) -> str:
+        """:return: the person who decided, if one did."""
+        decided = self.verdict.get("approved") or self.verdict.get("overridden")
+        return f"; {self.verdict['reasons'][0]}" if decided else ""
 
     def _tell(self, context: Context, candidate: ModelVersion, was: str) -> None:
         what = f"version {candidate.version} is champion after {was}"

@@ -91,6 +91,15 @@ def test_who_wants_to_know_is_told_of_a_new_champion_and_not_of_the_same_one(tol
     ]
 
 
+@pytest.mark.parametrize("decided", ["approved", "overridden"])
+def test_the_runs_note_says_which_person_decided(notes, decided):
+    registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
+    promote(registry, endpoints, reasons=[f"{decided} by anna", "a rule"], **{decided: {"who": "anna"}})
+    assert notes == [
+        f"promoted: version 2 is champion after version 1 and serves at {endpoints.url}; {decided} by anna"
+    ]
+
+
 def test_an_override_is_the_verdict_of_its_move_and_lifts_the_bar_of_its_weights():
     ledger().append("barred", model="intents", version="2", model_digest="m", who="ben", why="rejected", run_id="run_0")
     overridden = {"who": "anna", "why": "the customer waits", "decision": "hold"}
