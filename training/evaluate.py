@@ -245,7 +245,7 @@ def _log_to_mlflow(candidate: str, report: dict[str, Any], uri: str, tracking: T
         for metric, value in report["candidate"]["metrics"].items():
             if value is not None:
                 client.log_metric(run_id, f"test_{metric}", value)
-        # texts stay in the store, where those that are forgotten are looked for
+        # texts are in the report of the verdict, from which those that are forgotten are taken out
         told = {**report, "behaviour": without_examples(report["behaviour"])}
         client.log_dict(run_id, told, "evaluation/report.json")
 

@@ -181,3 +181,11 @@ def _short(name: str) -> str:
 
 def _signed(value: float) -> str:
     return "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", "−")
+
+
+STYLE = """
+.plot { display: block; width: 100%; height: auto; margin: .5rem 0 } .wide .plot { min-width: 38rem }
+.plot * { stroke-linejoin: round; stroke-linecap: butt }
+.plot text { font-family: inherit !important; fill: var(--ink) }
+@media print { .plot { max-height: 23cm; break-inside: avoid } .wide .plot { min-width: 0 } }
+"""

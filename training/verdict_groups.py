@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.page import folded, table, text
+from training.plots import Row, dot_plot, reliability
 from training.strip import better_by, gain, number, reach, strip
 
 FIRST_LABELS = 12  # the others are there when they are asked for
@@ -145,8 +146,6 @@ def slices(details: Mapping[str, Any], vetoes: Collection[str]) -> str:
 
 
 def _dots(compared: Sequence[Mapping[str, Any]], vetoes: Collection[str], margin: float | None) -> str:
-    from training.plots import Row, dot_plot
-
     rows = [
         Row(
             name=one["name"],
@@ -177,8 +176,6 @@ def calibration(details: Mapping[str, Any]) -> str:
     found = details["calibration"]
     if not found:
         return ""
-    from training.plots import reliability
-
     errors = next(one for one in details["metrics"] if one["name"] == "calibration_error")
     told = ", ".join(f"{role} {number(errors[role])}" for role in found)
     label = f"How often an answer is right against how sure the model is; calibration error: {told}"
