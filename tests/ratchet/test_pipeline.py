@@ -111,13 +111,13 @@ class World:
     def __init__(self, root: Path, dags: Path, mlflow: str) -> None:
         self.root, self.dags, self.mlflow = root, dags, mlflow
 
-    def pipeline(self, name: str, rows: list[tuple[str, str]]):
+    def pipeline(self, name: str, rows: list[tuple[str, str]], approval: str = "never"):
         """Write rows, spec and stub. :return: the DAG as Airflow loads it."""
         write_rows(self.root / "data" / name / "rows.csv", rows)
         (self.dags / f"{name}.yaml").write_text(
             f"data: {{source: {self.root}/data/{name}/*.csv, text: utterance, label: intent}}\n"
             f"train: {{base_model: {self.root}/base-model, arguments: {TRAINING}}}\n"
-            "gate: {minimum: {accuracy: 0.7}}\n"
+            f"gate: {{minimum: {{accuracy: 0.7}}, approval: {approval}}}\n"
         )
         write_stub(self.dags / f"{name}.yaml")
         dag = runpy.run_path(str(self.dags / f"{name}.py"))["dag"]
@@ -203,7 +203,7 @@ def fail_once_after_its_work(dag):
 
 
 def test_every_step_may_fail_after_its_work_and_nothing_is_made_twice(world):
-    dag = world.pipeline("retried", sentences(400))
+    dag = world.pipeline("retried", sentences(400), approval="undecided")
     fail_once_after_its_work(dag)
     ended = world.run(dag)
     assert ended.state == "success"
