@@ -188,7 +188,7 @@ def _data(facts: Facts) -> Iterator[str]:
 
 def _training(facts: Facts) -> Iterator[str]:
     if facts.imported:
-        yield f"Trained elsewhere: it is {code(facts.imported['from'])}, whose own card says how it was made."
+        yield f"Trained elsewhere: it is {code(facts.imported['from'])}, and what it learned from is not known here."
     elif not facts.training:
         yield "Nobody knows how it was trained."
     else:
