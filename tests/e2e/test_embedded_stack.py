@@ -43,10 +43,14 @@ class Stack:
         self.environment |= {"RATCHET_HOME": str(home), "SAMPLE_ROWS": ROWS, "OMP_NUM_THREADS": "1"}
 
     def make(self, *arguments: str, expect: int = 0) -> str:
-        done = subprocess.run(
-            ["make", *arguments], cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, timeout=1500
-        )
-        assert done.returncode == expect, f"make {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return self._command("make", *arguments, expect=expect)
+
+    def ratchet(self, *arguments: str, expect: int = 0) -> str:
+        return self._command(str(CHECKOUT / ".venv" / "bin" / "ratchet"), *arguments, expect=expect)
+
+    def _command(self, *command: str, expect: int) -> str:
+        done = subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, timeout=1500)
+        assert done.returncode == expect, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def processes(self) -> list[psutil.Process]:
@@ -182,6 +186,22 @@ def test_bad_data_is_held_and_production_stays(stack, first_run):
     assert "Held, as it should be" in told
     assert stack.champion() == "1"
     assert stack.endpoint() == before
+
+
+def test_a_rollback_brings_back_what_served_and_alias_endpoint_and_history_agree(stack, first_run):
+    served = stack.endpoint()["model_digest"]
+    stack.make("bad-data")  # which the test above has trained
+    bad = f"SOURCE={stack.settings.home}/sample/bad-data/*.csv"
+    told = stack.make("run", bad, "OVERRIDE=a rehearsal of the way back")
+    assert "PROMOTED: sentiment version 2 is champion; it was version 1." in told
+    assert stack.endpoint()["model_digest"] != served
+    stack.ratchet("reconcile", "sentiment")
+
+    stack.ratchet("rollback", "sentiment", "--reason", "the rehearsal is over")
+    assert (stack.champion(), stack.endpoint()["model_digest"]) == ("1", served)
+    stack.ratchet("reconcile", "sentiment")
+    history = stack.ratchet("history", "sentiment")
+    assert "returned to from version 2 by operator: the rehearsal is over" in history
 
 
 def test_a_spec_that_is_wrong_ends_the_run_with_its_line_before_anything_is_started(stack, tmp_path):
