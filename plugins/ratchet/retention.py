@@ -36,7 +36,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "data-reports": (),
     "models": (),
     "releases": (),
-    "evaluations": ("predictions",),
+    "evaluations": ("predictions", "releases"),
     "predictions": (),
     "verdicts": ("evaluations", "predictions"),
 }

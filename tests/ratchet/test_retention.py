@@ -125,6 +125,19 @@ def test_what_an_endpoint_serves_served_before_or_is_about_to_serve_stays(world)
     assert {"releases/r4", "releases/r5", "models/m1"} <= set(goes)
 
 
+def test_the_release_of_a_candidate_that_waits_for_a_person_stays(world):
+    """Nothing but the report names it until it is deployed; a run may wait for longer than what is young stays."""
+    for number in (1, 2):
+        world.put("releases", f"r{number}", manifest="release.json")
+        world.put("evaluations", f"e{number}")
+        report = {"candidate": {"serving": {"release": f"file:///s/releases/{digest(f'r{number}')}"}}}
+        path = world.root / "evaluations" / digest(f"e{number}") / "report.json"
+        path.write_text(json.dumps(report))
+        world.age(path, 30)
+    world.store.write_json("keys/evaluate/last/intents.json", {"key": digest("e1")})
+    assert world.goes() == ["evaluations/e2", "releases/r2"]
+
+
 def test_what_is_read_and_the_last_snapshots_stay_with_their_rows(world):
     for number in (1, 2, 3):
         world.put("batches", f"b{number}")

@@ -20,7 +20,9 @@ from training.contract import BadInput
 if TYPE_CHECKING:
     from ratchet.retention import Object, Retention
 
-YOUNGEST_DAYS = 7  # assumed: no run, with all its retries, is under way for longer
+# Assumed: no step, with all its retries, is at work for longer. A run may wait for a person for a month: what it goes on
+# with is named by the last evaluation of its pipeline
+YOUNGEST_DAYS = 7
 VERDICTS = 10  # assumed: of each pipeline
 LEFT = (
     "Left alone: versions and runs in MLflow with the models that they hold (mlflow gc), the ledger, what texts are "
