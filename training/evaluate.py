@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from training.baseline import ask_baseline, digest_of_answers, require_baseline
@@ -66,8 +64,7 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     candidate = roles["candidate"]
     assert candidate is not None
     report["behaviour"] = examination.test_behaviour(candidate, inputs.behaviour)
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch)
+    with store.scratch("evaluate-") as local:
         (local / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         golden = json.dumps(candidate.golden, indent=2, allow_nan=False, ensure_ascii=False)
         (local / "golden.json").write_text(golden + "\n")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -110,7 +109,7 @@ class Examination:
         from serving.model import load_model
         from training.serving_figures import answer_together
 
-        with tempfile.TemporaryDirectory() as copies:
+        with self.store.scratch("examine-") as copies:
             release = read_release(self._release(examined.serving["release"], copies))
             model = load_model(release)
             name = f"behaviour of {examined.name}"
@@ -118,9 +117,9 @@ class Examination:
                 tests, self.test_set.texts, release.labels, lambda texts: answer_together(model, texts, name)
             )
 
-    def _release(self, uri: str, copies: str) -> Path:
+    def _release(self, uri: str, copies: Path) -> Path:
         """:param copies: directory for that of a store elsewhere. :return: where the release is on this machine."""
-        return self.store.local_directory(self.store.key(uri), Path(copies), RELEASE_MANIFEST)
+        return self.store.local_directory(self.store.key(uri), copies, RELEASE_MANIFEST)
 
     def _ask_checkpoint(self, model: LocalModel, role: str) -> Answers:
         parts = {
@@ -147,8 +146,8 @@ class Examination:
         return answers, uri
 
     def _package(self, model: LocalModel, role: str, golden: Mapping[str, Any]) -> PackageResult:
-        with tempfile.TemporaryDirectory() as scratch:
-            examples = Path(scratch) / "golden.json"
+        with self.store.scratch("examine-") as scratch:
+            examples = scratch / "golden.json"
             examples.write_text(json.dumps(golden))
             request = PackageRequest(
                 pipeline=self.request.pipeline,
@@ -179,7 +178,7 @@ class Examination:
         }
 
         def ask() -> tuple[Answers, dict[str, Any]]:
-            with tempfile.TemporaryDirectory() as copies:
+            with self.store.scratch("examine-") as copies:
                 return ask_release(self._release(made.release, copies), self.test_set.texts, name)
 
         return self._kept(name, parts, ask)
@@ -199,10 +198,10 @@ class Examination:
             log.info("%s is asked again: rows of the kept answers were forgotten", name)
         answers, figures = ask()
         self.asked = True
-        with tempfile.TemporaryDirectory() as scratch:
-            write_answers(Path(scratch) / PREDICTIONS, answers, self.test_set)
+        with self.store.scratch("examine-") as scratch:
+            write_answers(scratch / PREDICTIONS, answers, self.test_set)
             with self.forgotten.while_writing(self.store):
-                self.store.put_directory(Path(scratch), place, {**parts, "figures": figures}, overwrite=True)
+                self.store.put_directory(scratch, place, {**parts, "figures": figures}, overwrite=True)
         return answers, uri, figures
 
 

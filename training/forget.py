@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 EXAMPLES = 20
 KINDS = (
     BATCHES,
+    "evaluations",
     "watermarks",
     REPORTS,
     "verdicts",

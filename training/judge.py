@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from training.card import facts_of, model_card
@@ -61,8 +59,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
     except UnusableReport as fault:
         verdict = unusable(fault)
     details = {} if verdict.candidate is None else _details(request, store, report, evidence, rules, seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch)
+    with store.scratch("judge-") as local:
         (local / VERDICT).write_text(verdict.to_json() + "\n")
         (local / DETAILS).write_text(json.dumps(details, indent=2, sort_keys=True, allow_nan=False) + "\n")
         (local / PAGE).write_text(verdict_page(json.loads(verdict.to_json()), details))

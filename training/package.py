@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import re
-import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -65,11 +64,11 @@ def package(request: PackageRequest) -> PackageResult:
     if found is not None:
         return PackageResult(**found, key=key, hit=True, why=why)
 
-    with tempfile.TemporaryDirectory() as scratch:
-        manifest = _build(model, golden, Path(scratch))
+    with store.scratch("package-") as scratch:
+        manifest = _build(model, golden, scratch)
         key_in_store = f"releases/{manifest['digest']}"  # overwritten, which mends one that was damaged
         with forgotten.while_writing(store):
-            uri = store.put_directory(Path(scratch), key_in_store, manifest, MANIFEST, overwrite=True)
+            uri = store.put_directory(scratch, key_in_store, manifest, MANIFEST, overwrite=True)
     result = {"release": uri, "digest": manifest["digest"], "model_digest": model.digest}
     records.write(key, parts, result, request.pipeline)
     return PackageResult(**result, key=key, hit=False, why=why)

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,6 +112,20 @@ def _locked_directory(directory: Path) -> Iterator[None]:
         raise FileNotFoundError(directory) from error
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _locked_new_directory(place: Path, prefix: str) -> Iterator[Path]:
+    with ExitStack() as stack:
+        while True:
+            made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+            with suppress(FileNotFoundError):
+                stack.enter_context(_locked_directory(made))
+                if made.exists():
+                    break
+            # before it was locked, another process took it for abandoned
+        stack.callback(shutil.rmtree, made, ignore_errors=True)
+        yield made
 
 
 @dataclass(frozen=True)
@@ -341,12 +355,8 @@ class Store:
         for left in place.iterdir():
             with suppress(FileNotFoundError), _locked_directory(left):
                 shutil.rmtree(left, ignore_errors=True)
-        made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-        try:
-            with _locked_directory(made):
-                yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        with _locked_new_directory(place, prefix) as made:
+            yield made
 
     def local_directory(self, key: str, cache: Path, manifest: str = MANIFEST) -> Path:
         """

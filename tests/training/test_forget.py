@@ -167,7 +167,13 @@ def test_what_a_killed_run_left_unfinished_is_removed(source):
     [manifest] = source.store.glob("batches/*/manifest.json")
     left = shutil.copytree(manifest.parent, source.store / "batches" / ("f" * 64))
     (left / "manifest.json").unlink()
-    assert forget(request_for(source, SECRET)).counts["files that killed runs left"] == 1
+    begun = source.store / "evaluations" / ("e" * 64)
+    begun.mkdir(parents=True)
+    (begun / "report.json").write_text(json.dumps({"behaviour": [SECRET]}))
+    abandoned = source.store / "scratch" / "judge-killed"
+    abandoned.mkdir(parents=True)
+    (abandoned / "details.json").write_text(json.dumps([SECRET]))
+    assert forget(request_for(source, SECRET)).counts["files that killed runs left"] == 2
     assert kept_anywhere(source.store, SECRET) == []
     assert source.ingest().rows["train"]
 

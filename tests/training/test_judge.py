@@ -72,6 +72,16 @@ def test_what_is_handed_on_is_short_and_what_is_kept_is_whole(tmp_path):
     assert len(kept["reasons"]) == len(result.verdict["reasons"]) + 9
 
 
+def test_what_a_killed_judge_leaves_is_where_forgetting_removes_it(evidence, monkeypatch):
+    made = []
+    whole = Store.put_directory
+    monkeypatch.setattr(
+        Store, "put_directory", lambda self, local, *rest, **how: made.append(local) or whole(self, local, *rest, **how)
+    )
+    evidence.judge(metric="accuracy")
+    assert [path.parent for path in made] == [evidence.place / "store" / "scratch"]
+
+
 def test_nothing_is_written_while_texts_are_taken_out_of_the_store(evidence):
     store = Store((evidence.place / "store").as_uri())
     Forgotten(texts=frozenset({"0" * 32}), unfinished=True).write(store)
