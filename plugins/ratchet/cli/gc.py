@@ -20,8 +20,8 @@ from training.contract import BadInput
 if TYPE_CHECKING:
     from ratchet.retention import Object, Retention
 
-# Assumed: no step, with all its retries, is at work for longer. A run may wait for a person for a month: what it goes on
-# with is named by the last evaluation of its pipeline
+# Assumed: no step, with all its retries, is at work for longer. A run may wait for a person for a month: what it goes
+# on with is named by the last evaluation of its pipeline
 YOUNGEST_DAYS = 7
 VERDICTS = 10  # assumed: of each pipeline
 LEFT = (
