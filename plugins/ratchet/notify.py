@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:  # whoever reads a spec comes by here, and need not wait for A
 
 Event = Literal["ask", "hold", "promote", "rollback", "failure", "stale"]
 EVENTS: tuple[Event, ...] = get_args(Event)
+DEADLINE_SECONDS = 30.0  # assumed: three times what a slow mail server takes; nobody may hold up a step for longer
 # What ``notify`` of a spec has: notifier, arguments and on; or the folder of the specs, where the pipeline's has it
 Notifications = Sequence[Mapping[str, Any]] | str
 
@@ -63,12 +66,36 @@ def tell(
 
 def _tell(notification: Mapping[str, Any], context: Any, event: Event) -> None:
     path = notification["notifier"]
-    try:
-        notifier_class(path)(**notification["arguments"])(context)
-    except Exception as error:  # whatever somebody else's code raises
-        log.warning("%s did not tell of %r: %s: %s", path, event, type(error).__name__, error)
-    else:
+    error = _failure(lambda: notifier_class(path)(**notification["arguments"])(context))
+    if error is None:
         log.info("%s told of %r", path, event)
+    else:
+        log.warning("%s did not tell of %r: %s: %s", path, event, type(error).__name__, error)
+
+
+def _failure(call: Callable[[], Any]) -> BaseException | None:
+    """
+    Run somebody else's code, which may raise, exit, or never return.
+
+    It runs in a thread of its own that a step which ends does not wait for. A signal would reach only a main thread,
+    and is taken already: Airflow ends a step that ran for too long by it.
+
+    :return: what it raised; TimeoutError after DEADLINE_SECONDS; None: it returned.
+    """
+    raised: list[BaseException] = []
+
+    def catch() -> None:
+        try:
+            call()
+        except BaseException as error:  # SystemExit as well: the step goes on, whatever a notifier thinks
+            raised.append(error)
+
+    thread = threading.Thread(target=copy_context().run, args=(catch,), daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    if thread.is_alive():
+        return TimeoutError(f"no answer within {DEADLINE_SECONDS:g} seconds")
+    return raised[0] if raised else None
 
 
 class TellFailure:
@@ -78,8 +105,11 @@ class TellFailure:
         self.pipeline, self.notifications = pipeline, notifications
 
     def __call__(self, context: Context) -> None:
+        from airflow.sdk.log import redact
+
         error = context.get("exception")
-        reason = str(error) if error else "its worker is gone, or somebody marked it as failed"
+        # an error may quote a password of a connection; in a log Airflow would mask it
+        reason = str(redact(str(error))) if error else "its worker is gone, or somebody marked it as failed"
         what = f"{context['ti'].task_id} failed"
         tell(self.notifications, context, "failure", self.pipeline, what, reasons=[reason])
 
@@ -110,13 +140,25 @@ def notifier_class(path: str) -> type[BaseNotifier]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"cannot be imported ({error}); install its provider, or correct its name") from error
-    if not (inspect.isclass(found) and issubclass(found, BaseNotifier)):
+    except (Exception, SystemExit) as error:  # whatever somebody else's module does
+        raise ValueError(f"cannot be imported ({type(error).__name__}: {error}); correct its module") from error
+    if not (inspect.isclass(found) and issubclass(found, BaseNotifier) and found is not BaseNotifier):
         raise ValueError("is no subclass of airflow.sdk.BaseNotifier")
+    if inspect.isabstract(found) or found.notify is BaseNotifier.notify:
+        raise ValueError("tells nobody, since it has no method notify; name a class that is made of it")
     return found
 
 
 def check(notification: Mapping[str, Any]) -> None:
     """:raises ValueError: the class cannot be imported, is no notifier, or does not take these arguments."""
+    error = _failure(lambda: _check(notification))
+    if isinstance(error, TimeoutError):
+        raise ValueError(f"cannot be imported ({error}); its module must not wait for anything") from error
+    if error is not None:
+        raise error
+
+
+def _check(notification: Mapping[str, Any]) -> None:
     found = notifier_class(notification["notifier"])
     try:
         inspect.signature(found).bind(**notification["arguments"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import ClassVar
 
 from airflow.sdk import BaseNotifier
@@ -26,6 +28,24 @@ class Broken(BaseNotifier):
 
     def notify(self, context):
         raise ConnectionError("the service is away")
+
+
+class Exiting(BaseNotifier):
+    """Thinks that the step is a program of its own."""
+
+    def notify(self, context):
+        sys.exit("no account")
+
+
+class Hanging(BaseNotifier):
+    """The service takes the connection and never answers."""
+
+    def notify(self, context):
+        threading.Event().wait()
+
+
+class Abstract(BaseNotifier):
+    """What is made of it may tell; this one cannot."""
 
 
 class NoNotifier:

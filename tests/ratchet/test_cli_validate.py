@@ -187,6 +187,9 @@ from airflow.sdk import BaseNotifier
 class Chat(BaseNotifier):
     def __init__(self, room):
         super().__init__()
+
+    def notify(self, context):
+        pass
 """
 
 

@@ -57,6 +57,7 @@ def test_the_tasks_context_is_left_as_it_was(told):
     "broken",
     [
         wish("Broken"),
+        wish("Exiting"),
         wish("Missing"),
         wish("NoNotifier"),
         wish(unknown="argument"),
@@ -68,6 +69,22 @@ def test_a_notifier_that_fails_is_a_warning_and_the_others_are_told(told, warnin
     hold(broken, wish(to="ben"))
     assert [to for to, _text in told] == ["ben"]
     assert "did not tell of 'hold'" in warnings.text
+
+
+def test_a_notifier_that_never_returns_is_given_up(told, warnings, monkeypatch):
+    monkeypatch.setattr(notify, "DEADLINE_SECONDS", 0.05)
+    hold(wish("Hanging"))
+    monkeypatch.setattr(notify, "DEADLINE_SECONDS", 30)
+    hold(wish(to="ben"))
+    assert [to for to, _text in told] == ["ben"]
+    assert "Hanging did not tell of 'hold': TimeoutError: no answer within 0.05 seconds" in warnings.text
+
+
+def test_a_failed_step_is_told_without_the_secrets_that_its_error_quotes(told, monkeypatch):
+    monkeypatch.setattr("airflow.sdk.log.redact", lambda text: text.replace("s3cr3t", "***"))
+    ctx = {**context(), "exception": ConnectionError("postgresql://ratchet:s3cr3t@db is away")}
+    TellFailure("intents", [wish(to="anna", on=["failure"], text="{{ ratchet.text }}")])(ctx)
+    assert "postgresql://ratchet:***@db is away" in told[0][1]
 
 
 def test_a_failed_step_is_told_with_its_error(told):
@@ -119,6 +136,8 @@ def test_a_spec_that_cannot_be_read_tells_nobody_and_says_so(tmp_path, warnings,
         (wish("Missing"), "cannot be imported"),
         ({**wish(), "notifier": "no.such.Module"}, "cannot be imported .*; install its provider, or correct its name"),
         (wish("NoNotifier"), "is no subclass of airflow.sdk.BaseNotifier"),
+        ({**wish(), "notifier": "airflow.sdk.BaseNotifier"}, "is no subclass of airflow.sdk.BaseNotifier"),
+        (wish("Abstract"), "tells nobody, since it has no method notify"),
         (wish(), "does not take these arguments: missing a required argument: 'to'"),
         (wish(to="anna", cc="ben"), "does not take these arguments: got an unexpected keyword argument 'cc'"),
     ],
@@ -126,6 +145,27 @@ def test_a_spec_that_cannot_be_read_tells_nobody_and_says_so(tmp_path, warnings,
 def test_a_notifier_is_checked_before_it_is_needed(wrong, why):
     with pytest.raises(ValueError, match=why):
         check(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("spoilt", "class Ours(:", r"cannot be imported \(SyntaxError: "),
+        ("raising", "1 / 0", r"cannot be imported \(ZeroDivisionError: "),
+        ("exiting", "raise SystemExit(3)", r"cannot be imported \(SystemExit: 3\)"),
+        (
+            "hanging",
+            "import threading; threading.Event().wait()",
+            r"cannot be imported \(no answer within 0.5 seconds\)",
+        ),
+    ],
+)
+def test_a_module_that_does_anything_but_import_is_told_as_a_mistake(tmp_path, monkeypatch, name, text, why):
+    monkeypatch.setattr(notify, "DEADLINE_SECONDS", 0.5)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"{name}_notifier.py").write_text(text)
+    with pytest.raises(ValueError, match=why):
+        check({**wish(), "notifier": f"{name}_notifier.Ours"})
 
 
 def test_a_notifier_that_takes_its_arguments_is_right():

@@ -181,10 +181,10 @@ class ApproveOperator(ApprovalOperator):
         if version is not None:
             self.registry.end_challenge(version)
         write_note(context, answer.told, self.log)
-        self._tell(context, "hold", f"{name_of(self.verdict)} is rejected", reasons)
         verdict = {**self.verdict, "decision": "hold", "reasons": reasons, "rejected": told}
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=verdict)  # skipping raises, so that nothing can be returned
+        self._tell(context, "hold", f"{name_of(self.verdict)} is rejected", reasons)
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return verdict
 

@@ -182,9 +182,9 @@ class GateOperator(StageOperator, SkipMixin):
         if verdict.decision == "hold" and candidate is not None:
             self.registry.end_challenge(candidate)
         write_note(context, f"held: {'; '.join(verdict.reasons)}", self.log)
-        self._tell(context, answer)
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=answer)  # skipping raises, so that nothing can be returned
+        self._tell(context, answer)
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return answer
 
