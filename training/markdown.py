@@ -10,12 +10,12 @@ MARKUP = re.compile(r"([\\`*_{}\[\]<>#+!|~&$^-])")
 
 def code(text: str) -> str:
     """:return: the text as a code span, in a cell of a table as well."""
-    line = " ".join(text.split()).replace("|", "\\|")
+    # of a backslash before a pipe some readers make an escaped backslash, and end the cell at the pipe
+    line = re.sub(r"(\\*)\|", r"\1\1\\|", " ".join(text.split()))
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
 def sentence(text: str) -> str:
-    """:return: the text as one line of prose; as a code span where it holds an address."""
-    line = " ".join(text.split())
-    return code(line) if LINKED.search(line) else MARKUP.sub(r"\\\1", line)
+    """:return: the text as one line of prose; a word that holds an address as a code span."""
+    return " ".join(code(word) if LINKED.search(word) else MARKUP.sub(r"\\\1", word) for word in text.split())

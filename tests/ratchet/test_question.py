@@ -86,7 +86,7 @@ def test_the_report_is_linked_and_the_verdict_named():
 @pytest.mark.parametrize("where", ["reasons", "notes"])
 def test_nothing_from_the_data_is_markup(where):
     told = page(**{where: ["label '[free](http://evil.example) <img src=x>' fell", "slice '**x**' | y"]})
-    assert "`label '[free](http://evil.example) <img src=x>' fell`" in told
+    assert r"label `'[free](http://evil.example)` \<img src=x\>' fell" in told
     assert r"slice '\*\*x\*\*' \| y" in told
 
 

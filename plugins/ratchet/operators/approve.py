@@ -142,7 +142,7 @@ class ApproveOperator(ApprovalOperator):
         self._link_report(context)
         who = " or ".join(self.approvers) or "somebody"
         asked = f"{who} may approve it until {deadline:%Y-%m-%d %H:%M} UTC"
-        write_note(context, f"waits: {asked}: {url}" if url else f"waits: {asked}", self.log)
+        write_note(context, f"waits: {asked}", self.log, address=url)
         self._tell(
             context, "ask", f"make {name_of(self.verdict)} the champion?", [asked, *self.verdict["reasons"]], url
         )

@@ -132,7 +132,7 @@ class PromoteOperator(BaseOperator):
     def _because(self) -> str:
         """:return: the person who decided, if one did."""
         decided = self.verdict.get("approved") or self.verdict.get("overridden")
-        return f"; {self.verdict['reasons'][0]}" if decided else ""
+        return f" ({self.verdict['reasons'][0]})" if decided else ""
 
     def _tell(self, context: Context, candidate: ModelVersion, was: str) -> None:
         what = f"version {candidate.version} is champion after {was}"

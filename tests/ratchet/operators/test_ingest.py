@@ -275,7 +275,7 @@ def test_what_the_checks_found_is_on_the_run_in_brief(stage, notes):
     stage.result = made("1", warnings=["the label angry is new " * 40, "pos moved"])
     ingest().execute(run())
     assert notes[0].startswith("data: the label angry is new")
-    assert notes[0].endswith("[...] and 1 more")
+    assert notes[0].endswith(r"\[...\] and 1 more")
     assert len(notes[0]) < 330
 
 

@@ -96,7 +96,7 @@ def test_the_runs_note_says_which_person_decided(notes, decided):
     registry, endpoints = FakeRegistry("1", "2", champion="1"), FakeEndpoints(NEW)
     promote(registry, endpoints, reasons=[f"{decided} by anna", "a rule"], **{decided: {"who": "anna"}})
     assert notes == [
-        f"promoted: version 2 is champion after version 1 and serves at {endpoints.url}; {decided} by anna"
+        f"promoted: version 2 is champion after version 1 and serves at `{endpoints.url}` ({decided} by anna)"
     ]
 
 
