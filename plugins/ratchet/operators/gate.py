@@ -276,9 +276,11 @@ class GateOperator(StageOperator, SkipMixin):
         """:return: where MLflow shows the page; None: the candidate is not registered."""
         if version is None or version.run_id is None:
             return None
-        for name in (VERDICT, DETAILS, PAGE):
-            with suppress(FileNotFoundError):  # a verdict of an earlier version of Ratchet has no details
-                self.registry.log_text(version.run_id, _read(f"{page.rpartition('/')[0]}/{name}"), name)
+        place = page.rpartition("/")[0]
+        with suppress(FileNotFoundError):  # a verdict of an earlier version of Ratchet has no details
+            self.registry.log_text(version.run_id, _read(f"{place}/{DETAILS}"), DETAILS)
+        for name in (VERDICT, PAGE):
+            self.registry.log_text(version.run_id, _read(f"{place}/{name}"), name)
         self.registry.tag_version(version, {VERDICT_TAG: verdict.decision})
         experiment = self.registry.experiment_of(version.run_id)
         url = self.registry.artifact_url(version.run_id, experiment, PAGE)

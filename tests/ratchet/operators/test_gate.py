@@ -38,13 +38,18 @@ def registry():
     return FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
 
 
-def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, **options):
-    """:return: what the operator returned, and the requests that its stage got."""
+def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, lost=None, **options):
+    """
+    :param lost: file of the verdict that is gone.
+    :return: what the operator returned, and the requests that its stage got.
+    """
     page = tmp_path / "verdict.html"
     page.write_text(PAGE)
     (tmp_path / "verdict.json").write_text(json.dumps({**verdict, "rules": ["all of them"]}))
     (tmp_path / "details.json").write_text(DETAILS)
     (tmp_path / "README.md").write_text(CARD)
+    if lost:
+        (tmp_path / lost).unlink()
     card = (tmp_path / "README.md").as_uri() if verdict["candidate"] else None
     requests = []
 
@@ -102,6 +107,17 @@ def test_the_card_is_kept_with_the_model_whatever_was_decided(tmp_path, places, 
     assert registry.files["models:/sentiment/4", "README.md"] == CARD
 
 
+@pytest.mark.parametrize("lost", ["verdict.json", "verdict.html"])
+def test_a_verdict_that_is_not_whole_promotes_nothing(tmp_path, places, registry, lost):
+    with pytest.raises(FileNotFoundError, match=lost):
+        gate(tmp_path, registry, PROMOTE, lost=lost)
+
+
+def test_a_verdict_of_a_time_when_there_were_no_details_is_kept(tmp_path, places, registry):
+    gate(tmp_path, registry, PROMOTE, lost="details.json")
+    assert registry.files["run4", "verdict.html"] == PAGE
+
+
 def test_what_scores_say_little_is_in_the_log(tmp_path, places, registry, capsys):
     gate(tmp_path, registry, PROMOTE)
     assert "Note: label 'pos' has 3 test rows: its scores say little" in capsys.readouterr().out
@@ -116,7 +132,7 @@ def test_without_a_promotion_everything_after_the_gate_is_skipped(tmp_path, plac
     assert ctx["ti"].xcoms["return_value"]["decision"] == decision
     assert registry.tags["4"]["ratchet.verdict"] == decision
     assert registry.files["run4", "verdict.html"] == PAGE
-    assert notes == [f"held: {HOLD['reasons'][0]} (note: nightly)"]
+    assert notes == [r"held: f1\_macro 0.85 is below the minimum 0.9 (note: nightly)"]
 
 
 def test_what_is_left_to_a_person_goes_on_to_the_step_that_asks_one(tmp_path, places, registry, notes):
