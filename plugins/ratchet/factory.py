@@ -200,6 +200,8 @@ def _approved(spec: PipelineSpec, gated: GateOperator, evaluated: EvaluateOperat
         approvers=list(spec.gate.approvers),
         response_timeout=timedelta(hours=spec.gate.approval_hours),
         notify=spec.notifications(),
+        stale_after_holds=spec.gate.stale_after_holds,
+        stale_after_days=spec.gate.stale_after_days,
     )
 
 

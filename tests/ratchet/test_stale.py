@@ -51,6 +51,21 @@ def test_a_rejection_counts_and_what_is_still_asked_does_not(world):
     assert holds_in_a_row(world.ledger) == 2
 
 
+def test_a_candidate_that_is_held_night_after_night_is_one(world):
+    for _night in range(5):
+        world.ledger.append("judged", decision="hold", version="4", model_digest="m4")
+    world.ledger.append("barred", model_digest="m4", answer={"approved": False})
+    assert holds_in_a_row(world.ledger) == 1
+    world.ledger.append("judged", decision="hold", version="5", model_digest="m5")
+    assert holds_in_a_row(world.ledger) == 2
+
+
+def test_holds_without_a_candidate_are_each_one(world):
+    for _night in range(2):
+        world.ledger.append("judged", decision="hold", version=None, model_digest=None)
+    assert holds_in_a_row(world.ledger) == 2
+
+
 def test_enough_holds_in_a_row_are_stale(world):
     world.judged("hold", "hold")
     assert list(stale(world.ledger, 3, None)) == []

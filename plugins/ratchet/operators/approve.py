@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException, TaskAwaitingInput, TaskDeferred
 from airflow.sdk.timezone import utcnow
 
 from ratchet import settings
@@ -20,8 +20,9 @@ from ratchet.judged import name_of, require_promote
 from ratchet.ledger import Ledger
 from ratchet.links import VerdictLink, answer_url, push_links
 from ratchet.note import write_note
-from ratchet.notify import Event, Notifications, tell
+from ratchet.notify import Notifications, tell
 from ratchet.question import body, subject
+from ratchet.stale import tell_held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,9 @@ class ApproveOperator(ApprovalOperator):
         the DAG.
     :param response_timeout: how long there is to answer; then the candidate counts as rejected.
     :param notify: who is told that somebody is asked, or of a rejection, as ``notify`` of a spec has it.
+    :param stale_after_holds: from how many candidates in a row that were held or rejected on they are told that the
+        pipeline is stale; None: never.
+    :param stale_after_days: from what age of the champion on; None: never.
     :param pipeline: whose ledger has the answer (templated); the DAG's id if not given.
     :param store: URI of the store (templated); the setting ``[ratchet] store`` if not given.
     :param mlflow_conn_id: connection of the MLflow server that has a registered candidate.
@@ -71,6 +75,8 @@ class ApproveOperator(ApprovalOperator):
         approvers: Sequence[str] = (),
         response_timeout: timedelta = timedelta(hours=72),
         notify: Notifications = (),
+        stale_after_holds: int | None = None,
+        stale_after_days: float | None = None,
         pipeline: str | None = None,
         store: str | None = None,
         mlflow_conn_id: str = ModelRegistryHook.default_conn_name,
@@ -99,6 +105,8 @@ class ApproveOperator(ApprovalOperator):
         self.champion_metrics = champion_metrics
         self.approvers = approvers
         self.notify = notify
+        self.stale_after_holds = stale_after_holds
+        self.stale_after_days = stale_after_days
         self.pipeline = pipeline
         self.store = store
         self.mlflow_conn_id = mlflow_conn_id
@@ -143,10 +151,11 @@ class ApproveOperator(ApprovalOperator):
         who = " or ".join(self.approvers) or "somebody"
         asked = f"{who} may approve it until {deadline:%Y-%m-%d %H:%M} UTC"
         write_note(context, f"waits: {asked}", self.log, address=url)
-        self._tell(
-            context, "ask", f"make {name_of(self.verdict)} the champion?", [asked, *self.verdict["reasons"]], url
-        )
-        return super().execute(context)  # which leaves the task by an exception: it waits
+        try:
+            return super().execute(context)
+        except (TaskAwaitingInput, TaskDeferred):  # the question is there; its exception lets the worker go
+            self._tell_asked(context, [asked, *self.verdict["reasons"]], url)
+            raise
 
     def _answer(self, request: Mapping[str, Any]) -> Answer:
         assert self.response_timeout is not None
@@ -168,8 +177,11 @@ class ApproveOperator(ApprovalOperator):
         return None
 
     def _conclude(self, context: Context, answer: Answer) -> dict[str, Any]:
-        self.log.info("%s", answer.told)
         remember(self.ledger, self.verdict, answer, context["run_id"])
+        answer = (
+            known_answer(self.ledger, self.verdict) or answer
+        )  # the first one counts, in whichever run it was given
+        self.log.info("%s", answer.told)
         self._link_report(context)
         version = self._registered()
         if version is not None:
@@ -184,14 +196,15 @@ class ApproveOperator(ApprovalOperator):
         verdict = {**self.verdict, "decision": "hold", "reasons": reasons, "rejected": told}
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=verdict)  # skipping raises, so that nothing can be returned
-        self._tell(context, "hold", f"{name_of(self.verdict)} is rejected", reasons)
+        holds, days = self.stale_after_holds, self.stale_after_days
+        tell_held(self.notify, context, self.ledger, verdict, f"{name_of(verdict)} is rejected", holds, days)
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return verdict
 
-    def _tell(self, context: Context, event: Event, what: str, reasons: list[str], url: str | None = None) -> None:
-        report = self.verdict.get("report_url")
+    def _tell_asked(self, context: Context, reasons: list[str], url: str | None) -> None:
+        what, report = f"make {name_of(self.verdict)} the champion?", self.verdict.get("report_url")
         pipeline = self.pipeline or self.dag_id
-        tell(self.notify, context, event, pipeline, what, reasons=reasons, report_url=report, answer_url=url)
+        tell(self.notify, context, "ask", pipeline, what, reasons=reasons, report_url=report, answer_url=url)
 
     def _registered(self) -> ModelVersion | None:
         model = self.verdict["candidate"]["model"]

@@ -16,11 +16,10 @@ from ratchet.judged import candidate_of, name_of
 from ratchet.ledger import ALIAS_DONE, JUDGED, Ledger
 from ratchet.links import VerdictLink, push_links
 from ratchet.note import write_note
-from ratchet.notify import Notifications, tell
 from ratchet.operators.approve import ApproveOperator
 from ratchet.operators.stage import StageOperator, as_bool
 from ratchet.override import override
-from ratchet.stale import stale
+from ratchet.stale import tell_held
 from training.contract import BadInput, JudgeRequest
 from training.rules import Rules
 from training.verdict import DETAILS, PAGE, VERDICT, Verdict
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from ratchet.hooks.model_registry import ModelVersion
     from ratchet.ledger import Record
+    from ratchet.notify import Notifications
 
 
 class GateOperator(StageOperator, SkipMixin):
@@ -184,7 +184,8 @@ class GateOperator(StageOperator, SkipMixin):
         write_note(context, f"held: {'; '.join(verdict.reasons)}", self.log)
         ti = context["ti"]
         ti.xcom_push(key="return_value", value=answer)  # skipping raises, so that nothing can be returned
-        self._tell(context, answer)
+        holds, days = self.stale_after_holds, self.stale_after_days
+        tell_held(self.notify, context, self._ledger, answer, f"{name_of(answer)} is held", holds, days)
         self.skip(ti, self.get_flat_relatives(upstream=False))
         return answer
 
@@ -195,15 +196,9 @@ class GateOperator(StageOperator, SkipMixin):
             return
         record: Record = {"decision": verdict["decision"], "dag_id": self.dag_id, "run_id": context["run_id"]}
         if self._ledger.last(JUDGED, **record) is None:
-            version = candidate_of(verdict)["version"] if candidate else None
-            self._ledger.append(JUDGED, version=version, **record)
-
-    def _tell(self, context: Context, verdict: dict[str, Any]) -> None:
-        pipeline, urls = self.pipeline or self.dag_id, {"report_url": verdict["report_url"]}
-        what = f"{name_of(verdict)} is held"
-        tell(self.notify, context, "hold", pipeline, what, reasons=verdict["reasons"], **urls)
-        if reasons := list(stale(self._ledger, self.stale_after_holds, self.stale_after_days)):
-            tell(self.notify, context, "stale", pipeline, "nothing new is shipped", reasons=reasons, **urls)
+            about = candidate_of(verdict) if candidate else {"version": None, "model_digest": None}
+            version, digest = about["version"], about["model_digest"]
+            self._ledger.append(JUDGED, version=version, model_digest=digest, **record)
 
     def _is_asked_next(self) -> bool:
         return any(isinstance(task, ApproveOperator) for task in self.get_direct_relatives(upstream=False))

@@ -13,9 +13,9 @@ from ratchet.hooks.endpoint_host import EndpointHostHook
 from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.ledger import Ledger, pipelines
 from ratchet.note import write_note
-from ratchet.notify import spec_in, tell
+from ratchet.notify import spec_in
 from ratchet.reconcile import Reconciler
-from ratchet.stale import champion_days, stale
+from ratchet.stale import champion_days, tell_old
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -91,14 +91,7 @@ class ReconcileOperator(BaseOperator):
         raise RuntimeError(f"{' '.join(told)} Nothing was changed. To put it right: ratchet reconcile --fix")
 
     def _tell_if_old(self, context: Context, pipeline: str, ledger: Ledger) -> None:
-        """For pipelines that do not run: on the day when the champion is so many days old, twice as many, and so on."""
-        if context["ti"].try_number > 1:
-            return
-        age = champion_days(ledger)
-        spec = spec_in(self.specs, pipeline) if self.specs and age else None
-        if spec is None or age is None or spec.gate.stale_after_days is None:
-            return
-        days = spec.gate.stale_after_days
-        if age >= days and age % days < 1:
-            reasons = list(stale(ledger, None, days))
-            tell(spec.notifications(), context, "stale", pipeline, "nothing new is shipped", reasons=reasons)
+        """For pipelines that do not run."""
+        spec = spec_in(self.specs, pipeline) if self.specs and champion_days(ledger) else None
+        if spec is not None:
+            tell_old(spec.notifications(), context, ledger, spec.gate.stale_after_days)

@@ -233,6 +233,18 @@ def test_where_airflow_cannot_be_asked_the_person_is_asked_again(step, questions
     assert len(questions) == 1
 
 
+@pytest.mark.parametrize(("first", "later"), [("Approve", "Reject"), ("Reject", "Approve")])
+def test_of_two_answers_to_one_verdict_the_first_counts(step, registry, first, later):
+    for option in (first, later):
+        if first == "Approve":
+            assert step().execute_complete(context(), answered(option))["decision"] == "promote"
+        else:
+            with pytest.raises(DownstreamTasksSkipped):
+                step().execute_complete(context(), answered(option))
+    assert registry.tags["4"]["ratchet.verdict"] == {"Approve": "approved", "Reject": "rejected"}[first]
+    assert ledger().last_number() == 1
+
+
 def test_a_candidate_in_no_registry_can_be_approved(step, registry):
     verdict = {**ASK, "candidate": {"model": "file:///models/4", "digest": "m4"}, "report_url": None}
     ctx = context()
@@ -255,6 +267,22 @@ def test_who_wants_to_know_is_told_where_to_answer(step, questions, told, anna, 
         f"Answer: {run}/tasks/approve/required_actions",
         f"Report: {ASK['report_url']}",
         f"Run: {run}",
+    ]
+
+
+def test_nobody_is_told_of_a_question_that_could_not_be_asked(step, told, anna, monkeypatch):
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **_: (_ for _ in ()).throw(ConnectionError()))
+    with pytest.raises(ConnectionError):
+        step(notify=[anna]).execute(context())
+    assert told == []
+
+
+def test_a_rejection_may_make_a_pipeline_stale(step, told, anna):
+    with pytest.raises(DownstreamTasksSkipped):
+        step(notify=[anna], stale_after_holds=1).execute_complete(context(), answered("Reject", user="ben"))
+    assert [text.splitlines()[:2] for _, text in told][1] == [
+        "stale: intents: nothing new is shipped",
+        "- the last candidate was not promoted",
     ]
 
 

@@ -38,9 +38,9 @@ def registry():
     return FakeRegistry("3", "4", champion="3", challenger="4", name="sentiment")
 
 
-def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, lost=None, **options):
+def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, key="k", lost=None, **options):
     """
-    :param lost: file of the verdict that is gone.
+    :param key: of the verdict. :param lost: file of the verdict that is gone.
     :return: what the operator returned, and the requests that its stage got.
     """
     page = tmp_path / "verdict.html"
@@ -55,7 +55,7 @@ def gate(tmp_path, registry, verdict, ctx=None, *, asks=False, lost=None, **opti
 
     def run_stage(request, **_):
         requests.append(request)
-        made = {"key": "k", "hit": False, "why": "miss: first run"}
+        made = {"key": key, "hit": False, "why": "miss: first run"}
         return {**made, "verdict": verdict, "page": page.as_uri(), "card": card}
 
     with DAG("intents"):
@@ -240,14 +240,42 @@ def test_who_wants_to_know_is_told_of_a_held_candidate(tmp_path, places, registr
     assert len(told) == 1
 
 
+def another(number):
+    return {**HOLD, "candidate": {"model": f"models:/sentiment/{number}", "digest": f"m{number}"}}
+
+
+def test_a_verdict_that_is_repeated_is_told_of_once(tmp_path, places, registry, told, anna):
+    for run in ("run_1", "run_1", "run_2"):
+        held(tmp_path, registry, run, notify=[anna], stale_after_holds=1)
+    assert [text.splitlines()[0] for _, text in told] == [
+        "hold: intents: version 4 is held",
+        "stale: intents: nothing new is shipped",
+    ]
+    held(tmp_path, registry, "run_3", notify=[anna], key="other rules")
+    assert len(told) == 3
+
+
+def test_who_is_told_of_nothing_leaves_nothing_in_the_ledger(tmp_path, places, registry):
+    held(tmp_path, registry, "run_1")
+    assert ledger(places).records("told") == []
+
+
 def test_holds_in_a_row_are_told_of_from_the_first_that_is_one_too_many(tmp_path, places, registry, told, anna):
     for run in ("run_1", "run_1", "run_2", "run_3"):  # the first one is retried
-        held(tmp_path, registry, run, notify=[anna], stale_after_holds=2)
+        held(tmp_path, registry, run, another(run[-1]), key=run, notify=[anna], stale_after_holds=2)
     stale = [text.splitlines()[:2] for _, text in told if text.startswith("stale")]
     assert [reason for _, reason in stale] == [
         f"- {count} candidates in a row were held or rejected" for count in (2, 3)
     ]
     assert stale[0][0] == "stale: intents: nothing new is shipped"
+
+
+def test_a_notifier_finds_the_verdict_where_the_next_step_reads_it(tmp_path, places, registry, told, anna):
+    ctx = context()
+    seen = {**anna, "arguments": {"to": "anna", "text": "{{ ti.xcoms.return_value.decision }}"}}
+    with pytest.raises(DownstreamTasksSkipped):
+        gate(tmp_path, registry, HOLD, ctx, notify=[seen])
+    assert told == [("anna", "hold")]
 
 
 def test_each_verdict_is_counted_once_and_not_that_of_a_champion_that_is_judged_again(tmp_path, places, registry):

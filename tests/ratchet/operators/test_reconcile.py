@@ -9,6 +9,7 @@ import pytest
 from ratchet import settings
 from ratchet.alias import ChampionAlias
 from ratchet.ledger import Ledger
+from ratchet.operators import reconcile
 from ratchet.operators.reconcile import ReconcileOperator
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, context, promotion
 from training.store import Store
@@ -60,10 +61,22 @@ def specs(tmp_path):
     return str(tmp_path)
 
 
-@pytest.mark.parametrize(("days", "times"), [(0, 0), (9, 0), (10, 1), (11, 0), (19, 0), (20, 1)])
-def test_an_old_champion_is_told_of_on_the_day_and_whenever_so_many_have_passed(places, specs, told, days, times):
-    look(promoted(days), specs=specs)
+@pytest.mark.parametrize(("days", "times"), [(0, 0), (9, 0), (10, 1), (11, 1), (19, 1)])
+def test_an_old_champion_is_told_of_once(places, specs, told, days, times):
+    registry = promoted(days)
+    for _day in range(2):
+        look(registry, specs=specs)
     assert told == [("anna", "stale: intents: nothing new is shipped")] * times
+
+
+def test_an_old_champion_is_told_of_again_when_it_is_twice_as_old_however_late_the_look_is(
+    places, specs, told, monkeypatch
+):
+    registry, now = promoted(), datetime.now(UTC)
+    for days, times in ((9.9, 0), (10.99, 1), (12.01, 1), (19.5, 1), (21.5, 2), (22, 2)):
+        monkeypatch.setattr(reconcile, "Ledger", lambda *a, then=now + timedelta(days=days): Ledger(*a, lambda: then))
+        look(registry, specs=specs)
+        assert len(told) == times
 
 
 def test_a_look_that_is_repeated_since_something_differs_tells_once(places, specs, told):
@@ -71,6 +84,11 @@ def test_a_look_that_is_repeated_since_something_differs_tells_once(places, spec
     for attempt in (1, 2, 3):
         with pytest.raises(RuntimeError):
             look(registry, serves="2", specs=specs, attempt=attempt)
+    assert len(told) == 1
+
+
+def test_what_a_first_look_did_not_come_to_is_told_by_the_next_one(places, specs, told):
+    look(promoted(days=10), specs=specs, attempt=2)
     assert len(told) == 1
 
 
