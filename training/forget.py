@@ -136,10 +136,8 @@ def _take_out(request: ForgetRequest, store: Store, rows: Rows, copies: Copies, 
         with damage.passed_over(store.uri(place)):
             counts["verdicts"] += copies.take_out_of_verdict(store, place)
     if request.tracking is not None:
-        for pipeline in _pipelines(store):
-            experiment = f"ratchet/{pipeline}"
-            counts["data reports in MLflow"] += _take_out_of_runs(request, copies, f"{experiment}/data", DATA_REPORT)
-            counts["verdicts in MLflow"] += _take_out_of_runs(request, copies, experiment, VERDICT_REPORT)
+        counts["data reports in MLflow"] += _take_out_of_runs(request, copies, DATA_REPORT)
+        counts["verdicts in MLflow"] += _take_out_of_runs(request, copies, VERDICT_REPORT)
     if request.endpoints is not None:
         host = Store(request.endpoints, read_only=request.dry_run)
         for place in host.list("releases"):
@@ -181,12 +179,12 @@ def _pipelines(store: Store) -> list[str]:
     return [place.rpartition("/")[2] for place in store.list("ledger")]
 
 
-def _take_out_of_runs(request: ForgetRequest, copies: Copies, experiment: str, shown: Shown) -> int:
+def _take_out_of_runs(request: ForgetRequest, copies: Copies, shown: Shown) -> int:
     from training.patience import connect, patiently
 
     assert request.tracking is not None
     client = connect(request.tracking)
-    return patiently(lambda: copies.take_out_of_runs(client, experiment, shown, dry_run=request.dry_run))
+    return patiently(lambda: copies.take_out_of_runs(client, shown, dry_run=request.dry_run))
 
 
 def _drop_records(store: Store, snapshots: set[str]) -> int:

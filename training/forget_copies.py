@@ -18,16 +18,19 @@ from training.answers import PREDICTIONS
 from training.damage import Damage
 from training.data_page import data_page
 from training.data_report import PAGE, REPORT
+from training.data_report import TAG as REPORT_TAG
 from training.slices import MEMBERSHIP
 from training.store import Store
 from training.text import IDENTITY_DIGITS, identity_of
 from training.verdict import DETAILS, VERDICT
 from training.verdict import PAGE as VERDICT_PAGE
+from training.verdict import TAG as VERDICT_TAG
 from training.verdict_page import verdict_page
 
 if TYPE_CHECKING:
     import duckdb
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 Place = tuple[str, int]  # object and row
 Read = Callable[[str], Any]  # a JSON file beside, by its name
@@ -37,13 +40,14 @@ Write = Callable[[str, str], object]
 class Shown(NamedTuple):
     """A JSON document with examples, and the page that shows it."""
 
+    tag: str  # of the runs in MLflow that have both
     document: str
     page: str
     make: Callable[[Any, Read], str]  # the page, of the document and of what is beside it
 
 
-DATA_REPORT = Shown(REPORT, PAGE, lambda report, _read: data_page(report))
-VERDICT_REPORT = Shown(DETAILS, VERDICT_PAGE, lambda details, read: verdict_page(read(VERDICT), details))
+DATA_REPORT = Shown(REPORT_TAG, REPORT, PAGE, lambda report, _read: data_page(report))
+VERDICT_REPORT = Shown(VERDICT_TAG, DETAILS, VERDICT_PAGE, lambda details, read: verdict_page(read(VERDICT), details))
 
 
 def create_going(db: duckdb.DuckDBPyConnection) -> None:
@@ -157,17 +161,12 @@ class Copies:
             return False  # an earlier version of Ratchet wrote it, whose page shows no text
         return self._take_out_of_stored(store, place, VERDICT_REPORT)
 
-    def take_out_of_runs(self, client: MlflowClient, experiment: str, shown: Shown, *, dry_run: bool) -> int:
-        """:return: how many of the experiment's runs keep a report of this kind that showed a text that goes."""
-        found = client.get_experiment_by_name(experiment)
-        changed, token = 0, None
-        while found is not None:
-            page = client.search_runs([found.experiment_id], page_token=token)
-            for run in page:
-                with self.damage.passed_over(run.info.artifact_uri):
-                    changed += self._take_out_of_run(client, run.info.run_id, shown, dry_run=dry_run)
-            if not (token := page.token):
-                break
+    def take_out_of_runs(self, client: MlflowClient, shown: Shown, *, dry_run: bool) -> int:
+        """:return: how many runs keep a report of this kind that showed a text that goes."""
+        changed = 0
+        for run in _tagged_runs(client, shown.tag):
+            with self.damage.passed_over(run.info.artifact_uri):
+                changed += self._take_out_of_run(client, run.info.run_id, shown, dry_run=dry_run)
         return changed
 
     def _take_out_of_stored(self, store: Store, place: str, shown: Shown) -> bool:
@@ -213,6 +212,24 @@ class Copies:
             if f"{side}text" in entry and (place[0] in self.objects or place in self.places):
                 return True
         return False
+
+
+def _tagged_runs(client: MlflowClient, tag: str) -> Iterator[Run]:
+    """Yield the runs with the tag of all experiments, deleted ones too: their files stay until ``mlflow gc``."""
+    from mlflow.entities import ViewType
+
+    def all_pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+        token = None
+        while True:
+            page = ask(token)
+            yield from page
+            if not (token := page.token):
+                return
+
+    experiments = all_pages(lambda token: client.search_experiments(ViewType.ALL, page_token=token))
+    places = [experiment.experiment_id for experiment in experiments]
+    found = f"tags.`{tag}` LIKE '%'"
+    yield from all_pages(lambda token: client.search_runs(places, found, ViewType.ALL, page_token=token))
 
 
 def _entries(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from training import checkpoints
 from training.contract import BadInput, TrainRequest, TrainResult
+from training.data_report import TAG as REPORT_TAG
 from training.forgotten import Forgotten
 from training.keys import ABANDONED_SECONDS, Records, code_version, key_of, locked
 from training.lineage import objects_of_snapshot
@@ -200,7 +201,7 @@ def _origin(snapshot: str) -> tuple[dict[str, str], dict[str, str]]:
         log.warning("MLflow is not told which objects the model was trained on: %s", error)
         return {}, {}
     listed = json.dumps({"snapshot": snapshot, "objects": objects}, indent=1)
-    return {"ratchet.data_report": report} if report else {}, {OBJECTS: listed}
+    return {REPORT_TAG: report} if report else {}, {OBJECTS: listed}
 
 
 def _make_known(

@@ -27,7 +27,7 @@ class FakeRegistry:
     def __init__(self, *versions, champion=None, challenger=None, name="intents"):
         self.versions = {v: ModelVersion(name, v, f"run{v}", {"ratchet.model_digest": f"m{v}"}) for v in versions}
         self.aliases = {alias: v for alias, v in (("champion", champion), ("challenger", challenger)) if v}
-        self.tags, self.files, self.moves = {}, {}, []
+        self.tags, self.run_tags, self.files, self.moves = {}, {}, {}, []
         self.kept, self.away = {}, False
         self.metrics = {}  # experiment to run to metrics
         self.after_set = lambda: None
@@ -67,6 +67,9 @@ class FakeRegistry:
     def tag_version(self, version, tags):
         self.tags.setdefault(version.version, {}).update(tags)
         self.versions[version.version].tags.update(tags)
+
+    def tag_run(self, run_id, tags):
+        self.run_tags.setdefault(run_id, {}).update(tags)
 
     def log_text(self, run_id, text, file_name):
         self.files[run_id, file_name] = text

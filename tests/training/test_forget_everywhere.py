@@ -13,7 +13,7 @@ from serving.release import read_release
 from tests.tiny import tiny_checkpoint
 from tests.training.source import ROWS, Source
 from tests.training.tracked import target
-from training import behaviour
+from training import behaviour, data_report
 from training.contract import EvaluateRequest, ForgetRequest, JudgeRequest, PackageRequest, TrainRequest
 from training.evaluate import evaluate
 from training.forget import forget
@@ -22,7 +22,7 @@ from training.package import package
 from training.store import Store, local_path
 from training.text import identity_of, split_of, text_hash
 from training.train import train
-from training.verdict import DETAILS, PAGE, VERDICT
+from training.verdict import DETAILS, PAGE, TAG, VERDICT
 from training.verdict_page import verdict_page
 
 pytestmark = pytest.mark.filterwarnings("default")  # of torch, transformers and mlflow: theirs to mend
@@ -91,14 +91,25 @@ class Pipeline(Source):
         """With a run of MLflow, as the step in Airflow does."""
         experiment = self.client.create_experiment(f"ratchet/{PIPELINE}/data")
         run = self.client.create_run(experiment)
+        self.client.set_tag(run.info.run_id, data_report.TAG, uri)
         for name in ("report.json", "report.html"):
             self.client.log_text(run.info.run_id, (local_path(uri) / name).read_text(), name)
         return local_path(run.info.artifact_uri)
 
     def keep_verdict(self, page, model):
         """With the run that made the candidate, as the gate in Airflow does."""
+        self.client.set_tag(model.run_id, TAG, "hold")
         for file in (VERDICT, DETAILS, PAGE):
             self.client.log_text(model.run_id, (local_path(page).parent / file).read_text(), file)
+
+    def keep_verdict_elsewhere(self, page):
+        """As a gate by hand does for a model that no pipeline made; somebody has deleted the run since."""
+        run = self.client.create_run(self.client.create_experiment("somebody's own"))
+        self.client.set_tag(run.info.run_id, TAG, "hold")
+        for file in (VERDICT, DETAILS, PAGE):
+            self.client.log_text(run.info.run_id, (local_path(page).parent / file).read_text(), file)
+        self.client.delete_run(run.info.run_id)
+        return local_path(run.info.artifact_uri)
 
     def artifacts_of(self, model):
         return local_path(self.client.get_run(model.run_id).info.artifact_uri).parents[1]
@@ -131,10 +142,11 @@ def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline, monkeypatch):
     monkeypatch.setattr(behaviour, "MOST_EXAMPLES", 1000)
     data, model, report, judged, release = pipeline.run()
     kept_by_mlflow = pipeline.keep_report(data.report)
+    elsewhere = pipeline.keep_verdict_elsewhere(judged.page)
     pipeline.keep_verdict(judged.page, model)
     host = pipeline.place / "endpoints"
     shutil.copytree(local_path(release.release), host / "releases" / release.digest)
-    places = [pipeline.store, pipeline.place / "work", host, kept_by_mlflow, pipeline.artifacts_of(model)]
+    places = [pipeline.store, pipeline.place / "work", host, kept_by_mlflow, elsewhere, pipeline.artifacts_of(model)]
     held = {path.name for secret in SECRETS for path in holds(places, secret)}
     assert {"golden.json", "refused.parquet", "report.json", "report.html"} <= held
     assert any(name.startswith("rows-") for name in held)
@@ -161,7 +173,8 @@ def test_what_was_forgotten_is_in_no_byte_that_is_left(pipeline, monkeypatch):
     for secret in SECRETS:
         assert holds(places, secret) == []
         assert holds(places, identity_of(secret)) == []
-    assert result.counts["evaluations"] == result.counts["verdicts"] == result.counts["verdicts in MLflow"] == 1
+    assert result.counts["evaluations"] == result.counts["verdicts"] == 1
+    assert result.counts["verdicts in MLflow"] == 2
     for page in pages:
         verdict, details = (json.loads((page.parent / name).read_text()) for name in (VERDICT, DETAILS))
         assert page.read_text() == verdict_page(verdict, details)

@@ -16,6 +16,7 @@ from airflow.sdk import BaseHook
 from ratchet.hooks.address import base_url
 from training.contract import Unreachable
 from training.patience import send_once
+from training.verdict import TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +28,7 @@ PREVIOUS = "previous"  # the champion before this one: what a rollback returns t
 MODEL_TAG = "ratchet.model_digest"
 RELEASE_TAG = "ratchet.release"  # digest of the release that it was promoted with
 ENDPOINT_TAG = "ratchet.endpoint"
-VERDICT_TAG = "ratchet.verdict"
+VERDICT_TAG = TAG  # of its run as well
 OVERRIDE_TAG = "ratchet.override"  # who promoted it against the gate, and why
 SNAPSHOT_TAG = "ratchet.snapshot"
 REPORT_TAG = "ratchet.report"  # URI of the last report in which it was the candidate
@@ -193,6 +194,10 @@ class ModelRegistryHook(BaseHook):
     def tag_version(self, version: ModelVersion, tags: dict[str, str]) -> None:
         for key, value in tags.items():
             self.client.set_model_version_tag(version.name, version.version, key, value)
+
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_tag(run_id, key, value)
 
     def log_text(self, run_id: str, text: str, file_name: str) -> None:
         self.client.log_text(run_id, text, file_name)

@@ -271,11 +271,15 @@ class GateOperator(StageOperator, SkipMixin):
         """:return: where MLflow shows the page; None: the candidate is not registered."""
         if version is None or version.run_id is None:
             return None
-        place = page.rpartition("/")[0]
-        with suppress(FileNotFoundError):  # a verdict of an earlier version of Ratchet has no details
-            self.registry.log_text(version.run_id, _read(f"{place}/{DETAILS}"), DETAILS)
-        for name in (VERDICT, PAGE):
-            self.registry.log_text(version.run_id, _read(f"{place}/{name}"), name)
+        from training.forgotten import Forgotten
+
+        place, store = page.rpartition("/")[0], self._ledger.store
+        with Forgotten.in_force(store).while_writing(store):  # whoever forgets meanwhile finds the run, by its tag
+            self.registry.tag_run(version.run_id, {VERDICT_TAG: verdict.decision})
+            with suppress(FileNotFoundError):  # a verdict of an earlier version of Ratchet has no details
+                self.registry.log_text(version.run_id, _read(f"{place}/{DETAILS}"), DETAILS)
+            for name in (VERDICT, PAGE):
+                self.registry.log_text(version.run_id, _read(f"{place}/{name}"), name)
         self.registry.tag_version(version, {VERDICT_TAG: verdict.decision})
         experiment = self.registry.experiment_of(version.run_id)
         url = self.registry.artifact_url(version.run_id, experiment, PAGE)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from training.contract import Format
 
 
-DATA_REPORT_TAG = "ratchet.data_report"
 NOTED = 300  # characters of a warning in the run's note
 
 
@@ -237,27 +236,27 @@ class IngestOperator(StageOperator):
         """Keep the data report with MLflow as well; when that cannot be, the snapshot counts all the same."""
         if self.registry is None or not result.get("report"):
             return
-        files = {}
-        try:
-            directory = self.ledger.store.key(result["report"])
-            for name in ("report.json", "report.html"):
-                with self.ledger.store.open(f"{directory}/{name}") as file:
-                    files[name] = file.read().decode()
-        except (BadInput, FileNotFoundError) as error:
-            self.log.warning("No data report in MLflow: %s cannot be read (%s).", result["report"], error)
-            return
+        from training.data_report import TAG  # a tenth of a second to import: keep it out of parsing
+        from training.forgotten import Forgotten
+
         tags = {
-            DATA_REPORT_TAG: result["report"],
+            TAG: result["report"],
             "ratchet.pipeline": self.ledger_name,
             "ratchet.snapshot": result["digest"],
             "airflow.dag_id": self.dag_id,
             "airflow.run_id": context["run_id"],
         }
-        name = f"{self.ledger_name}-{directory.rpartition('/')[2][:8]}"
+        store, files = self.ledger.store, {}
         try:
-            run, experiment = self.registry.keep_files(
-                f"ratchet/{self.ledger_name}/data", name, files, tags, DATA_REPORT_TAG
-            )
+            directory = store.key(result["report"])
+            name = f"{self.ledger_name}-{directory.rpartition('/')[2][:8]}"
+            with Forgotten.in_force(store).while_writing(store):  # whoever forgets meanwhile finds the run, by its tag
+                for file_name in ("report.json", "report.html"):
+                    with store.open(f"{directory}/{file_name}") as file:
+                        files[file_name] = file.read().decode()
+                run, experiment = self.registry.keep_files(f"ratchet/{self.ledger_name}/data", name, files, tags, TAG)
+        except (BadInput, FileNotFoundError) as error:
+            self.log.warning("No data report in MLflow: %s cannot be read (%s).", result["report"], error)
         except AirflowNotFoundException:
             self.log.info("No data report in MLflow: the connection %r does not exist.", self.mlflow_conn_id)
         except Unreachable as error:

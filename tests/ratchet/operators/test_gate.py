@@ -13,6 +13,8 @@ from ratchet.ledger import Ledger
 from ratchet.operators.approve import ApproveOperator
 from ratchet.operators.gate import GateOperator
 from tests.ratchet.fakes import FakeRegistry, context
+from training.contract import Unreachable
+from training.forgotten import Forgotten
 from training.store import Store
 
 REPORT = "file:///store/evaluations/1/report.json"
@@ -83,6 +85,32 @@ def test_a_good_candidate_passes(tmp_path, places, registry):
     assert registry.files["run4", "details.json"] == DETAILS
     assert registry.files["run4", "verdict.html"] == PAGE
     assert shown.endswith("verdict.html")
+
+
+def test_whoever_forgets_while_the_verdict_goes_to_mlflow_waits_and_finds_its_run(tmp_path, places, registry):
+    """The files may hold a text that was forgotten since they were written to the store."""
+    store, seen = ledger(places).store, []
+    keep = registry.log_text
+
+    def log_text(run_id, *rest):
+        seen.append((len(store.list("writing")), dict(registry.run_tags[run_id])))
+        keep(run_id, *rest)
+
+    registry.log_text = log_text
+    gate(tmp_path, registry, PROMOTE)
+    assert seen == [(1, {"ratchet.verdict": "promote"})] * 3
+    assert store.list("writing") == []
+
+
+def test_no_verdict_goes_to_mlflow_while_texts_are_taken_out_of_the_store(tmp_path, places, registry):
+    store = ledger(places).store
+    Forgotten(texts=frozenset({"0" * 32}), unfinished=True).write(store)
+    with pytest.raises(Unreachable, match="Retry"):
+        gate(tmp_path, registry, PROMOTE)
+    assert registry.files == {}
+    Forgotten(texts=frozenset({"0" * 32})).write(store)
+    gate(tmp_path, registry, PROMOTE)
+    assert registry.files["run4", "verdict.html"] == PAGE
 
 
 def test_the_report_of_the_verdict_tells_of_run_and_endpoint(tmp_path, places, registry):

@@ -14,6 +14,7 @@ from ratchet.operators import stage as stage_operator
 from ratchet.operators.ingest import IngestOperator
 from tests.ratchet.fakes import FakeRegistry, context
 from training.contract import Checks, IngestRequest, Reading
+from training.forgotten import Forgotten
 from training.store import Store
 
 SECRET = "pl4nted/secret+key"
@@ -258,6 +259,18 @@ def test_a_report_that_mlflow_did_not_take_is_kept_by_the_next_run(stage, ledger
     reported.away = False
     ingest().execute(run("run_2"))
     assert len(reported.kept) == 1
+
+
+def test_no_report_goes_to_mlflow_while_texts_are_taken_out_of_the_store(stage, ledger, reported):
+    keep, marks = reported.keep_files, []
+    reported.keep_files = lambda *told: (marks.append(len(ledger.store.list("writing"))), keep(*told))[1]
+    Forgotten(texts=frozenset({"0" * 32}), unfinished=True).write(ledger.store)
+    assert ingest().execute(run("run_1"))["report"]
+    assert not reported.kept
+    Forgotten(texts=frozenset({"0" * 32})).write(ledger.store)
+    ingest().execute(run("run_2"))
+    assert len(reported.kept) == 1
+    assert marks == [1], "whoever forgets meanwhile waits for it"
 
 
 def test_without_a_connection_to_mlflow_the_report_is_in_the_store_alone(stage, ledger, capsys):
