@@ -14,14 +14,21 @@ import yaml
 KeyPath = tuple[str | int, ...]
 
 # Names that values hide behind, and values that give themselves away
-SECRET_NAME = re.compile(r"secret|token|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"secret|token|passw|(?<![a-z])pwd(?![a-z])|credential|authorization|(?:api|access|private|routing|integration)_?key",
+    re.IGNORECASE,
+)
 SECRET_VALUE = re.compile(
     rf"""
     (?<![A-Za-z0-9])hf_(?:oauth_|jwt_)?(?=[a-z]*[A-Z0-9]|[a-z]{{24}})[A-Za-z0-9]{{14,}}[\w.-]*  # hf_datasets is a word
     | \b(?:AKIA|ASIA)\w{{8,}}
+    | \b(?:xox[a-z]-|xapp-|gh[a-z]_|github_pat_|glpat-)(?=[\w-]*\d)[\w-]{{10,}}  # Slack, GitHub, GitLab
+    | (?i:\bbearer\s+)(?=[\w.~+/-]*\d)[\w.~+/-]{{10,}}=*
+    # whoever has the address of a webhook may write there: Slack, Teams, Discord
+    | (?i:(?<=hooks\.slack\.com/)|(?<=webhook\.office\.com/)|(?<=logic\.azure\.com)|(?<=\.com/api/webhooks/))\S+
     | (?<=://)[^/]*?(?::|%3[Aa]).*(?:@|%40)  # user:password@; the password may hold a slash, the colon be encoded
     | (?<=://)(?<!hf://)[^/]*(?:@|%40)  # user@; hf://NAME@REVISION is none
-    | (?<=[?&;])[^=&]*(?i:{SECRET_NAME.pattern}|signature)[^=&]*=[^&]+
+    | (?<=[?&;])[^=&]*(?i:{SECRET_NAME.pattern}|signature|\bsig\b)[^=&]*=[^&]+
     """,
     re.VERBOSE,
 )

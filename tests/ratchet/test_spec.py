@@ -473,6 +473,37 @@ def test_what_only_resembles_a_secret_is_a_location(tmp_path, location):
     assert spec_at(tmp_path / "mail.yaml", SHORTEST.replace("messages.csv", location)).data.source == location
 
 
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "{pwd: hunter2}",
+        "{db_pwd: hunter2}",
+        "{routing_key: hunter2}",
+        "{headers: {Authorization: Bearer hunter2}}",
+        "{text: 'Authorization: Bearer hunter2hunter2'}",
+        "{url: 'https://hooks.slack.com/services/T0/B0/hunter2'}",
+        "{url: 'https://acme.webhook.office.com/webhookb2/hunter2@0/IncomingWebhook/1/2'}",
+        "{url: 'https://prod-1.westeurope.logic.azure.com:443/workflows/hunter2/triggers'}",
+        "{url: 'https://chat.example/run?api=1&sig=hunter2'}",
+        "{url: 'https://discord.com/api/webhooks/1/hunter2'}",
+        "{room: xoxb-1234-hunter2hunter2}",
+        "{room: ghp_hunter2hunter2}",
+    ],
+)
+def test_a_notifier_takes_no_secret(tmp_path, argument):
+    with pytest.raises(SpecError, match="looks like a secret") as caught:
+        spec_at(tmp_path / "mail.yaml", f"{NOTIFY}  - {{notifier: a.B, arguments: {argument}}}\n")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["{slack_conn_id: team, channel: '#ml'}", "{subject: 'the bearer is intents-2024', to: [ml@acme.example]}"],
+)
+def test_a_notifier_takes_what_only_resembles_a_secret(tmp_path, argument):
+    spec_at(tmp_path / "mail.yaml", f"{NOTIFY}  - {{notifier: a.B, arguments: {argument}}}\n")
+
+
 @pytest.mark.parametrize("preset", ["@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"])
 def test_airflow_knows_every_preset_that_the_spec_takes(tmp_path, preset):
     from airflow.sdk import DAG
