@@ -5,6 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+# A pattern that finds a character that can be seen: none of the spaces, fillers, joiners, marks of direction and
+# selectors, of which nobody sees anything; Airflow's form takes the same one for a text that must say something
+SEEN = (
+    r"[^\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0]"
+)
 JOINERS = "\u200c\u200d"  # characters that nobody sees, with which some scripts and emoji are spelt
 
 

@@ -24,6 +24,7 @@ from ratchet.operators.train import TrainOperator
 from ratchet.spec import load_spec
 from ratchet.triggers.new_data import NewDataTrigger
 from training.markdown import code
+from training.visible import SEEN
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.timetable import BaseTimetable
@@ -56,7 +57,7 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Override",
-        pattern=r"\S",
+        pattern=SEEN,
         maxLength=500,
         description="Promote the candidate whatever the gate says. The reason is kept for ever, with your name.",
     ),

@@ -13,6 +13,7 @@ from ratchet.operators.choose import ChooseOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
 from ratchet.operators.reconcile import ReconcileOperator
 from ratchet.operators.rollback import RollbackOperator
+from training.visible import SEEN
 
 ROLLBACK_PAGE = """\
 ### Return to an earlier champion
@@ -70,7 +71,7 @@ def rollback(stub: str) -> DAG:
             ),
             "reason": Param(
                 type="string",
-                minLength=1,
+                pattern=SEEN,
                 maxLength=500,
                 title="Reason",
                 description="Kept in the history, with your name.",

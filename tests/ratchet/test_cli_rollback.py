@@ -38,8 +38,9 @@ def test_what_was_refused_is_told_and_nothing_was_done(fake, access, capsys):
     assert "version 4 was never champion" in told
 
 
-def test_without_a_reason_nothing_is_started(fake, access):
-    assert main(["rollback", "intents", "--reason", " ", *access]) == 2
+@pytest.mark.parametrize("reason", [" ", "\u200b"])
+def test_without_a_reason_nothing_is_started(fake, access, reason):
+    assert main(["rollback", "intents", "--reason", reason, *access]) == 2
     with pytest.raises(SystemExit) as ended:
         main(["rollback", "intents", *access])
     assert ended.value.code == 2

@@ -150,7 +150,7 @@ def test_the_form_starts_a_run_without_anything_filled_in(tmp_path):
         assert "null" in params.get_param(name).schema["type"]
 
 
-@pytest.mark.parametrize("reason", ["", " \n", "x" * 501])
+@pytest.mark.parametrize("reason", ["", " \n", "\u200b\u2060\u3164", "x" * 501])
 def test_an_override_without_a_reason_starts_no_run(tmp_path, reason):
     with pytest.raises(ParamValidationError):
         build(spec(tmp_path)).params.get_param("override").resolve(reason)

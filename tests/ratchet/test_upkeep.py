@@ -27,7 +27,7 @@ def test_the_endpoint_goes_back_before_the_alias(dag):
 def test_the_form_proposes_the_pipelines_and_asks_for_a_reason(dag):
     assert dag.params.get_param("pipeline").schema["examples"] == ["films", "intents"]
     assert dag.params["version"] is None
-    for name, value in (("reason", ""), ("pipeline", ""), ("version", "latest")):
+    for name, value in (("reason", ""), ("reason", "\u200b\u3164"), ("pipeline", ""), ("version", "latest")):
         with pytest.raises(ParamValidationError):
             dag.params.get_param(name).resolve(value)
 

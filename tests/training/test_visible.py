@@ -1,10 +1,11 @@
 """What a terminal or a page shows of a text that has more in it than can be seen."""
 
 import io
+import re
 
 import pytest
 
-from training.visible import VisibleStream, visible
+from training.visible import SEEN, VisibleStream, visible
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,11 @@ def test_a_stream_shows_all_that_is_written_to_it_and_lets_a_line_be_written_ove
     print("\r12 %", "\x1b[2J", file=stream, flush=True)
     assert seen.getvalue() == "\r12 % [U+001B][2J\n"
     assert not stream.isatty()
+
+
+@pytest.mark.parametrize(
+    "unseen", ["", " \t\n\u00a0", "\u200b", "\u2060\ufeff", "\u3164", "\u115f\u1160\uffa0", "\u2800\ufe0f"]
+)
+def test_in_some_texts_nothing_can_be_seen(unseen):
+    assert not re.search(SEEN, unseen)
+    assert re.search(SEEN, f"{unseen}.{unseen}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ from ratchet.cli.active import add_airflow, airflow_of
 from ratchet.cli.retrain import EXIT_DONE, EXIT_FAILED, Outcome, Run, RunError, start
 from ratchet.cli.run import Display, follow
 from training.contract import BadInput
+from training.visible import SEEN
 
 DAG = "ratchet_rollback"
 LONGEST_SECONDS = 3600.0  # assumed: a release that is there is up in seconds, one that is packaged anew in minutes
@@ -32,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def rollback(options: argparse.Namespace) -> int:
     """Start the DAG and follow it to its end."""
-    if not options.reason.strip():
+    if not re.search(SEEN, options.reason):
         raise BadInput("Nothing was changed: --reason says why, which the history keeps.")
     airflow = airflow_of(options)
     if airflow is None:

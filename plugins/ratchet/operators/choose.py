@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ratchet.hooks.endpoint_host import EndpointHostHook
 from ratchet.hooks.model_registry import MODEL_TAG, PREVIOUS, RELEASE_TAG, ModelRegistryHook
 from ratchet.ledger import ALIAS_DONE, ROLLBACK_BEGUN, Ledger, require_known
 from training.contract import BadInput
+from training.visible import SEEN
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,7 +79,7 @@ class ChooseOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from training.store import Store
 
-        if not self.reason or not self.reason.strip():
+        if not re.search(SEEN, self.reason or ""):
             raise AirflowFailException(f"{UNCHANGED}: a rollback needs a reason, which the history keeps.")
         store = Store(self.store or settings.store_uri())
         try:

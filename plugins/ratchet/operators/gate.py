@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ from ratchet.stale import tell_held
 from training.contract import BadInput, JudgeRequest
 from training.rules import Rules
 from training.verdict import DETAILS, PAGE, VERDICT, Verdict
+from training.visible import SEEN
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -205,7 +207,9 @@ class GateOperator(StageOperator, SkipMixin):
 
     def _reason_to_override(self) -> str:
         given = " ".join((self.override or "").split())
-        return "" if given == "None" else given  # a template of a parameter that was not given
+        if given == "None":  # a template of a parameter that was not given
+            return ""
+        return given if re.search(SEEN, given) else ""
 
     def _overridden(
         self, context: Context, candidate: ModelVersion | None, verdict: dict[str, Any], reason: str

@@ -81,6 +81,7 @@ def test_any_version_that_was_champion_may_be_named(registry):
     ("options", "reason"),
     [
         ({"reason": "  "}, "needs a reason"),
+        ({"reason": "\u2060"}, "needs a reason"),
         ({"pipeline": "intent"}, r"No pipeline 'intent' ever ran.* Did you mean 'intents'\?"),
         ({"version": "9"}, r"models:/intents/9 does not exist.*1, 2, 3\."),
         ({"version": "latest"}, "models:/intents/latest does not exist"),

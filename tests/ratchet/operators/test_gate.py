@@ -233,7 +233,7 @@ def test_an_overridden_candidate_needs_no_approval(tmp_path, places, registry):
     assert (verdict["decision"], verdict["overridden"]["decision"]) == ("promote", "ask")
 
 
-@pytest.mark.parametrize("override", [None, "", "  ", "None"])
+@pytest.mark.parametrize("override", [None, "", "  ", "\u3164", "None"])
 def test_without_a_reason_nothing_is_overridden(tmp_path, places, registry, override):
     with pytest.raises(DownstreamTasksSkipped):
         gate(tmp_path, registry, HOLD, override=override)
