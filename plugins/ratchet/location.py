@@ -131,3 +131,8 @@ def behaviour_path(spec: Path) -> Path:
 def spec_of(behaviour: Path) -> Path:
     """:param behaviour: ``NAME.behaviour.yaml``. :return: the spec that it belongs to."""
     return behaviour.with_name(f"{behaviour.name.removesuffix(BEHAVIOUR)}.yaml")
+
+
+def pipelines_of(folder: Path) -> list[str]:
+    """:return: names of the pipelines that have a spec in the folder."""
+    return sorted(spec.stem for spec in folder.glob("*.yaml") if not spec.name.endswith(BEHAVIOUR))

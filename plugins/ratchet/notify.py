@@ -99,9 +99,13 @@ def _failure(call: Callable[[], Any]) -> BaseException | None:
 
 
 class TellFailure:
-    """Airflow calls it when a task has failed for good: in its worker, or in the DAG processor where that is gone."""
+    """
+    Airflow calls it when a task has failed for good: in its worker, or in the DAG processor where that is gone.
 
-    def __init__(self, pipeline: str, notifications: Notifications) -> None:
+    :param pipeline: None: the one that the run's parameter names.
+    """
+
+    def __init__(self, pipeline: str | None, notifications: Notifications) -> None:
         self.pipeline, self.notifications = pipeline, notifications
 
     def __call__(self, context: Context) -> None:
@@ -111,7 +115,11 @@ class TellFailure:
         # an error may quote a password of a connection; in a log Airflow would mask it
         reason = str(redact(str(error))) if error else "its worker is gone, or somebody marked it as failed"
         what = f"{context['ti'].task_id} failed"
-        tell(self.notifications, context, "failure", self.pipeline, what, reasons=[reason])
+        pipeline = self.pipeline or (context.get("params") or {}).get("pipeline")
+        if pipeline is None:
+            log.warning("Nobody is told that %s, since nobody knows of which pipeline.", what)
+            return
+        tell(self.notifications, context, "failure", pipeline, what, reasons=[reason])
 
 
 def spec_in(specs: str, pipeline: str) -> PipelineSpec | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from airflow.sdk import DAG, Param
 
 from ratchet.factory import STEP
-from ratchet.location import BEHAVIOUR
+from ratchet.location import pipelines_of
+from ratchet.notify import TellFailure
 from ratchet.operators.choose import ChooseOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
-from ratchet.operators.reconcile import ReconcileOperator
+from ratchet.operators.reconcile import ReconcileOperator, TellDifferences
 from ratchet.operators.rollback import RollbackOperator
 from training.visible import SEEN
 
@@ -37,8 +38,8 @@ RECONCILE_PAGE = """\
 Once a day: for each pipeline, the alias `champion` in MLflow, the model that the endpoint itself reports and the
 history must name the same version. Where they do not, the task fails and says what differs. A run that is promoting at
 that moment is waited for: the task looks three times, five minutes apart. It changes nothing; `ratchet reconcile
-PIPELINE --fix` does. It also tells whom the spec names (`notify`) of a champion that is older than
-`gate.stale_after_days`.
+PIPELINE --fix` does. It tells whom the spec of a pipeline that differs names (`notify`), as a failure, and of a
+champion that is older than `gate.stale_after_days`.
 """
 
 
@@ -48,7 +49,6 @@ def rollback(stub: str) -> DAG:
     :return: the DAG ``ratchet_rollback``.
     """
     folder = Path(stub).parent
-    specs = (path for path in folder.glob("*.yaml") if not path.name.endswith(BEHAVIOUR))
     with DAG(
         dag_id="ratchet_rollback",
         description="Return a pipeline's endpoint and champion to an earlier version",
@@ -60,7 +60,7 @@ def rollback(stub: str) -> DAG:
                 type="string",
                 minLength=1,
                 title="Pipeline",
-                examples=sorted(spec.stem for spec in specs),
+                examples=pipelines_of(folder),
             ),
             "version": Param(
                 None,
@@ -77,7 +77,7 @@ def rollback(stub: str) -> DAG:
                 description="Kept in the history, with your name.",
             ),
         },
-        default_args=STEP,
+        default_args={**STEP, "on_failure_callback": TellFailure(None, str(folder))},
         tags=["ratchet"],
     ) as dag:
         chosen = ChooseOperator(
@@ -121,7 +121,12 @@ def reconcile(stub: str) -> DAG:
         catchup=False,
         is_paused_upon_creation=False,  # it only looks
         max_active_runs=1,
-        default_args={"owner": "ratchet", "retries": 2, "retry_delay": timedelta(minutes=5)},
+        default_args={
+            "owner": "ratchet",
+            "retries": 2,
+            "retry_delay": timedelta(minutes=5),
+            "on_failure_callback": TellDifferences(str(Path(stub).parent)),
+        },
         tags=["ratchet"],
     ) as dag:
         ReconcileOperator(

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
+from ratchet.operators.reconcile import PipelinesDiffer
 from ratchet.upkeep import reconcile, rollback
+from tests.ratchet.fakes import context
+from tests.ratchet.notifiers import Remembering
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +46,44 @@ def test_airflow_finds_it_in_the_folder_of_the_specs():
 def test_the_specs_beside_them_say_who_is_told(dag, tmp_path):
     assert dag.get_task("rollback").notify == str(tmp_path)
     assert reconcile(str(tmp_path / "ratchet_reconcile.py")).get_task("reconcile").specs == str(tmp_path)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    monkeypatch.setattr(Remembering, "told", [])
+    return Remembering.told
+
+
+def wish(folder, pipeline, to):
+    notify = f"notify: [{{notifier: tests.ratchet.notifiers.Remembering, arguments: {{to: {to}}}, on: [failure]}}]\n"
+    (folder / f"{pipeline}.yaml").write_text("data: {source: /d.csv, text: t, label: l}\n" + notify)
+
+
+def test_whom_the_pipelines_spec_names_is_told_of_a_rollback_that_failed(tmp_path, told):
+    wish(tmp_path, "intents", "anna")
+    wish(tmp_path, "films", "ben")
+    for task in rollback(str(tmp_path / "ratchet_rollback.py")).tasks:
+        [tell] = task.on_failure_callback
+        tell({**context(), "params": {"pipeline": "intents"}, "exception": ConnectionError("away")})
+    assert told == [("anna", "failure: intents: approve failed")] * 3
+
+
+def test_a_rollback_of_nobody_knows_which_pipeline_tells_nobody(tmp_path, told):
+    [tell] = rollback(str(tmp_path / "ratchet_rollback.py")).get_task("choose").on_failure_callback
+    tell({"ti": context()["ti"]})
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("error", "who"),
+    [(PipelinesDiffer({"intents": "The endpoint serves another."}), ["anna"]), (ConnectionError(), ["ben", "anna"])],
+)
+def test_a_look_that_failed_is_told_to_whom_it_concerns(tmp_path, told, error, who):
+    wish(tmp_path, "intents", "anna")
+    wish(tmp_path, "films", "ben")
+    [tell] = reconcile(str(tmp_path / "ratchet_reconcile.py")).get_task("reconcile").on_failure_callback
+    tell({**context(), "exception": error})
+    assert [to for to, _ in told] == who
 
 
 def test_the_daily_look_runs_by_itself_and_looks_again_before_it_fails():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -12,13 +13,46 @@ from ratchet.alias import who_started
 from ratchet.hooks.endpoint_host import EndpointHostHook
 from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.ledger import Ledger, pipelines
+from ratchet.location import pipelines_of
 from ratchet.note import write_note
-from ratchet.notify import spec_in
+from ratchet.notify import TellFailure, spec_in
 from ratchet.reconcile import Reconciler
 from ratchet.stale import champion_days, tell_old
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+class PipelinesDiffer(RuntimeError):
+    """:param told: what differs, by pipeline."""
+
+    def __init__(self, told: dict[str, str]) -> None:
+        self.told = told
+        lines = " ".join(f"{pipeline}: {differences}" for pipeline, differences in told.items())
+        super().__init__(f"{lines} Nothing was changed. To put it right: ratchet reconcile --fix")
+
+
+class TellDifferences:
+    """
+    Airflow calls it when the last look failed: whom a pipeline's spec names is told what differs in that pipeline.
+
+    Where the look itself failed, everybody is told, since nobody knows whether all agrees.
+
+    :param specs: folder of the specs.
+    """
+
+    def __init__(self, specs: str) -> None:
+        self.specs = specs
+
+    def __call__(self, context: Context) -> None:
+        error: Any = context.get("exception")
+        looks: dict[str, Any]
+        if isinstance(error, PipelinesDiffer):
+            looks = {pipeline: PipelinesDiffer({pipeline: told}) for pipeline, told in error.told.items()}
+        else:
+            looks = dict.fromkeys(pipelines_of(Path(self.specs)), error)
+        for pipeline, reason in looks.items():
+            TellFailure(pipeline, self.specs)({**context, "exception": reason})
 
 
 class ReconcileOperator(BaseOperator):
@@ -34,7 +68,7 @@ class ReconcileOperator(BaseOperator):
     :param mlflow_conn_id: connection of the MLflow server.
     :param endpoint_conn_id: connection of the endpoint host.
     :return: ``pipelines`` that agree.
-    :raises RuntimeError: something differs; the message says what, and how to put it right.
+    :raises PipelinesDiffer: something differs; the message says what, and how to put it right.
     """
 
     template_fields = ("pipelines", "store")
@@ -70,7 +104,7 @@ class ReconcileOperator(BaseOperator):
 
         store = Store(self.store or settings.store_uri())
         looked_at = self.pipelines if self.pipelines is not None else pipelines(store)
-        told = []
+        told = {}
         for name in looked_at:
             ledger = Ledger(store, name)
             self._tell_if_old(context, name, ledger)
@@ -84,11 +118,13 @@ class ReconcileOperator(BaseOperator):
             )
             found = [difference.told for difference in reconciler.differences()]
             self.log.info("%s: %s", name, " ".join(found) or "alias, endpoint and ledger agree")
-            told += [f"{name}: {one}" for one in found]
+            if found:
+                told[name] = " ".join(found)
         if not told:
             return {"pipelines": looked_at}
-        write_note(context, f"differs: {' '.join(told)}", self.log)
-        raise RuntimeError(f"{' '.join(told)} Nothing was changed. To put it right: ratchet reconcile --fix")
+        difference = PipelinesDiffer(told)
+        write_note(context, f"differs: {difference}", self.log)
+        raise difference
 
     def _tell_if_old(self, context: Context, pipeline: str, ledger: Ledger) -> None:
         """For pipelines that do not run."""
