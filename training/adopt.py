@@ -8,22 +8,26 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training.checkpoints import NOT_THE_MODEL
 from training.contract import AdoptRequest, AdoptResult, BadInput
 from training.keys import Records, code_version, key_of, locked
 from training.licenses import stated_license
-from training.model import MODEL_FILES, find_model, model_cache, model_digest, model_identity, put_model
+from training.model import find_model, model_cache, model_digest, model_identity, put_model
 from training.patience import connect, patiently
 from training.progress import Progress
 from training.registration import find_version
 from training.snapshot import open_snapshot, read_manifest
-from training.store import Store
-from training.text import some
+from training.store import MANIFEST, Store
+from training.text import SHOWN_OF_NAME, shortened, some
 from training.tracking import Facts, Journal, Recorder
 from training.train import clear
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,25 @@ IMPORTED_TAG = "ratchet.imported"  # of a version: where its model is from
 LICENSE_TAG = "ratchet.license"
 UNNAMED = re.compile(r"LABEL_\d+")  # what transformers calls labels that nobody named
 TOKENIZER = "tokenizer.json"
+# What transformers loads a classifier and its tokenizer from. Whatever else is beside them is somebody's own
+LOADED = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 RECORDED = {"model", "digest", "license", "labels"}  # fields of an AdoptResult
 
 
@@ -64,9 +87,13 @@ def adopt(request: AdoptRequest) -> AdoptResult:
                 made = found
                 if made is None:
                     progress.doing("fetching the model")
-                    made = _fetch(request, name, key, store, work / "model")
+                    made = _fetch(request, name, identity, key, store, work / "model")
                     records.write(key, parts, made, request.pipeline)
+                elif not _of_hub(identity):  # the card is no part of what a key knows it by
+                    source = find_model(name, request.work, request.tracking).path
+                    made = {**made, "license": stated_license(source)}
                 result = AdoptResult(**made, source=name, key=key, hit=found is not None, why=why)
+                _note_origin(store, result, request.labels)
                 _require_labels(result, request.snapshot)
                 if request.tracking is not None:
                     progress.doing("recording in MLflow")
@@ -86,7 +113,7 @@ def _resolve(request: AdoptRequest) -> tuple[str, str]:
     return (identity if "@" in identity else reference), identity
 
 
-def _fetch(request: AdoptRequest, name: str, key: str, store: Store, folder: Path) -> dict[str, Any]:
+def _fetch(request: AdoptRequest, name: str, identity: str, key: str, store: Store, folder: Path) -> dict[str, Any]:
     """
     Put the model into the store, once it has answered.
 
@@ -94,25 +121,59 @@ def _fetch(request: AdoptRequest, name: str, key: str, store: Store, folder: Pat
     :return: what is recorded of it.
     """
     source = find_model(name, request.work, request.tracking).path
-    folder.mkdir(parents=True, exist_ok=True)
-    for pattern in MODEL_FILES:
-        for path in source.glob(pattern):
-            if path.name not in NOT_THE_MODEL:
-                shutil.copyfile(path, folder / path.name)  # which in the Hub's cache is a link
+    _copy(source, folder, name, model_cache(request.work))
+    if not _of_hub(identity) and model_digest(source) != identity:
+        raise BadInput(f"{name} was changed while it was read. Nothing was imported. Try again when it is finished.")
     labels = _require_answers(folder, name)
     if request.labels:
         labels = _rename(labels, request.labels, name)
         _write_labels(folder / "config.json", labels)
-    told = {"from": name, "license": stated_license(source), "renamed": dict(request.labels)}
-    place = f"models/{model_digest(folder)}"
+    place, stated = f"models/{model_digest(folder)}", stated_license(source)
     if not store.is_intact(place):  # one that was trained here keeps what its manifest says of its training
-        put_model(folder, store, {"labels": labels, "key": key, "imported": told})
+        put_model(folder, store, {"labels": labels, "key": key, "imported": _origin(name, stated, request.labels)})
     return {
         "model": store.uri(place),
         "digest": place.rpartition("/")[2],
-        "license": told["license"],
+        "license": stated,
         "labels": labels,
     }
+
+
+def _copy(source: Path, folder: Path, name: str, cache: Path) -> None:
+    """
+    :param cache: in which files may be links to one another, as those of the Hub are.
+    :raises BadInput: one of the files is none, or is somewhere else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    roots = [place.resolve() for place in (source, cache)]
+    for path in sorted(source.iterdir()):
+        if not any(fnmatchcase(path.name, pattern) for pattern in LOADED):
+            continue
+        if not path.is_file():
+            raise BadInput(f"{name}: {path.name} is no file, or a link to nothing. Nothing was imported.")
+        if not any(path.resolve().is_relative_to(root) for root in roots):
+            raise BadInput(
+                f"{name}: {path.name} is a link to {path.resolve()}, which is not in that directory. Nothing was "
+                "imported. Copy the files in place of the links (cp -rL) and give the copy."
+            )
+        shutil.copyfile(path, folder / path.name)
+
+
+def _of_hub(identity: str) -> bool:
+    return "@" in identity
+
+
+def _origin(name: str, stated: str | None, labels: Mapping[str, str]) -> dict[str, Any]:
+    return {"from": name, "license": stated, "renamed": dict(labels)}
+
+
+def _note_origin(store: Store, model: AdoptResult, labels: Mapping[str, str]) -> None:
+    """Have the manifest of the model say where it was found last, and under which licence; the card tells it."""
+    manifest = f"{store.key(model.model)}/{MANIFEST}"
+    noted = store.read_json(manifest)
+    told = _origin(model.source, model.license, labels)
+    if "imported" in noted and noted["imported"] != told:
+        store.write_json(manifest, {**noted, "imported": told})
 
 
 def _rename(labels: Sequence[str], names: Mapping[str, str], name: str) -> list[str]:
@@ -140,9 +201,10 @@ def _require_answers(folder: Path, name: str) -> list[str]:
     Load the model and ask it a few texts, as the evaluation will.
 
     :return: its labels, in the order of their ids.
-    :raises BadInput: it cannot be loaded, or gives no finite scores.
+    :raises BadInput: it cannot be loaded, cannot answer, or gives no finite scores.
     """
     import numpy as np
+    import torch
 
     from training.classifier import load_classifier
     from training.package import NEUTRAL_TEXTS
@@ -158,7 +220,12 @@ def _require_answers(folder: Path, name: str) -> list[str]:
         )
     if not (folder / TOKENIZER).is_file():
         classifier.tokenizer.save_pretrained(folder)  # so that no other machine has to convert it
-    scores = classifier.score(NEUTRAL_TEXTS, batch_size=len(NEUTRAL_TEXTS))
+    try:
+        scores = classifier.score(NEUTRAL_TEXTS, batch_size=len(NEUTRAL_TEXTS))
+    except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise BadInput(f"{name} cannot answer {NEUTRAL_TEXTS[0]!r}: {error}. Nothing was imported.") from error
     if not np.isfinite(scores).all():
         raise BadInput(f"{name} answers NaN to {NEUTRAL_TEXTS[0]!r}. Nothing was imported.")
     return list(classifier.labels)
@@ -177,11 +244,21 @@ def _require_labels(model: AdoptResult, snapshot: str) -> None:
         fault = f"the test split has rows of {some(lacking)}, which it does not know"
     unnamed = all(UNNAMED.fullmatch(label) for label in model.labels)
     hint = " Nobody named them: their order is known to whoever trained it." if unnamed else ""
+    example = "=".join(shortened(label, SHOWN_OF_NAME) for label in (model.labels[0], tested[0]))
     raise BadInput(
         f"{model.source} cannot be a candidate: {fault}. Its own labels are {some(model.labels)}.{hint} Nothing was "
-        f"registered. Say what they are called in the data: --label {model.labels[0]}={tested[0]}, or the run "
-        "parameter model_labels."
+        f"registered. Say what they are called in the data: --label {example}, or the run parameter model_labels."
     )
+
+
+def _tag(client: MlflowClient, version: ModelVersion, model: AdoptResult) -> None:
+    """Have a version that is there already say where its model was found last, and under which licence."""
+    told = {IMPORTED_TAG: model.source, LICENSE_TAG: model.license}
+    for tag, value in told.items():
+        if value is None and tag in version.tags:
+            client.delete_model_version_tag(version.name, version.version, tag)
+        elif value is not None and version.tags.get(tag) != value:
+            client.set_model_version_tag(version.name, version.version, tag, value)
 
 
 def _make_known(result: AdoptResult, request: AdoptRequest, store: Store, work: Path) -> AdoptResult:
@@ -192,6 +269,7 @@ def _make_known(result: AdoptResult, request: AdoptRequest, store: Store, work: 
     if version is not None:
         run = patiently(lambda: client.get_run(str(version.run_id)))
         if run.info.status == "FINISHED":
+            patiently(lambda: _tag(client, version, result))
             return replace(
                 result, run_id=version.run_id, experiment_id=run.info.experiment_id, version=str(version.version)
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput
 from training.examples import token_limit
+from training.text import some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,9 +93,11 @@ def load_classifier(directory: Path, name: str) -> Classifier:
         raise BadInput(f"{name}: its files lack {', '.join(missing[:5])}; with random numbers there it would guess.")
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes up an empty one
         raise BadInput(f"{name} has no tokenizer: every text would be unknown to it. Save the tokenizer beside it.")
+    if set(config.id2label) != set(range(config.num_labels)):
+        raise BadInput(f"{name}: id2label in config.json does not have the ids from 0 to {config.num_labels - 1}.")
     labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     if len(set(labels)) != len(labels):
-        raise BadInput(f"{name}: config.json has the same name for two labels: {list(labels)}.")
+        raise BadInput(f"{name}: config.json has the same name for two labels: {some(labels)}.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Classifier(name, model.to(device).eval(), tokenizer, labels, token_limit(tokenizer, model))
 

@@ -143,10 +143,12 @@ def model_identity(reference: str, cache: Path, tracking_uri: str | None = None)
 
 
 def _checked_digest(path: Path, reference: str, expected: str | None = None) -> str:
-    digest = model_digest(path)
-    manifest = path / MANIFEST
-    if expected is None and manifest.is_file():
-        expected = json.loads(manifest.read_text()).get("digest")
+    try:
+        digest = model_digest(path)
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{reference}: the name {error.object!r} of a file is not UTF-8. Rename it.") from error
+    if expected is None:
+        expected = _noted_digest(path / MANIFEST, reference)
     if expected is None and _DIGEST.fullmatch(path.name):
         expected = path.name
     if expected is not None and digest != expected:
@@ -155,6 +157,20 @@ def _checked_digest(path: Path, reference: str, expected: str | None = None) -> 
             "they were changed or damaged, and were not used. Train it again, or restore its files."
         )
     return digest
+
+
+def _noted_digest(manifest: Path, reference: str) -> str | None:
+    """:raises BadInput: there is a manifest, but nobody can tell what it says."""
+    if not manifest.is_file():
+        return None
+    try:
+        noted = json.loads(manifest.read_text()).get("digest")
+    except (ValueError, AttributeError) as error:
+        raise BadInput(
+            f"{reference}: its {MANIFEST} is not the JSON of a model ({error}), so nobody can tell whether its files "
+            "are whole. They were not used. Put it back, or remove it if it is not from Ratchet."
+        ) from error
+    return noted if isinstance(noted, str) else None
 
 
 def _require_checkpoint(path: Path, reference: str) -> None:

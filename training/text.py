@@ -10,6 +10,7 @@ from training.contract import Split
 
 SHOWN_CHARACTERS = 300  # of an example
 SHOWN_NAMES = 5  # of labels, in an error
+SHOWN_OF_NAME = 100  # characters of one
 IDENTITY_DIGITS = 32  # hexadecimal: as much as h0 and h1 of a row hold, 16 each
 
 
@@ -59,11 +60,15 @@ def split_of_hash(digest: str, test_percent: int, validation_percent: int) -> Sp
 
 def some(names: Sequence[str]) -> str:
     """:return: the first few of the names, in quotes, and how many more there are."""
-    first = ", ".join(map(repr, names[:SHOWN_NAMES]))
+    first = ", ".join(repr(shortened(name, SHOWN_OF_NAME)) for name in names[:SHOWN_NAMES])
     return first if len(names) <= SHOWN_NAMES else f"{first} and {len(names) - SHOWN_NAMES:,} more"
 
 
 def shown(name: str, text: str) -> dict[str, str]:
     """:return: a text that may be somebody's as an example: by the hash of the whole of it, it is found to go."""
-    cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
-    return {name: cut, f"{name}_sha256": text_hash(text)}
+    return {name: shortened(text, SHOWN_CHARACTERS), f"{name}_sha256": text_hash(text)}
+
+
+def shortened(text: str, length: int) -> str:
+    """:return: its first ``length`` characters at most; an ellipsis says that there are more."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,7 @@ pytestmark = [
     pytest.mark.usefixtures("quick_tracking"),
 ]
 
+TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
 CARD = "---\nlicense: apache-2.0\n---\n# What others trained\n"
 
 
@@ -77,6 +79,124 @@ def test_a_directory_becomes_a_candidate_that_can_be_evaluated(world, elsewhere,
         )
     )
     assert result.rows == 10
+
+
+def test_what_is_beside_a_model_and_not_of_it_stays_where_it_is(world, copy):
+    for name in ("customers.txt", "credentials.json", "emails.jinja", "other.safetensors", "spam.model"):
+        (copy / name).write_text("somebody's own")
+    made = adopt(replace(world, model=str(copy)))
+    kept = {path.name for path in local_path(made.model).iterdir()}
+    assert kept <= {"config.json", "model.safetensors", "manifest.json", "vocab.txt", *TOKENIZER_FILES}
+
+
+def test_a_link_that_leads_out_of_the_directory_is_not_followed(world, copy, tmp_path):
+    (tmp_path / "passwords").write_text("{}")
+    (copy / "special_tokens_map.json").unlink(missing_ok=True)
+    (copy / "special_tokens_map.json").symlink_to(tmp_path / "passwords")
+    with pytest.raises(BadInput, match=r"special_tokens_map.json is a link to .*passwords.*cp -rL"):
+        adopt(replace(world, model=str(copy)))
+    (copy / "special_tokens_map.json").unlink()
+    (copy / "vocab.json").symlink_to("tokenizer.json")
+    assert adopt(replace(world, model=str(copy))).digest
+
+
+def test_a_directory_that_changes_while_it_is_read_is_not_taken_for_what_it_was(world, copy, monkeypatch):
+    change(copy / "config.json", hidden_dropout_prob=0.15)
+    whole = stage._copy
+
+    def changing(source, *rest):
+        change(copy / "config.json", hidden_dropout_prob=0.3)
+        whole(source, *rest)
+
+    monkeypatch.setattr(stage, "_copy", changing)
+    with pytest.raises(BadInput, match="changed while it was read"):
+        adopt(replace(world, model=str(copy)))
+    monkeypatch.undo()
+    made = adopt(replace(world, model=str(copy)))
+    assert not made.hit
+    assert json.loads((local_path(made.model) / "config.json").read_text())["hidden_dropout_prob"] == 0.3
+
+
+def dangling(copy):
+    (copy / "added_tokens.json").symlink_to("nowhere")
+
+
+def looping(copy):
+    (copy / "added_tokens.json").symlink_to("added_tokens.json")
+
+
+def directory(copy):
+    (copy / "vocab.json").mkdir()
+
+
+def pipe(copy):
+    os.mkfifo(copy / "merges.txt")
+
+
+def gap(copy):
+    change(copy / "config.json", id2label={"0": "negative", "2": "positive"})
+
+
+def no_manifest(copy):
+    (copy / "manifest.json").write_text("[]")
+
+
+def broken_manifest(copy):
+    (copy / "manifest.json").write_text("{")
+
+
+def not_utf8(copy):
+    Path(os.fsdecode(os.fsencode(copy) + b"/caf\xe9.txt")).touch()
+
+
+def no_number(copy):
+    change(copy / "config.json", hidden_dropout_prob=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (dangling, "added_tokens.json is no file"),
+        (looping, "added_tokens.json is no file"),
+        (directory, "vocab.json is no file"),
+        (pipe, "merges.txt is no file"),
+        (gap, "does not have the ids from 0 to 1"),
+        (no_manifest, "manifest.json is not the JSON of a model"),
+        (broken_manifest, "manifest.json is not the JSON of a model"),
+        (not_utf8, "is not UTF-8. Rename it"),
+        (no_number, "cannot answer .* got nan"),
+    ],
+)
+def test_a_directory_that_is_no_whole_model_is_told_from_a_fault_that_passes(world, copy, fault, message):
+    change(copy / "config.json", fault=fault.__name__)  # so that it is none that was imported before
+    fault(copy)
+    with pytest.raises(BadInput, match=message):
+        adopt(replace(world, model=str(copy)))
+
+
+def test_names_that_nobody_can_read_are_told_in_short_and_hinder_nothing(world, copy, tmp_path):
+    (copy / ("n" * 250)).touch()
+    assert adopt(replace(world, model=str(copy))).digest
+    endless = tiny_checkpoint(tmp_path / "endless", labels=["n" * 100_000, "p" * 100_000])
+    with pytest.raises(BadInput) as refused:
+        adopt(replace(world, model=str(endless)))
+    assert len(str(refused.value)) < 2000
+
+
+def test_the_same_files_from_another_place_and_with_a_licence_are_told_as_they_are_now(world, elsewhere, copy):
+    shutil.rmtree(copy)
+    shutil.copytree(elsewhere, copy)
+    (copy / "README.md").unlink()
+    change(copy / "config.json", hidden_dropout_prob=0.25)
+    first = adopt(replace(world, model=str(copy)))
+    assert first.license is None
+    moved = copy.rename(copy.with_name("moved"))
+    (moved / "README.md").write_text(CARD)
+    again = adopt(replace(world, model=str(moved)))
+    assert (again.hit, again.digest) == (True, first.digest)
+    assert (again.source, again.license) == (str(moved), "apache-2.0")
+    manifest = json.loads((local_path(again.model) / "manifest.json").read_text())
+    assert manifest["imported"] == {"from": str(moved), "license": "apache-2.0", "renamed": {}}
 
 
 def test_the_same_model_again_is_a_hit_and_another_one_is_not(world, elsewhere, copy, monkeypatch):
@@ -229,6 +349,12 @@ class TestRegistry:
         assert (tags["ratchet.imported"], tags["ratchet.license"]) == (str(elsewhere), "apache-2.0")
         assert (tags["ratchet.model_digest"], tags["ratchet.key"]) == (made.digest, made.key)
         assert "ratchet.snapshot" not in tags  # it was not trained on it
+        moved = shutil.copytree(elsewhere, tmp_path / "moved")
+        (moved / "README.md").unlink()
+        assert adopt(replace(request, model=str(moved))).version == "1"
+        tags = client.get_model_version("imported", "1").tags
+        assert tags["ratchet.imported"] == str(moved)
+        assert "ratchet.license" not in tags
         [run] = runs_of(client, "imported")
         assert run.info.status == "FINISHED"
         assert resolve_model("models:/imported/1", tmp_path, server).digest == made.digest

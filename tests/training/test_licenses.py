@@ -17,6 +17,10 @@ from training.licenses import stated_license
         ("---\nlanguage: en\n---\n", None),
         ("# A model\n\nlicense: mit\n", None),
         ("---\nlicense: [\n---\n", None),
+        ("---\na: &a [mit, mit]\nb: &b [*a, *a]\nlicense: [*b, *b]\n---\n", None),
+        ("---\nlicense: {mit: apache-2.0}\n---\n", None),
+        (f"---\nlicense: {'mit ' * 100}\n---\n", None),
+        ("---\nlicense: |\n  mit\n  or so\n---\n", "mit or so"),
     ],
 )
 def test_the_metadata_of_the_card_states_it(tmp_path, card, stated):
