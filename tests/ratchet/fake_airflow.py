@@ -91,7 +91,7 @@ class FakeAirflow:
         name = path.split("/")[2].partition("?")[0]
         if name in self.active_elsewhere and path.startswith(f"/dags/{name}/dagRuns?state=running&state=queued"):
             return 200, {"dag_runs": [{"dag_run_id": RUN}]}
-        if name not in self.known:
+        if name not in (*self.known, *self.active_elsewhere):
             return 404, {"detail": "not found"}
         rest = path.partition(f"/dags/{name}")[2]
         if method == "PATCH":

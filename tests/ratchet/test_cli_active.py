@@ -22,6 +22,14 @@ def test_an_active_run_is_seen_behind_any_number_of_other_pipelines(fake, url, m
     assert found.startswith(f"{url}/dags/films/")
 
 
+def test_of_a_run_that_waits_for_a_person_it_is_said_who_may_end_the_wait(fake, url, monkeypatch):
+    fake.active_elsewhere = ["films"]
+    fake.ask(by=["anna"], until="2026-11-25T08:00:00+00:00", url="http://airflow/answer")
+    [found] = active_runs(elsewhere(monkeypatch, url), {"films"})
+    asked = "anna is asked until 2026-11-25 08:00 UTC, else it is rejected; answer at http://airflow/answer"
+    assert found.endswith(f" (waits for a person: {asked})")
+
+
 def test_a_pipeline_that_airflow_does_not_know_has_no_run(url, monkeypatch):
     assert active_runs(elsewhere(monkeypatch, url), {"never"}) == []
 

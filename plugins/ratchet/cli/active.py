@@ -24,7 +24,8 @@ def add_airflow(parser: argparse.ArgumentParser, what: str = "the Airflow whose 
 
 def active_runs(options: argparse.Namespace, pipelines: Collection[str]) -> list[str]:
     """
-    :return: the pages of the runs of these pipelines that are running or queued.
+    :return: the pages of the runs of these pipelines that are running or queued; of one that waits for a person, what
+        that person is asked.
     :raises RunError: Airflow does not answer, or refuses to.
     """
     airflow = airflow_of(options)
@@ -33,8 +34,13 @@ def active_runs(options: argparse.Namespace, pipelines: Collection[str]) -> list
     found = []
     for pipeline in sorted(pipelines):  # each asked apart: an answer has at most 100 runs, which may all be of others
         answer = airflow.find(f"/dags/{quote(pipeline, safe='')}/dagRuns?state=running&state=queued")
-        found += [Run(airflow, pipeline, run["dag_run_id"]).url for run in (answer or {"dag_runs": []})["dag_runs"]]
+        found += [_told(Run(airflow, pipeline, run["dag_run_id"])) for run in (answer or {"dag_runs": []})["dag_runs"]]
     return found
+
+
+def _told(run: Run) -> str:
+    awaits = run.awaits(run.tasks())
+    return f"{run.url} (waits for a person: {'; '.join(awaits)})" if awaits else run.url
 
 
 def airflow_of(options: argparse.Namespace) -> Airflow | None:
