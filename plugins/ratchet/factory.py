@@ -59,7 +59,8 @@ PARAMS = {
         title="Override",
         pattern=SEEN,
         maxLength=500,
-        description="Promote the candidate whatever the gate says. The reason is kept for ever, with your name.",
+        description="Promote the candidate whatever the gate says; no approver is asked. The reason is kept for ever, "
+        "with your name.",
     ),
     "source": Param(
         None,

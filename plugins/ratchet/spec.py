@@ -359,7 +359,7 @@ class Gate(Section):
     worker, and so does the pipeline's next one."""
     approvers: list[Name] = Field(default=[])
     """Who may answer: ids of users as Airflow's auth manager has them, which are names in the simple one and numbers in
-    that of FAB. Unset: whoever may answer for the DAG."""
+    that of FAB. Unset: whoever may answer for the DAG. A run with an override asks none of them."""
     approval_hours: float = Field(default=72, gt=0, le=LONGEST_MINUTES // 60)
     """How long there is to answer, hours. Then the candidate counts as rejected."""
     stale_after_holds: int | None = Field(default=5, ge=1)
@@ -626,8 +626,19 @@ def _problems_between_keys(checked: Sections, document: Document) -> Iterator[Pr
         yield problem(("data", "connection"), "nothing here uses it; expected s3:// or a query beside it.")
     if data.phone_region is not None and data.checks.get("personal_data", "ignore") == "ignore":
         yield problem(("data", "phone_region"), "nothing here uses it; expected checks.personal_data beside it.")
-    if checked.gate.approvers and checked.gate.approval == "never":
-        yield problem(("gate", "approvers"), "nobody is asked; expected approval: undecided or always beside it.")
+    if checked.gate.approval == "never":
+        given = {
+            "approvers": bool(checked.gate.approvers),
+            "approval_hours": "approval_hours" in checked.gate.model_fields_set,
+        }
+        for key in (key for key, is_given in given.items() if is_given):
+            yield problem(("gate", key), "nobody is asked; expected approval: undecided or always beside it.")
+        for place in (place for place, one in enumerate(checked.notify) if one.on == ["ask"]):
+            yield problem(("notify", place, "on"), "nobody is asked; expected gate.approval: undecided or always.")
+    for key in ("stale_after_holds", "stale_after_days"):
+        is_given = key in checked.gate.model_fields_set and getattr(checked.gate, key) is not None
+        if is_given and not any("stale" in one.on for one in checked.notify):
+            yield problem(("gate", key), "nobody is told; expected notify with one whose events, on, have stale.")
     for name, one in checked.gate.slices.items():
         at = ("gate", "slices", name)
         if one.column is not None and one.column not in data.keep:

@@ -61,14 +61,18 @@ def test_a_person_is_asked_between_gate_and_deployment_if_the_spec_says_so(tmp_p
 
 
 def test_whoever_the_spec_names_is_told_by_the_steps_and_of_a_step_that_failed_for_good(tmp_path):
-    wish = {"notifier": "no.such.Notifier", "arguments": {"text": "{{ ratchet.text }}"}, "on": ["hold", "failure"]}
+    wish = {
+        "notifier": "no.such.Notifier",
+        "arguments": {"text": "{{ ratchet.text }}"},
+        "on": ["hold", "failure", "stale"],
+    }
     dag = build(
         spec(tmp_path, DATA + f"gate: {{approval: always, stale_after_days: 30}}\nnotify: [{json.dumps(wish)}]\n")
     )
     for step in ("gate", "approve", "promote"):
         assert dag.get_task(step).notify == [wish]
-    gate = dag.get_task("gate")
-    assert (gate.stale_after_holds, gate.stale_after_days) == (5, 30)
+    for step in map(dag.get_task, ("gate", "approve")):
+        assert (step.stale_after_holds, step.stale_after_days) == (5, 30)
     for task in dag.tasks:
         [told] = task.on_failure_callback
         assert (told.pipeline, told.notifications) == ("intents", [wish])
