@@ -74,10 +74,10 @@ def main() -> None:
         print(f"region {region}: {rows:,} rows with personal data in the texts as they are")
     texts = with_personal_data(texts)
     print(f"{len(texts):,} texts, {sum(map(len, texts)) / len(texts):.0f} characters each")
-    for region in (None, "US"):
-        seconds, found = time_scans(texts, region, options.rounds)
+    for known in (None, "US"):
+        seconds, found = time_scans(texts, known, options.rounds)
         for name, one in seconds.items():
-            print(f"region {region}: {name}: {len(texts) / one:,.0f} rows/s, {found[name]:,} rows with personal data")
+            print(f"region {known}: {name}: {len(texts) / one:,.0f} rows/s, {found[name]:,} rows with personal data")
     for region in ("DE", "GB", "US"):
         for said in ("Wo ist", "Bestellung"):
             print(f"region {region}: after {said!r} {taken_for_phones(said, region):.2%} of order numbers are found")

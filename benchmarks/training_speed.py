@@ -84,7 +84,7 @@ def ours(base_model: str, rows: list[tuple[str, str]], scratch: Path, bf16: bool
     labels = sorted({label for _, label in rows})
     tokenizer, model = load_base(LocalModel(Path(base_model), "", base_model), labels)
     texts, ids = [text for text, _ in rows], [labels.index(label) for _, label in rows]
-    examples = make_examples(tokenizer, texts, count_tokens(tokenizer, texts, lambda _: None), ids, 128)
+    examples = make_examples(tokenizer, texts, count_tokens(tokenizer, texts, 128, lambda _: None), ids, 128)
     chosen = default_arguments(
         parameters=sum(weights.numel() for weights in model.parameters()), rows=len(rows), labels=len(labels)
     )
