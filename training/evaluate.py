@@ -55,6 +55,7 @@ def evaluate(request: EvaluateRequest) -> EvaluateResult:
     log.info("%s", why)
     report = _report(test_set, roles, request)
     report["slices"] = [group.to_json() for group in inputs.groups]
+    report["slices_sha256"] = parts["slices"]
     champion = inputs.champion
     new = None if champion is None else new_rows(store, champion.name, request.tracking, test_set)
     if new is not None:

@@ -31,6 +31,9 @@ def read_evidence(report: Mapping[str, Any]) -> Evidence | None:
     tables = {role: read_table(uri) for role, uri in kept.items()}
     if "candidate" not in tables:
         return None
+    for role, uri in kept.items():
+        if missing := {"text_sha256", "label", "prediction", "scores"} - set(tables[role].column_names):
+            raise UnusableReport(f"the kept answers {uri} have no {min(missing)!r}; run the evaluation again.")
     rows = tables["candidate"].select(["text_sha256", "label"])
     for role, table in tables.items():
         if not table.select(["text_sha256", "label"]).equals(rows):
@@ -49,19 +52,26 @@ def evidence_of(
     :param tables: role to its answers, to the same rows in the same order.
     :param labels: all that a row or a model has.
     :param new: (n_rows,), whether the champion was judged without the row.
-    :raises UnusableReport: there is another label.
+    :raises UnusableReport: there is another label, or the tables are not as an evaluation writes them.
     """
+    import pyarrow as pa
+
     index = {label: i for i, label in enumerate(labels)}
-    truth = _indices(tables["candidate"].column("label"), index)
-    return Evidence(
-        truth=truth,
-        predicted={role: _indices(table.column("prediction"), index) for role, table in tables.items()},
-        losses={role: _losses(table, truth, index) for role, table in tables.items()},
-        slices=slices,
-        sureness={role: _scores(table).max(axis=1) for role, table in tables.items()},
-        new=new,
-        hashes=tables["candidate"].column("text_sha256"),
-    )
+    try:
+        truth = _indices(tables["candidate"].column("label"), index)
+        return Evidence(
+            truth=truth,
+            predicted={role: _indices(table.column("prediction"), index) for role, table in tables.items()},
+            losses={role: _losses(table, truth, index) for role, table in tables.items()},
+            slices=slices,
+            sureness={role: _scores(table).max(axis=1) for role, table in tables.items()},
+            new=new,
+            hashes=tables["candidate"].column("text_sha256"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
+        raise UnusableReport(
+            f"the kept answers are not as an evaluation writes them ({type(error).__name__}: {error}); run it again."
+        ) from error
 
 
 def read_table(uri: str) -> pyarrow.Table:
@@ -72,9 +82,17 @@ def read_table(uri: str) -> pyarrow.Table:
 
     try:
         with fsspec.open(for_fsspec(uri), "rb") as file:
-            return pq.read_table(file)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise UnusableReport(f"the kept answers {uri} cannot be read ({error}); run the evaluation again.") from error
+            content = file.read()  # a store that is away is another error than what is damaged, and worth a retry
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+        raise _damaged(uri, error) from error
+    try:
+        return pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(uri, error) from error
+
+
+def _damaged(uri: str, error: Exception) -> UnusableReport:
+    return UnusableReport(f"the kept answers {uri} cannot be read ({error}); run the evaluation again.")
 
 
 def read_slices(uri: str, rows: pyarrow.Table) -> dict[str, np.ndarray]:
@@ -92,10 +110,14 @@ def read_membership(uri: str, rows: pyarrow.Table) -> dict[str, np.ndarray]:
     :return: name of a slice, or ``NEW``, to (n_rows,): which of the rows are in it.
     :raises UnusableReport: they are gone or damaged, or those of other rows.
     """
+    import pyarrow as pa
+
     table = read_table(uri)
-    if not table.column("text_sha256").equals(rows.column("text_sha256")):
+    if "text_sha256" not in table.column_names or not table.column("text_sha256").equals(rows.column("text_sha256")):
         raise UnusableReport("the slices are not those of the test rows.")
     names = [name for name in table.column_names if name != "text_sha256"]
+    if wrong := [name for name in names if table.schema.field(name).type != pa.bool_() or table[name].null_count]:
+        raise UnusableReport(f"{uri} does not say of each row whether it is in the slice {wrong[0]!r}.")
     return {name: table.column(name).to_numpy() for name in names}
 
 
@@ -117,7 +139,12 @@ def own_labels(table: pyarrow.Table) -> list[str]:
 
 def _scores(table: pyarrow.Table) -> np.ndarray:
     """:return: (n_rows, n_labels), of the labels that the model knows."""
-    return table.column("scores").combine_chunks().flatten().to_numpy().reshape(-1, len(own_labels(table)))
+    import numpy as np
+
+    found = table.column("scores").combine_chunks().flatten().to_numpy().reshape(-1, len(own_labels(table)))
+    if not np.isfinite(found).all():
+        raise ValueError("a score is not a number")
+    return found
 
 
 def _losses(table: pyarrow.Table, truth: np.ndarray, index: Mapping[str, int]) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training.behaviour import without_examples
 from training.card import facts_of, model_card
 from training.contract import BadInput, JudgeRequest, JudgeResult
 from training.evidence import read_evidence
@@ -24,6 +26,8 @@ from training.verdict_details import verdict_details
 from training.verdict_page import verdict_page
 
 log = logging.getLogger(__name__)
+
+FORM = 1  # of what follows from a report; another number and everything is judged again
 
 
 def judge(request: JudgeRequest) -> JudgeResult:
@@ -52,8 +56,10 @@ def judge(request: JudgeRequest) -> JudgeResult:
         card = _write_card(request, store, place, verdict_again)
         return JudgeResult(**{**found, "verdict": verdict_again}, card=card, key=key, hit=True, why=why)
 
-    seed, evidence = int(key[:8], 16), None
+    seed, evidence = 0, None
     try:
+        if isinstance(parts["evidence"].get("candidate"), str):
+            seed = seed_of(**{role: parts["evidence"][role] for role in (*JUDGED, "test_set")})
         evidence = read_evidence(report)
         verdict = decide(report, evidence, rules, request.barred, seed=seed)
     except UnusableReport as fault:
@@ -107,17 +113,35 @@ def _details(
 
 
 def verdict_parts(report: Any, rules: Rules, barred: Mapping[str, str]) -> dict[str, Any]:
-    """:return: what a verdict depends on. Of a report that cannot be used it is all of the report."""
+    """
+    :return: what a verdict depends on: all that the report says, but for the names and places of things. Of a report
+        that cannot be used it is all of the report.
+    """
     try:
         evidence: Any = {role: (report[role] or {}).get("digest") for role in JUDGED}
         evidence["test_set"] = report["test_set"]["digest"]
         evidence["barred"] = barred.get(evidence["candidate"])
-        evidence["slices"] = report["slices"]
-        asked = (report["behaviour"] or {"tests": []})["tests"]
-        evidence["behaviour"] = [[test[part] for part in ("name", "description", "cases", "pass")] for test in asked]
+        evidence["found"] = _fingerprint(_without_names(report))
     except (AttributeError, KeyError, TypeError):
-        evidence = key_of({"report": repr(report)})
-    return {"evidence": evidence, "rules": json.loads(rules.to_json())}
+        evidence = {"report": _fingerprint(report)}
+    return {"evidence": evidence, "rules": json.loads(rules.to_json()), "form": FORM}
+
+
+def seed_of(candidate: str, champion: str | None, best: str | None, test_set: str) -> int:
+    """:return: of the resamples: the same models and rows have the same intervals, whoever asks."""
+    return int(_fingerprint([candidate, champion, best, test_set])[:8], 16)
+
+
+def _without_names(report: Mapping[str, Any]) -> dict[str, Any]:
+    """:return: the report without names and places of things, and without anybody's text: what was found, that is."""
+    roles = {role: report[role] and {**report[role], "model": None} for role in (*JUDGED, "baseline")}
+    placed = {"predictions": None, "membership": None, "test_set": {**report["test_set"], "uri": None}}
+    return {**report, **roles, **placed, "behaviour": without_examples(report["behaviour"])}
+
+
+def _fingerprint(value: Any) -> str:
+    """:param value: JSON, or with numbers that JSON has not: of a damaged report."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _named_as(verdict: dict[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from training.contract import BadInput, Message, ReplayRequest, ReplayResult
 from training.evidence import evidence_of, own_labels, read_slices, read_table
 from training.gate import alone, compared, why_not_compared
-from training.judge import load_report, verdict_parts
-from training.keys import key_of
+from training.judge import load_report, seed_of
 from training.report import JUDGED, Report, Scored, UnusableReport, computed_metrics, label_score, read_report
 from training.rules import Rules
 from training.verdict import RuleOutcome, decided
@@ -92,14 +91,13 @@ class _Kept:
                         place = values["test_set"]["digest"], values["predictions"][role]
                         self._places.setdefault(values[role]["digest"], []).append(place)
 
-    def report(self, version: Version) -> tuple[dict[str, Any], Report]:
+    def report(self, version: Version) -> Report:
         """:raises UnusableReport: there is none, or it is gone or damaged."""
         if version.report is None:
             raise UnusableReport("it was never evaluated")
         if version.report not in self._reports:
             raise UnusableReport(f"its evaluation {version.report} is gone")
-        values = self._reports[version.report]
-        return values, read_report(values)
+        return read_report(self._reports[version.report])
 
     def answers(self, digest: str | None, test_set: str) -> Iterator[pyarrow.Table]:
         """Yield the answers of a model that can be read, those to this test set first."""
@@ -120,13 +118,13 @@ class _History:
     def judge(self, version: Version) -> Replayed:
         """Say what the gate says of the next version, and promote it if it would."""
         try:
-            values, report = self.kept.report(version)
+            report = self.kept.report(version)
         except UnusableReport as fault:
             return Replayed(version=version.version, decision=UNKNOWN, reason=str(fault))
         outcomes = list(alone(report, self.rules))
         gone = None
         try:
-            outcomes += self._compared(report, self._seed(values))
+            outcomes += self._compared(report, self._seed(report))
         except UnusableReport as fault:
             gone = str(fault)
         decision: str = decided(outcomes, self.rules.approval)
@@ -201,12 +199,10 @@ class _History:
         tables = {"candidate": own.take(rows), role: answers.take(theirs)}
         return evidence_of(tables, labels, {name: member[rows] for name, member in slices.items()}), labels
 
-    def _seed(self, values: dict[str, Any]) -> int:
+    def _seed(self, report: Report) -> int:
         """:return: the seed of ``judge``, so that the same evidence and rules get the same verdict as then."""
-        best = None if self.best and self.champion and self.best.digest == self.champion.digest else self.best
-        others = {"champion": self.champion, "best": best}
-        told = {role: other and {"digest": other.digest} for role, other in others.items()}
-        return int(key_of(verdict_parts({**values, **told}, self.rules, {}))[:8], 16)
+        champion, best = (other.digest if other else None for other in (self.champion, self.best))
+        return seed_of(report.candidate.digest, champion, None if best == champion else best, report.test_set.digest)
 
 
 def _in_both(one: pyarrow.Table, other: pyarrow.Table) -> tuple[np.ndarray, np.ndarray]:

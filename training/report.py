@@ -118,7 +118,7 @@ def read_report(values: Any) -> Report:
     membership = _get(report, "membership", "the report")
     behaviour = _get(report, "behaviour", "the report")
     if behaviour is not None:
-        _list(_get(_mapping(behaviour, "behaviour"), "tests", "behaviour"), "behaviour.tests")
+        _check_behaviour(_mapping(behaviour, "behaviour"))
     return Report(
         test_set,
         candidate,
@@ -128,6 +128,24 @@ def read_report(values: Any) -> Report:
         membership=None if membership is None else _text(membership, "membership"),
         behaviour=behaviour,
     )
+
+
+def _check_behaviour(behaviour: Mapping[str, Any]) -> None:
+    """:raises UnusableReport: a test says that it passed, or did not, and its counts say otherwise."""
+    passed = []
+    for test in _list(_get(behaviour, "tests", "behaviour"), "behaviour.tests"):
+        found = _mapping(test, "a test of behaviour")
+        place = f"behaviour test {_text(_get(found, 'name', 'a test of behaviour'), 'its name')!r}"
+        cases, failures = (_count(_get(found, part, place), f"{place}.{part}") for part in ("cases", "failures"))
+        rate, wanted = (_number(_get(found, part, place), f"{place}.{part}") for part in ("rate", "pass"))
+        if failures > cases:
+            raise UnusableReport(f"{place} has more failures than cases.")
+        _agrees(rate, 1 - failures / cases if cases else 0.0, f"{place}.rate")
+        if _get(found, "passed", place) is not (cases > 0 and rate >= wanted):
+            raise UnusableReport(f"{place}: its cases do not say whether it passed.")
+        passed.append(found["passed"])
+    if _get(behaviour, "passed", "behaviour") is not all(passed):
+        raise UnusableReport("behaviour.passed is not what its tests say.")
 
 
 def _predictions(report: Mapping[str, Any], roles: Mapping[str, Scored | None]) -> dict[str, str | None]:
@@ -235,6 +253,11 @@ def _serving(values: Any, place: str, test_set: TestedOn) -> Serving:
     beyond = _count(_get(agreement, "rows_beyond_tolerance", f"{place}.agreement"), f"{place}.agreement")
     if share > 1 or beyond > test_set.rows:
         raise UnusableReport(f"{place}.agreement is of more rows than the test set has.")
+    largest, tolerance = (
+        positive(agreement, part, f"{place}.agreement") for part in ("largest_difference", "tolerance")
+    )
+    if (largest > tolerance) is not (beyond > 0):
+        raise UnusableReport(f"{place}.agreement contradicts itself.")
     return Serving(
         release=_text(_get(found, "release", place), f"{place}.release"),
         precision=_text(_get(found, "precision", place), f"{place}.precision"),
@@ -244,9 +267,9 @@ def _serving(values: Any, place: str, test_set: TestedOn) -> Serving:
         memory_bytes=_count(_get(found, "memory_bytes", place), f"{place}.memory_bytes"),
         agreement=Agreement(
             labels=share,
-            largest_difference=positive(agreement, "largest_difference", f"{place}.agreement"),
+            largest_difference=largest,
             rows_beyond_tolerance=beyond,
-            tolerance=positive(agreement, "tolerance", f"{place}.agreement"),
+            tolerance=tolerance,
         ),
     )
 
@@ -303,7 +326,7 @@ def _same_test_rows(candidate: Scored, other: Scored, role: str) -> None:
 def _agrees(given: float | None, expected: float | None, place: str) -> None:
     both = given is not None and expected is not None
     if (both and abs(given - expected) > TOLERANCE) or (not both and given is not expected):  # type: ignore[operator]
-        raise UnusableReport(f"{place} is {given}, but the confusion matrix gives {expected}.")
+        raise UnusableReport(f"{place} is {given}, but what was counted gives {expected}.")
 
 
 def _get(values: Mapping[str, Any], key: str, place: str) -> Any:

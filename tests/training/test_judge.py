@@ -16,6 +16,23 @@ from training.store import Store, local_path
 from training.text import text_hash
 from training.verdict_page import verdict_page
 
+FAILED = {
+    "passed": False,
+    "tests": [
+        {
+            "name": "a typo",
+            "kind": "invariance",
+            "description": "",
+            "cases": 10,
+            "failures": 4,
+            "rate": 0.6,
+            "pass": 0.95,
+            "passed": False,
+            "examples": [],
+        }
+    ],
+}
+
 
 @pytest.fixture
 def evidence(tmp_path):
@@ -134,6 +151,57 @@ def test_a_candidate_that_is_barred_meanwhile_is_judged_again(evidence):
     assert (again.verdict["decision"], again.verdict["reasons"]) == ("hold", ["barred by anna"])
 
 
+@pytest.mark.parametrize(
+    ("decided", "change"),
+    [
+        ("hold", lambda report: report["candidate"]["serving"]["latency_ms"].update(p95=900.0)),
+        ("hold", lambda report: report["candidate"]["metrics"].update(accuracy=float("nan"))),
+        (
+            "hold",
+            lambda report: report["candidate"]["serving"]["agreement"].update(
+                rows_beyond_tolerance=300, largest_difference=0.4
+            ),
+        ),
+        ("promote", lambda report: report.update(slices_sha256="5" * 64)),
+        ("hold", lambda report: report.update(behaviour=FAILED)),
+    ],
+)
+def test_what_was_found_meanwhile_is_judged_though_the_models_are_the_same(evidence, decided, change):
+    rules = {"metric": "accuracy", "maximum": {"latency_p95_ms": 100}}
+    assert evidence.judge(**rules).verdict["decision"] == "promote"
+    change(evidence.report)
+    evidence.tell()
+    again = evidence.judge(**rules)
+    assert (again.hit, again.verdict["decision"]) == (False, decided)
+
+
+@pytest.mark.parametrize(
+    ("values", "contradiction"),
+    [
+        ({"failures": 10, "rate": 0.0}, "do not say whether it passed"),
+        ({"failures": 10}, "rate is 1.0, but what was counted gives 0.0"),
+        ({"failures": 11}, "more failures than cases"),
+        ({"passed": False}, "do not say whether it passed"),
+    ],
+)
+def test_a_behaviour_test_that_contradicts_itself_is_held(evidence, values, contradiction):
+    passed = {"name": "case", "kind": "invariance", "description": "", "cases": 10, "failures": 0, "rate": 1.0}
+    test = {**passed, "pass": 0.9, "passed": True, "examples": [], **values}
+    evidence.report["behaviour"] = {"passed": True, "tests": [test]}
+    evidence.tell()
+    verdict = evidence.judge(metric="accuracy").verdict
+    assert verdict["decision"] == "hold"
+    assert contradiction in verdict["reasons"][0]
+
+
+def test_an_agreement_that_contradicts_itself_is_held(evidence):
+    evidence.report["candidate"]["serving"]["agreement"]["largest_difference"] = 0.9
+    evidence.tell()
+    verdict = evidence.judge(metric="accuracy").verdict
+    assert verdict["decision"] == "hold"
+    assert "agreement contradicts itself" in verdict["reasons"][0]
+
+
 def test_a_slice_is_read_and_may_veto(tmp_path):
     made = Evaluation(tmp_path, report([[400, 100], [10, 490]], [[480, 20], [90, 410]], ["neg", "pos"]))
     hashes = [f"{row:064x}" for row in range(1000)]
@@ -153,7 +221,10 @@ def test_the_best_version_is_compared_on_the_same_rows(tmp_path):
 
 
 @pytest.mark.parametrize("role", ["candidate", "champion"])
-@pytest.mark.parametrize("damage", ["gone", "cut off", "other rows", "other answers", "unknown label"])
+@pytest.mark.parametrize(
+    "damage",
+    ["gone", "cut off", "flipped", "other rows", "other answers", "unknown label", "no scores", "a NaN"],
+)
 def test_answers_that_are_not_those_of_the_report_are_held_and_nothing_is_remembered(evidence, role, damage):
     file = evidence.file(role)
     match damage:
@@ -161,6 +232,18 @@ def test_answers_that_are_not_those_of_the_report_are_held_and_nothing_is_rememb
             file.unlink()
         case "cut off":
             file.write_bytes(file.read_bytes()[:200])
+        case "flipped":
+            content = bytearray(file.read_bytes())
+            middle = len(content) // 3
+            content[middle : middle + 64] = bytes(64)
+            file.write_bytes(content)
+        case "no scores":
+            parquet.write_table(parquet.read_table(file).drop_columns("scores"), file)
+        case "a NaN":
+            table = parquet.read_table(file)
+            place = table.column_names.index("scores")
+            scores = [[float("nan")] * 2, *table.column("scores").to_pylist()[1:]]
+            parquet.write_table(table.set_column(place, "scores", pa.array(scores)), file)
         case "other rows":
             evidence.keep(role, evidence.kept.predicted[role], shift=1)
         case "other answers":
