@@ -8,13 +8,17 @@ exactly the margin.
 
     .venv-training/bin/python -m benchmarks.decisions --base-model DIR --data ../shared/data [--sets trec banking77]
 
-Finished trainings are found again under ``--work``.
+Finished trainings are found again under ``--work``. ``--cells FILE`` writes down what the populations are, as counts;
+``--kept FILE`` reads them from there, and nothing is trained:
+
+    .venv-training/bin/python -m benchmarks.decisions --kept tests/training/predictions.json
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -23,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.populations import cells, drawn, equal, of_cells, worsened
 from benchmarks.quality import fit, take
 from training.classifier import load_classifier
 from training.paired import Pairs
@@ -31,7 +36,7 @@ from training.stage import log_to_stdout
 from training.store import Store
 
 SIZES = (250, 500, 1000, 2000, 5000)
-MARGINS = (0.005, 0.01, 0.02, 0.03, 0.05)
+MARGINS = (0.01, 0.02, 0.03, 0.05)
 METRICS = ("accuracy", "f1_macro")
 CONFIDENCE = 0.95
 
@@ -45,19 +50,36 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--replays", type=int, default=300, help="test sets of each size for the table")
     parser.add_argument("--wrong", type=int, default=2000, help="test sets of 1,000 rows of a worse candidate")
+    parser.add_argument("--cells", type=Path, help="write the populations to this JSON file")
+    parser.add_argument("--kept", type=Path, help="read the populations from this JSON file")
     options = parser.parse_args()
-    if not options.base_model:
+    if options.kept:
+        kept = json.loads(options.kept.read_text())
+        found = {name: [of_cells(one) for one in pairs] for name, pairs in kept.items()}
+    elif options.base_model:
+        found = trained(options)
+    else:
         sys.exit("Say where all-MiniLM-L6-v2 is: --base-model, or RATCHET_SAMPLE_MODEL.")
-    log_to_stdout()
-    answered = {name: list(answers(options, name)) for name in options.sets}
-    for name, (truth, *models) in answered.items():
-        print(f"\n{name}: {len(truth):,} test rows, {len(models)} seeds")
-        populations = [equal(truth, one, other) for one, other in itertools.combinations(models, 2)]
+    if options.cells:
+        options.cells.write_text(json.dumps({name: [cells(one) for one in pairs] for name, pairs in found.items()}))
+    for name, populations in found.items():
+        rarest = min(np.bincount(one.truth, weights=one.counts / one.rows).min() for one in populations)
+        print(f"\n{name}: {populations[0].rows // 2:,} test rows, {rarest:.1%} of them of the rarest label")
         told_apart = [(population.only_one + population.only_other) / population.rows for population in populations]
         print(f"rows that one of two seeds alone gets right: {min(told_apart):.1%} to {max(told_apart):.1%}")
         for metric in METRICS:
             table(populations, metric, options.replays)
             wrong(populations, metric, options.wrong)
+
+
+def trained(options: argparse.Namespace) -> dict[str, list[Pairs]]:
+    """:return: by data set what each two seeds say to the test split."""
+    log_to_stdout()
+    found = {}
+    for name in options.sets:
+        truth, *models = answers(options, name)
+        found[name] = [equal(truth, one, other) for one, other in itertools.combinations(models, 2)]
+    return found
 
 
 def answers(options: argparse.Namespace, name: str) -> Iterator[NDArray[np.int64]]:
@@ -72,19 +94,6 @@ def answers(options: argparse.Namespace, name: str) -> Iterator[NDArray[np.int64
         classifier = load_classifier(store.local_directory(store.key(trained.model), options.work), trained.model)
         said = classifier.score([text for text, _ in rows], 128).argmax(axis=1)
         yield np.array([labels.index(label) for label in classifier.labels])[said]
-
-
-def equal(truth: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64]) -> Pairs:
-    """:return: the rows with the models either way round, so that the two are equally good."""
-    both = np.concatenate([one, other]), np.concatenate([other, one])
-    return Pairs.of(np.concatenate([truth, truth]), *both, int(max(truth.max(), one.max(), other.max())) + 1)
-
-
-def drawn(population: Pairs, rows: int, random: np.random.Generator) -> Pairs:
-    counts = random.multinomial(rows, population.counts / population.rows)
-    there = counts > 0
-    parts = (part[there] for part in (population.truth, population.one, population.other, counts))
-    return Pairs(*parts, population.labels)
 
 
 def table(populations: list[Pairs], metric: str, replays: int) -> None:
@@ -110,7 +119,7 @@ def table(populations: list[Pairs], metric: str, replays: int) -> None:
 def wrong(populations: list[Pairs], metric: str, replays: int, rows: int = 1000) -> None:
     """Print how often a candidate that is worse by the margin is promoted, and an equal one called worse."""
     random = np.random.default_rng(1)
-    for margin in (0.01, 0.03):
+    for margin in (0.01, 0.02, 0.03):
         worse = [worsened(population, metric, margin) for population in populations]
         promoted = 0
         for replay in range(replays):
@@ -128,28 +137,6 @@ def wrong(populations: list[Pairs], metric: str, replays: int, rows: int = 1000)
         f"{metric}, {rows:,} rows: of equal quality: shown to be worse in {called / replays:.1%} of {replays:,}",
         flush=True,
     )
-
-
-def worsened(population: Pairs, metric: str, margin: float) -> Pairs:
-    """:return: the population with the one model's right answers taken away until it is worse by the margin."""
-    scale = 1_000_000 // population.rows + 1  # fine enough for any share
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        share = (low + high) / 2
-        made = without(population, share, scale)
-        low, high = (share, high) if made.point(metric) > -margin else (low, share)
-    return made
-
-
-def without(population: Pairs, share: float, scale: int) -> Pairs:
-    """:return: ``scale`` times the rows, a share of those that both get right with a wrong answer of the one."""
-    counts = population.counts * scale
-    both = (population.one == population.truth) & (population.other == population.truth)
-    taken = np.where(both, np.round(counts * share), 0).astype(np.int64)
-    wrong = (population.truth + 1) % population.labels
-    truth, other = np.tile(population.truth, 2), np.tile(population.other, 2)
-    one = np.concatenate([population.one, wrong])
-    return Pairs(truth, one, other, np.concatenate([counts - taken, taken]), population.labels)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,8 @@ class Compared:
         if metric not in self._drawn:
             if metric not in HIGHER_IS_BETTER:
                 self._drawn[metric] = loss_difference(*self.losses, self.seed)
-            elif metric == "accuracy":
-                self._drawn[metric] = self.pairs.difference(metric, self.seed)
             else:
-                self._drawn.update(self.pairs.differences(["f1_macro", "f1_weighted"], self.seed))
+                self._drawn[metric] = self.pairs.difference(metric, self.seed)
         return self._drawn[metric]
 
     @cached_property

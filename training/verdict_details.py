@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from training.compared import Compared, Part
 from training.gate import Evidence
 from training.metrics import CALIBRATION_BINS
-from training.paired import Estimate, Pairs, mean_loss
+from training.paired import Difference, Estimate, Pairs, mean_loss
 from training.report import (
     COMPARED,
     HIGHER_IS_BETTER,
@@ -266,7 +266,7 @@ class _Details:
             ],
         }
 
-    def _interval(self, found: Estimate) -> Interval:
+    def _interval(self, found: Estimate | Difference) -> Interval:
         sure = self.rules.confidence
         return {"value": found.value, "low": found.at_least(sure), "high": found.at_most(sure)}
 

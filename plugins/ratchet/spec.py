@@ -339,7 +339,7 @@ class Gate(Section):
     slices: dict[str, Slice] = Field(default={})
     """Named parts of the test split, which can hold a candidate by themselves: `{short: {text_length: [0, 20]}}`. The
     keys of one are those below."""
-    no_worse_by: Share = 0.02
+    no_worse_by: Share = 0.03
     """How much worse than the champion's `metric` may be on the same test split, from 0 to 1, and than that of the best
     version ever promoted, so that small losses do not add up. By the bound of a paired bootstrap: what the test rows
     cannot tell is undecided."""
