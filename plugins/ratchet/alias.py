@@ -103,19 +103,24 @@ class ChampionAlias:
         with locked(self.lock, wait_seconds=LOCK_SECONDS):
             check()
             found = self._settle(move.run_id)
-            if found == to.version:
+            if found == to.version and not self._came_by_hand(expected, found):
                 self._tag(to, move.release, move.endpoint)  # it may have been packaged anew
                 return self._already(found, move)
-            if found != expected:
+            if found not in (expected, to.version):
                 raise AliasMoved(found)
-            record = {"model": self.model, "from": found, "to": to.version, **asdict(move)}
+            record = {"model": self.model, "from": expected, "to": to.version, **asdict(move)}
             self._write_intent(record)
             self.registry.set_alias(to, CHAMPION)
             if (now := self.named()) != to.version:
                 self._write_by_hand(to.version, now)
                 raise AliasMoved(now)
             self.finish(record)
-        return Moved(found, by_this_run=True)
+        return Moved(expected, by_this_run=True)
+
+    def _came_by_hand(self, expected: str | None, found: str) -> bool:
+        """:return: whether somebody was quicker than the move: all that follows from it is still to be done."""
+        last = last_move(self.ledger)
+        return found != expected and last is not None and last["event"] == ALIAS_BY_HAND
 
     def named(self) -> str | None:
         """:return: the version that the alias names."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ratchet.alias import PROMOTION, ROLLBACK, AliasBusy, AliasMoved, ChampionAlias, Move, barred
+from ratchet.alias import OVERRIDE, PROMOTION, ROLLBACK, AliasBusy, AliasMoved, ChampionAlias, Move, barred
 from ratchet.ledger import INGESTED, Ledger
 from tests.ratchet.fakes import FakeRegistry, promotion
 from training.store import Store
@@ -205,6 +205,27 @@ def test_a_move_by_hand_before_ours_is_written_down_and_stays(world):
     with pytest.raises(AliasMoved):
         world.move("2", "1")
     assert world.moves == [*DONE, ("alias-by-hand", "1", "3")]
+
+
+@pytest.mark.parametrize("kind", [PROMOTION, ROLLBACK])
+def test_a_move_by_hand_to_where_ours_goes_is_made_ours_with_all_that_follows(world, kind):
+    world.ledger.append("barred", version="2", model_digest="m2")
+    world.registry.aliases["champion"] = "2"
+    version = world.registry.versions["2"]
+    verdict = OVERRIDE if kind == PROMOTION else None
+    why = promotion(kind=kind, verdict=verdict, run_id="run_1", endpoint="intents", release="r2", model_digest="m2")
+    for _attempt in range(2):
+        moved = world.alias().move(version, "1", why, lambda: None)
+        assert (moved.previous, moved.by_this_run) == ("1", True)
+    assert world.moves == [*DONE, ("alias-by-hand", "1", "2"), ("alias-intent", "1", "2"), ("alias-done", "1", "2")]
+    assert "m2" not in barred(world.ledger)
+    assert ("m1" in barred(world.ledger)) == (kind == ROLLBACK)
+
+
+def test_a_champion_that_was_made_by_hand_before_the_verdict_is_left_as_it_is(world):
+    world.registry.aliases["champion"] = "2"
+    assert not world.move("2", "2").by_this_run
+    assert world.moves == [*DONE, ("alias-by-hand", "1", "2")]
 
 
 def test_a_move_by_hand_behind_ours_is_written_down_and_stays(world):
