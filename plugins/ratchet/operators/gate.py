@@ -45,7 +45,8 @@ class GateOperator(StageOperator, SkipMixin):
 
     :param report: URI of the ``report.json`` of an evaluation (templated).
     :param minimum: metric to lowest value that passes: ``accuracy``, ``f1_macro``, ``f1_weighted`` (templated).
-    :param maximum: metric to highest value that passes: ``log_loss`` (templated).
+    :param maximum: metric, or cost of serving, to highest value that passes: ``log_loss``, ``calibration_error``,
+        ``latency_p95_ms``, ``disk_mb``, ``memory_mb`` (templated).
     :param metric: what candidate and champion are compared by (templated).
     :param no_worse_by: how much worse than the champion, and than the best version ever promoted, the candidate may be,
         in units of ``metric``: by the bound of a paired bootstrap; None: not compared (templated).
