@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ratchet.ledger import Ledger
 
 LONGEST_REASON = 500  # characters, as the form has it; the API takes any
+DEFAULT_USERS = "admin:admin"  # Airflow's own: what a worker says that does not have the API server's configuration
 DEADLINE = "the deadline"  # who rejects when nobody answers
 
 
@@ -31,6 +32,22 @@ class Answer:
         """The answer in words, for the run's note and as a reason of the verdict."""
         by = self.why if self.who == DEADLINE else f"by {self.who}" + (f": {self.why}" if self.why else "")
         return f"approved {by}" if self.approved else f"rejected: {by}"
+
+
+def unknown_users(names: Sequence[str]) -> list[str]:
+    """
+    :return: those that Airflow has no user for, as far as a step can tell: the simple auth manager has its users in the
+        configuration, any other one has them to itself.
+    """
+    from airflow.sdk.configuration import conf
+
+    users = conf.get("core", "simple_auth_manager_users", fallback="")
+    is_simple = conf.get("core", "auth_manager", fallback="").endswith(".SimpleAuthManager")
+    anyone = conf.getboolean("core", "simple_auth_manager_all_admins", fallback=False)
+    if not is_simple or anyone or users in ("", DEFAULT_USERS):
+        return []
+    known = {user.partition(":")[0].strip() for user in users.split(",")}
+    return [name for name in names if name not in known]
 
 
 def answer_of(request: Mapping[str, Any], approve: str, within: str) -> Answer:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ratchet.alias import barred
-from ratchet.approval import Answer, answer_of, known_answer, remember
+from ratchet.approval import Answer, answer_of, known_answer, remember, unknown_users
 from ratchet.ledger import Ledger
 from training.store import Store
 
@@ -94,3 +94,17 @@ def test_a_candidate_in_no_registry_is_named_by_its_uri(ledger):
     remember(ledger, {"key": "k", "candidate": {"model": "file:///models/4", "digest": "m4"}}, YES, "run_1")
     [record] = ledger.records()
     assert (record["model"], record["version"]) == ("file:///models/4", None)
+
+
+@pytest.mark.parametrize(
+    ("users", "more"),
+    [
+        ("admin:admin", {}),  # the default, which a worker has that knows nothing of the API server's users
+        ("anna:user", {"SIMPLE_AUTH_MANAGER_ALL_ADMINS": "true"}),
+        ("anna:user", {"AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"}),
+    ],
+)
+def test_where_nobody_can_tell_who_the_users_are_none_is_said_to_be_missing(monkeypatch, users, more):
+    for name, value in {"SIMPLE_AUTH_MANAGER_USERS": users, **more}.items():
+        monkeypatch.setenv(f"AIRFLOW__CORE__{name}", value)
+    assert unknown_users(["ben"]) == []

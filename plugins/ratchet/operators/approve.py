@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException, TaskAwaitingInput, 
 from airflow.sdk.timezone import utcnow
 
 from ratchet import settings
-from ratchet.approval import LONGEST_REASON, Answer, answer_of, known_answer, remember
+from ratchet.approval import LONGEST_REASON, Answer, answer_of, known_answer, remember, unknown_users
 from ratchet.hooks.airflow_api import AirflowApiHook
 from ratchet.hooks.model_registry import VERDICT_TAG, ModelRegistryHook
 from ratchet.judged import name_of, require_promote
@@ -150,6 +150,9 @@ class ApproveOperator(ApprovalOperator):
         self._link_report(context)
         who = " or ".join(self.approvers) or "somebody"
         asked = f"{who} may approve it until {deadline:%Y-%m-%d %H:%M} UTC"
+        if unknown := unknown_users(self.approvers):
+            asked += f"; Airflow has no user {' and no user '.join(unknown)}"
+            self.log.warning("%s. If nobody can answer: mark the run as failed, correct gate.approvers, run.", asked)
         write_note(context, f"waits: {asked}", self.log, address=url)
         try:
             return super().execute(context)

@@ -135,6 +135,16 @@ def test_without_an_address_of_its_own_airflow_is_not_linked(step, questions, no
     assert notes[0].endswith(" UTC")
 
 
+def test_a_question_to_somebody_who_is_no_user_says_so(step, questions, notes, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "anna:user, ben:op")
+    with pytest.raises(TaskAwaitingInput):
+        step(approvers=["anna", "bne"]).execute(context())
+    assert notes[0].endswith(" UTC; Airflow has no user bne")
+    with pytest.raises(TaskAwaitingInput):
+        step(approvers=["anna", "ben"]).execute(context())
+    assert notes[1].endswith(" UTC")
+
+
 def test_an_approved_candidate_goes_on_with_who_and_when(step, registry):
     verdict = step().execute_complete(context(), answered(reason="the labels are right"))
     assert (verdict["decision"], verdict["candidate"]) == ("promote", ASK["candidate"])
