@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Message, ReplayRequest, ReplayResult
 from training.evidence import evidence_of, own_labels, read_slices, read_table
-from training.gate import alone, compared, why_not_compared
+from training.gate import SAME_COUNT, alone, compared, why_not_compared
 from training.judge import load_report, seed_of
 from training.report import JUDGED, Report, Scored, UnusableReport, computed_metrics, label_score, read_report
 from training.rules import Rules
@@ -73,23 +73,37 @@ def replay(request: ReplayRequest) -> ReplayResult:
     return ReplayResult(versions=[asdict(history.judge(version)) for version in versions])
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What a report tells of one model and its answers."""
+
+    uri: str
+    test_set: str
+    labels: tuple[str, ...]
+    scored: Scored
+
+
+def _told(report: Report, role: str) -> _Told | None:
+    scored, uri = getattr(report, role), report.predictions.get(role)
+    return _Told(uri, report.test_set.digest, report.test_set.labels, scored) if scored and uri else None
+
+
 class _Kept:
     """The reports of some versions, and where the answers are of the models that they are about."""
 
     def __init__(self, versions: Iterable[Version]) -> None:
         self._reports: dict[str, Any] = {}
-        self._places: dict[str, list[tuple[str, str]]] = {}  # model to test set and URI of its answers
+        self._places: dict[str, dict[str, _Told]] = {}  # model to the URIs of its answers
         for version in versions:
             if version.report is not None and version.report not in self._reports:
                 try:
                     self._reports[version.report] = values = load_report(version.report)
-                    read_report(values)
+                    report = read_report(values)
                 except (BadInput, UnusableReport):
                     continue  # said when it is that version's turn
                 for role in JUDGED:
-                    if values[role]:
-                        place = values["test_set"]["digest"], values["predictions"][role]
-                        self._places.setdefault(values[role]["digest"], []).append(place)
+                    if told := _told(report, role):
+                        self._places.setdefault(told.scored.digest, {})[told.uri] = told
 
     def report(self, version: Version) -> Report:
         """:raises UnusableReport: there is none, or it is gone or damaged."""
@@ -101,10 +115,10 @@ class _Kept:
 
     def answers(self, digest: str | None, test_set: str) -> Iterator[pyarrow.Table]:
         """Yield the answers of a model that can be read, those to this test set first."""
-        places = dict.fromkeys(self._places.get(digest or "", ()))
-        for _test_set, uri in sorted(places, key=lambda place: place[0] != test_set):
+        places = self._places.get(digest or "", {}).values()
+        for told in sorted(places, key=lambda told: told.test_set != test_set):
             try:
-                yield read_table(uri)
+                yield _read_answers(told)
             except UnusableReport:
                 continue
 
@@ -127,7 +141,8 @@ class _History:
             outcomes += self._compared(report, self._seed(report))
         except UnusableReport as fault:
             gone = str(fault)
-        decision: str = decided(outcomes, self.rules.approval)
+        serves = self.champion is not None and self.champion.digest == report.candidate.digest
+        decision: str = decided(outcomes, "never" if serves else self.rules.approval)
         if gone is not None and decision != "hold":
             decision = UNKNOWN  # one rule that fails is enough to hold it, whatever the others would say
         said = next((one for one in outcomes if one.name == f"no_worse_by.{self.rules.metric}"), None)
@@ -184,10 +199,10 @@ class _History:
         :return: what candidate and ``other`` answered to the rows that both were asked, and all labels there are.
         :raises UnusableReport: there is no such row, or the answers are gone.
         """
-
-        uri = report.predictions["candidate"]
-        assert uri is not None  # read_report has seen it
-        own = read_table(uri)
+        told = _told(report, "candidate")
+        if told is None:
+            raise UnusableReport("its answers were not kept")
+        own = _read_answers(told)
         for answers in self.kept.answers(other.digest, report.test_set.digest):
             rows, theirs = _in_both(own, answers)
             if len(rows):
@@ -203,6 +218,29 @@ class _History:
         """:return: the seed of ``judge``, so that the same evidence and rules get the same verdict as then."""
         champion, best = (other.digest if other else None for other in (self.champion, self.best))
         return seed_of(report.candidate.digest, champion, None if best == champion else best, report.test_set.digest)
+
+
+def _read_answers(told: _Told) -> pyarrow.Table:
+    """
+    :return: the answers, without the rows that were forgotten since.
+    :raises UnusableReport: they are gone or damaged, or not those that the report counts.
+    """
+    import numpy as np
+
+    table = read_table(told.uri)
+    try:
+        evidence = evidence_of({"candidate": table}, told.labels, {})
+    except UnusableReport as fault:
+        raise UnusableReport(f"{told.uri}: {fault}") from fault
+    size = len(told.labels)
+    counted = np.bincount(evidence.truth * size + evidence.predicted["candidate"], minlength=size**2)
+    reported = np.array(told.scored.confusion).ravel()
+    if (counted > reported).any():
+        raise UnusableReport(f"the kept answers {told.uri} do not give the confusion matrix of their report")
+    whole = len(table) == reported.sum()
+    if whole and abs(float(evidence.losses["candidate"].mean()) - told.scored.metrics["log_loss"]) > SAME_COUNT:
+        raise UnusableReport(f"the kept answers {told.uri} do not give the log_loss of their report")
+    return table
 
 
 def _in_both(one: pyarrow.Table, other: pyarrow.Table) -> tuple[np.ndarray, np.ndarray]:

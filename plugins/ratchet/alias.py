@@ -8,7 +8,7 @@ and nothing is moved over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -249,8 +249,12 @@ def before(ledger: Ledger, move: Record) -> str | None:
 
 def barred(ledger: Ledger) -> dict[str, Record]:
     """:return: by model digest the record that says why these weights are not to be promoted again."""
+    return _barred_by(ledger.records())
+
+
+def _barred_by(records: Iterable[Record]) -> dict[str, Record]:
     bars: dict[str, Record] = {}
-    for record in ledger.records():
+    for record in records:
         if record["event"] == BARRED:
             bars[record["model_digest"]] = record
         elif record["event"] == BAR_LIFTED:
@@ -260,10 +264,17 @@ def barred(ledger: Ledger) -> dict[str, Record]:
 
 def mark(ledger: Ledger) -> str | None:
     """:return: the best version ever promoted, by the verdicts of their time; a barred one is no mark."""
-    bars = barred(ledger)
-    for record in reversed(ledger.records(ALIAS_DONE)):
-        if record.get("raises_mark") and record.get("model_digest") not in bars:
-            return record["to"]
+    move = mark_after(ledger.records())
+    return move["to"] if move else None
+
+
+def mark_after(records: Sequence[Record]) -> Record | None:
+    """:param records: of a ledger, from its first to any other. :return: the move that made the mark of that time."""
+    bars = _barred_by(records)
+    for record in reversed(records):
+        raised = record["event"] == ALIAS_DONE and record.get("raises_mark")
+        if raised and record.get("model_digest") not in bars:
+            return record
     return None
 
 

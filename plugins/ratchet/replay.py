@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ratchet.alias import mark_after
 from ratchet.hooks.model_registry import MODEL_TAG, REPORT_TAG
 from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, Ledger, Record
 from training.contract import ReplayRequest
@@ -26,13 +27,14 @@ def replay_request(
     promoted = {record["to"] for record in moves}
     judged = versions[:last][::-1]
     known = {one.version: _told(one, promoted) for one in versions}
-    before = [record for record in moves if judged and judged[0].made and record["time"] < _written(judged[0])]
-    raised = [record for record in before if record.get("raises_mark")]
+    first = _written(judged[0]) if judged and judged[0].made else ""
+    before = [record for record in moves if record["time"] < first]
+    raised = mark_after([record for record in ledger.records() if record["time"] < first])
     return ReplayRequest(
         versions=[known[one.version] for one in judged],
         rules=rules,
         champion=_last(before, known),
-        best=_last(raised, known),
+        best=_last([raised] if raised else [], known),
     )
 
 

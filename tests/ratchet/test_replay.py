@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ratchet.hooks.model_registry import ListedVersion
-from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, Ledger
+from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, BARRED, Ledger
 from ratchet.replay import replay_request
 from training.store import Store
 
@@ -51,6 +51,15 @@ def test_the_last_ones_begin_with_the_champion_and_the_mark_of_their_time(ledger
     request = replay_request(versions(4), ledger, {}, last=1)
     assert [one["version"] for one in request.versions] == ["4"]
     assert (request.champion["version"], request.best["version"]) == ("2", "1")
+
+
+def test_weights_that_were_barred_by_then_are_no_mark(ledger):
+    moved(ledger, 2, "1", raises_mark=True, model_digest="m1")
+    moved(ledger, 3, "2", raises_mark=True, model_digest="m2")
+    moved(ledger, 4, "2", BARRED, model_digest="m2")
+    moved(ledger, 7, "1", BARRED, model_digest="m1")
+    assert replay_request(versions(6), ledger, {}, last=1).best["version"] == "1"
+    assert replay_request(versions(6), ledger, {}, last=3).best["version"] == "2"
 
 
 def test_a_champion_by_hand_counts_and_one_that_mlflow_lost_is_known_by_its_weights(ledger):

@@ -144,6 +144,39 @@ def test_a_report_that_is_damaged_is_unknown(world):
     assert decisions(world.replay(**ACCURACY)) == ["unknown", "unknown"]
 
 
+def relabelled(table):
+    """The same rows, a tenth of them answered right that were not."""
+    truth, said = table["label"].to_pylist(), table["prediction"].to_pylist()
+    wrong = [row for row in range(len(truth)) if truth[row] != said[row]][:100]
+    said = [truth[row] if row in wrong else one for row, one in enumerate(said)]
+    return table.set_column(table.column_names.index("prediction"), "prediction", pa.array(said))
+
+
+@pytest.mark.parametrize(
+    "damage", [relabelled, lambda table: table.drop_columns(["scores"]), lambda t: t.replace_schema_metadata()]
+)
+def test_answers_that_their_report_does_not_count_are_unknown_and_the_history_goes_on(world, damage):
+    world.version(900)
+    damaged = world.version(890).file("candidate")
+    world.version(899)
+    parquet.write_table(damage(parquet.read_table(damaged)), damaged)
+    told = world.replay(**ACCURACY)
+    assert decisions(told) == ["promote", "unknown", "promote"]
+    assert told[2]["against"] == "1"
+    assert str(damaged) in told[1]["reason"]
+
+
+def test_slices_that_are_damaged_are_unknown(world):
+    world.version(900)
+    second = world.version(900)
+    second.report["membership"] = second.file("candidate").as_uri().replace("candidate", "slices")
+    second.tell()
+    parquet.write_table(pa.table({"no": ["hash"]}), local_path(second.report["membership"]))
+    told = world.replay(**ACCURACY)
+    assert decisions(told) == ["promote", "unknown"]
+    assert "slices are not those of the test rows" in told[1]["reason"]
+
+
 def test_a_version_that_was_never_evaluated_is_unknown(world):
     world.version(900)
     world.versions[0]["report"] = None
@@ -210,6 +243,8 @@ def test_the_champion_itself_is_no_worse_than_itself(world):
     [told] = world.replay(champion=world.versions[0], best=world.versions[0], **ACCURACY)
     assert told["decision"] == "promote"
     assert "is the champion already" in told["reason"]
+    [told] = world.replay(champion=world.versions[0], approval="always", **ACCURACY)
+    assert told["decision"] == "promote", "nobody is asked about what serves already"
 
 
 def test_a_champion_may_know_other_labels(world):
