@@ -25,9 +25,10 @@ from ratchet.alias import (
     facts_of,
     is_fresh,
     last_move,
+    mark,
 )
 from ratchet.hooks.model_registry import ENDPOINT_TAG, MODEL_TAG, PREVIOUS, RELEASE_TAG
-from ratchet.ledger import ALIAS_DONE, ALIAS_EVENTS, ALIAS_INTENT, REPAIRED, ROLLBACK_BEGUN, Ledger, Record
+from ratchet.ledger import ALIAS_DONE, ALIAS_EVENTS, ALIAS_INTENT, BARRED, REPAIRED, ROLLBACK_BEGUN, Ledger, Record
 
 if TYPE_CHECKING:
     from ratchet.hooks.endpoint_host import EndpointHostHook
@@ -145,6 +146,24 @@ class Reconciler:
             None,
         )
 
+    def _mark_gone(self) -> Difference | None:
+        version = mark(self.ledger)
+        if version is None or self.registry.find_version(self._uri(version)) is not None:
+            return None
+        return Difference(
+            f"Version {version} of {self.model}, the best ever promoted, is not in MLflow any more. No candidate can be "
+            "compared with it, so every evaluation fails. Bring MLflow's data back, or do without it.",
+            f"Version {version} is no mark any more.",
+            lambda: self._lower_mark(version),
+        )
+
+    def _lower_mark(self, version: str) -> None:
+        """A version that is barred is no mark; the ledger keeps who took it away."""
+        moved = self.ledger.last(ALIAS_DONE, to=version)
+        assert moved is not None  # it is where ``mark`` has the version from
+        told = {"model": self.model, "who": self.who, "why": "it was deleted from MLflow", "run_id": "reconcile"}
+        self.ledger.append(BARRED, version=version, model_digest=moved["model_digest"], **told)
+
     def _alias_or_endpoint(self, last: Record, done: Record, champion: ModelVersion) -> Difference | None:
         """:param done: how ``champion``, the one of record, became so."""
         named, endpoint, digest = self.alias.named(), done["endpoint"], self._digest(done, champion)
@@ -177,7 +196,7 @@ class Reconciler:
 
     def _details(self, done: Record, champion: ModelVersion) -> list[Difference]:
         """What is wrong beside an alias and an endpoint that agree."""
-        found = []
+        found = [gone] if (gone := self._mark_gone()) else []
         if not {RELEASE_TAG, ENDPOINT_TAG} <= champion.tags.keys():
             tags = {RELEASE_TAG: done["release"], ENDPOINT_TAG: done["endpoint"]}
             found.append(

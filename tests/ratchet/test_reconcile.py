@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ratchet.alias import PROMOTION, ROLLBACK, ChampionAlias, barred, mark
-from ratchet.ledger import Ledger
+from ratchet.ledger import BAR_LIFTED, Ledger
 from ratchet.reconcile import Reconciler
 from tests.ratchet.fakes import FakeEndpoints, FakeRegistry, promotion
 from training.store import Store
@@ -245,6 +245,20 @@ def test_a_champion_that_was_deleted_is_told_and_left_to_a_person(world):
     assert "Version 2 of intents, which was made champion on 2026-11-01, is not in MLflow any more" in told
     done, left = world.reconciler.mend()
     assert (done, [one.told for one in left]) == ([], [told])
+
+
+def test_a_mark_that_was_deleted_is_one_no_more_once_somebody_says_so(world):
+    world.promote("1", "2", kind=ROLLBACK, run="back")
+    world.endpoints.digest = "r1"
+    assert mark(world.ledger) == "1"
+    world.ledger.append(BAR_LIFTED, model="intents", version="2", model_digest="mr2", who="anna", why="", run_id="x")
+    assert mark(world.ledger) == "2"
+    del world.registry.versions["2"]
+    [told] = world.differences()
+    assert "Version 2 of intents, the best ever promoted, is not in MLflow any more" in told
+    world.mend()
+    assert mark(world.ledger) == "1"
+    assert barred(world.ledger)["mr2"]["who"] == "berta"
 
 
 def test_a_pipeline_that_promoted_nothing_has_no_differences(tmp_path):

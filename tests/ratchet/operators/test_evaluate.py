@@ -94,3 +94,10 @@ def test_the_ledger_says_which_version_is_the_best(places):
 def test_a_best_version_that_is_gone_is_not_taken_for_none():
     with pytest.raises(AirflowFailException, match="models:/intents/9 does not exist"):
         evaluate(FakeRegistry("1", "2", champion="1"), best="models:/intents/9")
+
+
+def test_a_best_version_that_the_ledger_names_and_nobody_has_says_what_to_do(places):
+    ledger = Ledger(Store((places / "store").as_uri()), "intents")
+    ledger.append("alias-done", to="9", model_digest="i", raises_mark=True)
+    with pytest.raises(AirflowFailException, match=r"models:/intents/9, the best .* ratchet reconcile intents --fix"):
+        evaluate(FakeRegistry("1", "2", champion="1"), best="ledger")
