@@ -151,8 +151,8 @@ class Reconciler:
         if version is None or self.registry.find_version(self._uri(version)) is not None:
             return None
         return Difference(
-            f"Version {version} of {self.model}, the best ever promoted, is not in MLflow any more. No candidate can be "
-            "compared with it, so every evaluation fails. Bring MLflow's data back, or do without it.",
+            f"Version {version} of {self.model}, the best ever promoted, is not in MLflow any more. No candidate can "
+            "be compared with it, so every evaluation fails. Bring MLflow's data back, or do without it.",
             f"Version {version} is no mark any more.",
             lambda: self._lower_mark(version),
         )
@@ -161,8 +161,8 @@ class Reconciler:
         """A version that is barred is no mark; the ledger keeps who took it away."""
         moved = self.ledger.last(ALIAS_DONE, to=version)
         assert moved is not None  # it is where ``mark`` has the version from
-        told = {"model": self.model, "who": self.who, "why": "it was deleted from MLflow", "run_id": "reconcile"}
-        self.ledger.append(BARRED, version=version, model_digest=moved["model_digest"], **told)
+        bar: Record = {"model": self.model, "version": version, "model_digest": moved["model_digest"]}
+        self.ledger.append(BARRED, **bar, who=self.who, why="it was deleted from MLflow", run_id="reconcile")
 
     def _alias_or_endpoint(self, last: Record, done: Record, champion: ModelVersion) -> Difference | None:
         """:param done: how ``champion``, the one of record, became so."""

@@ -154,8 +154,8 @@ class EvaluateOperator(StageOperator):
             best = f"models:/{champion.split('/')[1]}/{version}" if champion and version else None
             if best and self.registry.find_version(best) is None:
                 raise AirflowFailException(
-                    f"{best}, the best version ever promoted, is not in MLflow any more; nothing was scored, since small "
-                    "losses could add up unseen. Bring MLflow's data back, or do without it: ratchet reconcile "
+                    f"{best}, the best version ever promoted, is not in MLflow any more; nothing was scored, since "
+                    "small losses could add up unseen. Bring MLflow's data back, or do without it: ratchet reconcile "
                     f"{self.pipeline or self.dag_id} --fix."
                 )
         if not best:
