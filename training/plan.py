@@ -72,7 +72,6 @@ def _evaluate(
     last = records.last_parts(evaluation.pipeline) or {}
     if (last.get("candidate") or {}).get("digest") == parts["candidate"]["digest"]:
         parts["candidate"] = last["candidate"]  # the same weights, under the name that the registry gave them
-    parts["baseline"] = last.get("baseline")
     unsaid = []  # what a run finds out: that nothing has moved since is assumed
     for role, spoken in (("champion", "the champion"), ("best", "the best version")):
         if last.get(role):

@@ -339,6 +339,10 @@ class Gate(Section):
     slices: dict[str, Slice] = Field(default={})
     """Named parts of the test split, which can hold a candidate by themselves: `{short: {text_length: [0, 20]}}`. The
     keys of one are those below."""
+    baseline: str | None = Field(default=None, pattern=r"^(majority|https?://[^/\s@?#]+(/[^\s@?#]*)?)$")
+    """What any model should be better than, shown beside the candidate in the report; it decides nothing: `majority`, which
+    always answers the commonest label, or the URL of an endpoint that classifies texts. Its token is the environment
+    variable `RATCHET_BASELINE_TOKEN`."""
     no_worse_by: Share = 0.03
     """How much worse than the champion's `metric` may be on the same test split, from 0 to 1, and than that of the best
     version ever promoted, so that small losses do not add up. By the bound of a paired bootstrap: what the test rows
@@ -543,7 +547,8 @@ class PipelineSpec(Sections):
 
     def evidence(self) -> dict[str, Any]:
         """:return: the fields of an EvaluateRequest that say what is looked at beside the whole test split."""
-        return {"slices": self.gate.wanted_slices(), "behaviour": self.behaviour}
+        baseline = {"baseline": self.gate.baseline} if self.gate.baseline else {}
+        return {"slices": self.gate.wanted_slices(), "behaviour": self.behaviour, **baseline}
 
     def notifications(self) -> list[dict[str, Any]]:
         """:return: who is told what, as ``ratchet.notify`` takes it."""
@@ -710,6 +715,7 @@ def _quoted(expected: str) -> list[str]:
 PATTERNS: dict[KeyPath, str] = {
     ("data", "connection"): "the id of an Airflow connection: letters, digits, _, - and .",
     ("data", "phone_region"): "a country's two capital letters, such as DE",
+    ("gate", "baseline"): "majority, or the URL of an endpoint, with nothing secret in it: https://HOST/PATH",
     ("trigger", "new_data", "queue"): "the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
     ("train", "trainer"): "module:Class",
     ("deploy", "endpoint"): ENDPOINT_NAME_RULE,

@@ -337,6 +337,8 @@ BAD = [
     (SHORTEST + "trigger:\n  new_data: {min_rows: 0}", 6, "trigger.new_data.min_rows", "equal to 1, found 0"),
     (SHORTEST + "trigger:\n  new_data: {quiet_minutes: -1}", 6, "trigger.new_data.quiet_minutes", "equal to 0"),
     (SHORTEST + "trigger:\n  new_data: {poll_seconds: 1}", 6, "trigger.new_data.poll_seconds", "equal to 5, found 1"),
+    (SHORTEST + "gate: {baseline: commonest}", 5, "gate.baseline", "expected majority, or the URL of an endpoint"),
+    (SHORTEST + "gate: {baseline: 'https://anna:pw@host/model'}", 5, "gate.baseline", "with nothing secret in it"),
     (SHORTEST + "trigger:\n  new_data: {queue: mail}", 6, "trigger.new_data.queue", "the URL of an SQS queue"),
     (SHORTEST + "trigger:\n  new_data: {queue: 'https://sqs/1/a'}", 6, "trigger.new_data.queue", "source on s3://"),
     (SHORTEST + "gate:\n  stale_after_holds: 0", 6, "gate.stale_after_holds", "equal to 1, found 0"),

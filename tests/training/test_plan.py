@@ -141,8 +141,9 @@ def test_what_a_candidate_was_compared_with_is_assumed_to_be_the_same_and_named(
         parts[role] = {"name": version, "digest": version}
     golden = store.write_json("evaluations/1/golden.json", {"texts": ["a"], "labels": ["neg"], "scores": [[0.5, 0.5]]})
     Records(store, "evaluate").write(key_of(parts), parts, {"golden": golden}, "films")
-    state, why = said(request_)["evaluate"]
+    state, why = said(replace(request_, evaluate={"baseline": "majority"}))["evaluate"]
     assert state == "hit"
+    assert said(request_)["evaluate"] == ("miss", "miss: baseline 'majority' -> None")
     assert why.endswith("; if the champion is still models:/films/3 and the best version is still models:/films/2")
 
 
