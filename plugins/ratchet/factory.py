@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,7 +113,7 @@ def build(spec: PipelineSpec) -> DAG:
         start_date=datetime(2026, 1, 1, tzinfo=UTC),  # any past date: there is no catch-up
         catchup=False,
         max_active_runs=1,  # two candidates at once would compare with a champion that is about to change
-        params=PARAMS,
+        params=deepcopy(PARAMS),  # a Param remembers what it was resolved to
         default_args={**STEP, "on_failure_callback": TellFailure(spec.name, spec.notifications())},
         tags=["ratchet"],
     ) as dag:

@@ -134,7 +134,8 @@ class World:
         return [line for line in box.read_text().splitlines() if f": {dag}: " in line] if box.exists() else []
 
     def records(self, dag: str) -> list[dict[str, Any]]:
-        return Ledger(self.store, dag).records()
+        """:return: but for those of what people were told."""
+        return [one for one in Ledger(self.store, dag).records() if one["event"] != "told"]
 
 
 @pytest.fixture(scope="module")
@@ -211,4 +212,5 @@ def test_a_step_that_failed_for_good_is_told_of_and_its_retry_is_not(world):
 def test_a_step_whose_worker_is_gone_is_told_of_as_well(world):
     run = start(world.user("operator"), "lost", {}, is_new=True)
     assert world.ended(run) == {"fail": "failed"}
-    assert eventually(lambda: world.told("lost"), PATIENCE_SECONDS) == ["failure: lost: fail failed"]
+    told = eventually(lambda: world.told("lost"), PATIENCE_SECONDS)
+    assert set(told) == {"failure: lost: fail failed"}, "at least once"

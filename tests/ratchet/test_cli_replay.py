@@ -13,6 +13,7 @@ from ratchet.ledger import ALIAS_DONE, INGESTED, Ledger
 from tests.ratchet.fakes import FakeRegistry
 from tests.ratchet.test_cli_plan import spec_in
 from training.contract import BadInput
+from training.rules import Rules
 from training.store import Store
 
 HELD = {
@@ -87,7 +88,7 @@ def test_what_the_gate_would_have_said_stands_beside_what_happened(asked, capsys
     assert end == "1 promoted, 1 held; otherwise than what happened: version 2."
     [request] = asked
     assert request.rules["metric"] == "accuracy"
-    assert request.rules["no_worse_by"] == 0.02
+    assert request.rules["no_worse_by"] == Rules.no_worse_by
 
 
 def test_json_has_what_the_table_has(asked, capsys):
