@@ -143,7 +143,7 @@ def test_what_a_candidate_was_compared_with_is_assumed_to_be_the_same_and_named(
     Records(store, "evaluate").write(key_of(parts), parts, {"golden": golden}, "films")
     state, why = said(replace(request_, evaluate={"baseline": "majority"}))["evaluate"]
     assert state == "hit"
-    assert said(request_)["evaluate"] == ("miss", "miss: baseline 'majority' -> None")
+    assert said(request_)["evaluate"] == ("miss", "miss: baseline majority -> unset")
     assert why.endswith("; if the champion is still models:/films/3 and the best version is still models:/films/2")
 
 
