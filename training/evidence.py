@@ -59,12 +59,13 @@ def evidence_of(
     index = {label: i for i, label in enumerate(labels)}
     try:
         truth = _indices(tables["candidate"].column("label"), index)
+        scores = {role: _scores(table) for role, table in tables.items()}
         return Evidence(
             truth=truth,
             predicted={role: _indices(table.column("prediction"), index) for role, table in tables.items()},
-            losses={role: _losses(table, truth, index) for role, table in tables.items()},
+            losses={role: _losses(scores[role], own_labels(table), truth, index) for role, table in tables.items()},
             slices=slices,
-            sureness={role: _scores(table).max(axis=1) for role, table in tables.items()},
+            sureness={role: found.max(axis=1) for role, found in scores.items()},
             new=new,
             hashes=tables["candidate"].column("text_sha256"),
         )
@@ -147,11 +148,10 @@ def _scores(table: pyarrow.Table) -> np.ndarray:
     return found
 
 
-def _losses(table: pyarrow.Table, truth: np.ndarray, index: Mapping[str, int]) -> np.ndarray:
+def _losses(scores: np.ndarray, own: Sequence[str], truth: np.ndarray, index: Mapping[str, int]) -> np.ndarray:
     """:return: (n_rows,), minus the logarithm of the true label's score; a label that the model does not know has 0."""
     import numpy as np
 
-    own, scores = own_labels(table), _scores(table)
     place = np.full(len(index), -1)
     place[[index[label] for label in own]] = np.arange(len(own))
     asked = place[truth]

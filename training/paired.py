@@ -54,9 +54,9 @@ class Difference:
     """
     By how much the one is better than the other; negative if it is worse.
 
-    Its bounds are those of a normal distribution with the spread of the resamples, half a row further out: measured on
-    test sets of 500 and 1,000 rows they are wrong as often as they say, where quantiles of the resamples are
-    wrong more often (benchmarks.decisions).
+    Its bounds are those of a normal distribution with the spread of the resamples, half a row further out:
+    measured on test sets of 1,000 rows they are wrong less often than quantiles of the resamples, which promise more
+    than they hold (docs/gate.md has how often).
     """
 
     value: float
