@@ -28,7 +28,11 @@ from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.reconcile import ReconcileOperator
 from ratchet.operators.rollback import RollbackOperator
 from ratchet.operators.train import TrainOperator
-from ratchet.spec import NewData, Notification, Section, Sections, Slice, sections
+from ratchet.spec.gate import Slice
+from ratchet.spec.notification import Notification
+from ratchet.spec.pipeline import Sections, sections
+from ratchet.spec.section import Section
+from ratchet.spec.trigger import NewData
 from training.checks import CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from ratchet.document import Document, KeyPath, Problem, SpecError, dotted, read_document
-from ratchet.spec import Name, Section, listed, problem_of
+from ratchet.spec.problems import problem_of
+from ratchet.spec.section import Name, Section, listed
 from training.behaviour import MOST_CASES, BehaviourTest, Change, Kind
 from training.contract import BadInput
 

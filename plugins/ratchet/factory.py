@@ -30,7 +30,8 @@ from training.visible import SEEN
 if TYPE_CHECKING:
     from airflow.sdk.bases.timetable import BaseTimetable
 
-    from ratchet.spec import NewData, PipelineSpec
+    from ratchet.spec import PipelineSpec
+    from ratchet.spec.trigger import NewData
 
 # What is worth a retry is a process that was killed or a server that was away. A server that starts again on a busy
 # machine was away for two minutes (measured): these delays add up to almost six.

@@ -127,7 +127,8 @@ def spec_in(specs: str, pipeline: str) -> PipelineSpec | None:
     :param specs: folder of the specs.
     :return: the pipeline's; None, with a warning in the log, where it cannot be read, so that nobody is told.
     """
-    from ratchet.spec import SpecError, load_spec
+    from ratchet.document import SpecError
+    from ratchet.spec import load_spec
 
     try:
         return load_spec(Path(specs) / f"{pipeline}.yaml")

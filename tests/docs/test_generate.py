@@ -27,7 +27,7 @@ from docs.generate import (
 from ratchet import operators
 from ratchet.document import read_document
 from ratchet.operators.stage import StageOperator
-from ratchet.spec import Sections
+from ratchet.spec.pipeline import Sections
 
 SPECS = sorted((ROOT / "dags").glob("*.yaml"))
 

@@ -9,7 +9,8 @@ import pytest
 from ratchet.behaviour import Directional, File, Invariance, Minimum, load_behaviour
 from ratchet.document import SpecError
 from ratchet.location import behaviour_path
-from ratchet.spec import Section, load_spec
+from ratchet.spec import load_spec
+from ratchet.spec.section import Section
 from training.behaviour import BehaviourTest
 
 ROOT = Path(__file__).resolve().parents[2]

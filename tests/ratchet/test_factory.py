@@ -22,9 +22,10 @@ from airflow.timetables.assets import AssetOrTimeSchedule
 from airflow.timetables.base import TimeRestriction
 from airflow.timetables.simple import AssetTriggeredTimetable
 
+from ratchet.document import SpecError
 from ratchet.factory import build, data_asset
 from ratchet.location import checked_source, given_model
-from ratchet.spec import SpecError, load_spec
+from ratchet.spec import load_spec
 from training.rules import Rules
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,9 @@ from typing import get_args
 
 import pytest
 
-from ratchet.spec import BoundedMetric, Gate, PipelineSpec, SpecError, load_spec
+from ratchet.document import SpecError
+from ratchet.spec import PipelineSpec, load_spec
+from ratchet.spec.gate import BoundedMetric, Gate
 from training.checks import CHECKS
 from training.contract import Checks, IngestRequest, Reading, TrainRequest
 from training.report import HIGHER_IS_BETTER, METRICS
