@@ -6,14 +6,14 @@ from copy import deepcopy
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
 from airflow.sdk.definitions.timetables.simple import OnceTimetable
 
+from ratchet.dag_page import dag_page
 from ratchet.hooks.model_registry import CHAMPION
-from ratchet.location import MODEL_PATTERN, SOURCE_PATTERN, asset_uri
+from ratchet.location import asset_uri
 from ratchet.notify import TellFailure
 from ratchet.operators.approve import ApproveOperator
 from ratchet.operators.deploy_local import LocalDeployOperator
@@ -22,10 +22,9 @@ from ratchet.operators.gate import GateOperator
 from ratchet.operators.ingest import IngestOperator
 from ratchet.operators.promote import PromoteOperator
 from ratchet.operators.train import TrainOperator
+from ratchet.run_params import PARAMS
 from ratchet.spec import load_spec
 from ratchet.triggers.new_data import NewDataTrigger
-from training.markdown import code
-from training.visible import SEEN
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.timetable import BaseTimetable
@@ -49,52 +48,6 @@ STEP = {  # what holds for every step of every DAG
     "execution_timeout": STEP_TIMEOUT,
 }
 
-PARAMS = {
-    "force": Param(False, type="boolean", title="Recompute", description="Do every step again, finished or not."),
-    # null as well as text: the form would not start a run with an empty text
-    "note": Param(
-        None, type=["null", "string"], title="Note", maxLength=500, description="Why this run; shown on the run."
-    ),
-    "override": Param(
-        None,
-        type=["null", "string"],
-        title="Override",
-        pattern=SEEN,
-        maxLength=500,
-        description="Promote the candidate whatever the gate says; no approver is asked. The reason is kept for ever, "
-        "with your name.",
-    ),
-    "source": Param(
-        None,
-        type=["null", "string"],
-        title="Other data",
-        pattern=SOURCE_PATTERN,  # refused here, a password is in no run's configuration
-        description="Read this instead of the spec's data.source, in this run only: a full path, s3:// or hf://.",
-    ),
-    "date": Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        title="Past date",
-        description="Take no snapshot; use the newest one from this day (UTC) or before.",
-    ),
-    "model": Param(
-        None,
-        type=["null", "string"],
-        title="A model that is there",
-        pattern=MODEL_PATTERN,
-        description="Train none; take this one as the candidate: a Hub id, id@revision, models:/NAME/VERSION or a "
-        "full path.",
-    ),
-    "model_labels": Param(
-        None,
-        type=["null", "object"],
-        title="Its labels",
-        additionalProperties={"type": "string"},
-        description='What that model calls a label, and what the data calls it: {"LABEL_0": "negative"}.',
-    ),
-}
-
 
 def pipeline(stub: str) -> DAG:
     """
@@ -109,7 +62,7 @@ def build(spec: PipelineSpec) -> DAG:
     with DAG(
         dag_id=spec.name,
         description=f"Retrain {spec.train.base_model}, gate it and deploy it to the endpoint {spec.deploy.endpoint}",
-        doc_md=_documentation(spec),
+        doc_md=dag_page(spec),
         schedule=_schedule(spec),
         start_date=datetime(2026, 1, 1, tzinfo=UTC),  # any past date: there is no catch-up
         catchup=False,
@@ -239,73 +192,3 @@ def _clock(spec: PipelineSpec) -> BaseTimetable | None:
     if schedule is None:
         return None
     return OnceTimetable() if schedule == "@once" else CronTriggerTimetable(schedule, timezone=spec.trigger.timezone)
-
-
-def _when(spec: PipelineSpec) -> str:
-    """:return: what starts a run, for the DAG's page."""
-    trigger, starts = spec.trigger, []
-    if trigger.schedule:
-        starts.append(f"on the schedule {code(trigger.schedule)} ({trigger.timezone})")
-    if trigger.new_data:
-        rows = "new rows" if trigger.new_data.min_rows == 1 else f"{trigger.new_data.min_rows:,} new rows"
-        starts.append(f"on {rows} that have been left unchanged for {trigger.new_data.quiet_minutes:g} minutes")
-    started = " and ".join(starts) or "when somebody starts it"
-    cooldown = spec.trigger.cooldown
-    return started + (f"; {cooldown.total_seconds() / 3600:g} hours between two at least" if cooldown else "")
-
-
-def _source(spec: PipelineSpec) -> str:
-    """:return: the source, for the DAG's page, where a long query is cut."""
-    if spec.data.query is None:
-        return code(spec.data.source or "")
-    return f"connection `{spec.data.connection}`, {code(shorten(spec.data.query, 200))}"
-
-
-ASKED = {  # for the DAG's page
-    "never": "",
-    "undecided": "; a person decides what the test rows do not",
-    "always": "; a person approves each promotion",
-}
-
-
-def _documentation(spec: PipelineSpec) -> str:
-    """The DAG's page in Markdown, so that the UI says what the spec says."""
-    minimum = ", ".join(f"{name} at least {value:g}" for name, value in spec.gate.minimum.items()) or "no minimum"
-    gate = f"{minimum}; `{spec.gate.metric}` no worse than the champion's by more than {spec.gate.no_worse_by:g}"
-    asked = ASKED[spec.gate.approval]
-    arguments = ", ".join(code(f"{name}: {value}") for name, value in spec.train.arguments.items())
-    return f"""\
-### {spec.name}
-
-| | |
-|---|---|
-| **Data** | {_source(spec)}: text {code(spec.data.text)}, label {code(spec.data.label)} |
-| **Base model** | {code(spec.train.base_model)}, {arguments or "Ratchet's defaults"} |
-| **Gate** | {gate}{asked} |
-| **Endpoint** | `{spec.deploy.endpoint}` ({spec.deploy.target}) |
-| **Runs** | {_when(spec)} |
-
-{_steps(spec)}
-
-From `{spec.path.name}`; change it there.
-"""
-
-
-def _steps(spec: PipelineSpec) -> str:
-    asked = (
-        "**Ask a person**, where the gate does not decide alone. The run waits; a rejected one succeeds, and the steps "
-        "after it are skipped."
-    )
-    steps = [
-        "**Take a snapshot of the data**: an immutable copy with a train, validation and test split, named by its "
-        "content.",
-        "**Train a candidate** and register it in MLflow. What was trained before from the same inputs is not trained "
-        "again.",
-        "**Compare it with the champion** on the same test rows.",
-        "**Decide**: promote, or hold with reasons. A held run succeeds; the steps after it are skipped and nothing "
-        "changes.",
-        *([] if spec.gate.approval == "never" else [asked]),
-        "**Put it on the endpoint**: start it beside the old release, test it, switch.",
-        "**Make it the champion**, once the endpoint answers with it.",
-    ]
-    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))

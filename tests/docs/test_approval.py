@@ -16,8 +16,9 @@ import pytest
 
 from ratchet.cli.retrain import parameters_from
 from ratchet.cli.run import add_parser
-from ratchet.factory import PARAMS, build
+from ratchet.factory import build
 from ratchet.notify import check, tell
+from ratchet.run_params import PARAMS
 from ratchet.spec import load_spec
 from tests.ratchet.fakes import context
 from tests.servers import ROOT
