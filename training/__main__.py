@@ -16,7 +16,7 @@ from training.stage import clean_up_on_sigterm, die_with_parent, log_to_stdout, 
 STAGES = {
     "ingest": ("training.ingest", "ingest", contract.IngestRequest),
     "train": ("training.train", "train", contract.TrainRequest),
-    "adopt": ("training.adopt", "adopt", contract.AdoptRequest),
+    "import": ("training.import_model", "import_model", contract.ImportRequest),
     "evaluate": ("training.evaluate", "evaluate", contract.EvaluateRequest),
     "judge": ("training.judge", "judge", contract.JudgeRequest),
     "replay": ("training.replay", "replay", contract.ReplayRequest),

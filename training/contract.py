@@ -290,7 +290,7 @@ class TrainResult(Made):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdoptRequest(Message):
+class ImportRequest(Message):
     """Take a model as the candidate that was trained elsewhere."""
 
     pipeline: str
@@ -304,7 +304,7 @@ class AdoptRequest(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdoptResult(Made):
+class ImportResult(Made):
     model: str  # URI of the directory models/DIGEST, as TrainResult.model
     digest: str
     source: str  # where it is from, with revision or version

@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 REPORTS = "data-reports"
 REPORT, PAGE = "report.json", "report.html"
-TAG = "ratchet.data_report"  # of the run that keeps the report in MLflow, and of trainings on the snapshot: its URI
 NAMED_OBJECTS = 20  # of the new, the changed and the removed ones
 LABELS = 1000  # the rarest are left out: so many labels are a wrong column
 EXAMPLES = 5  # rows of one reason, with their texts

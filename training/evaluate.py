@@ -15,10 +15,11 @@ from training.examine import Examination, Examined, serving_runtime
 from training.forgotten import Forgotten
 from training.keys import Records, code_version, key_of
 from training.model import LocalModel, find_model
-from training.new_rows import REPORT_TAG, new_rows
+from training.new_rows import new_rows
 from training.report import COMPARED
 from training.slices import MEMBERSHIP, Group, cut, digest_of, write_membership
 from training.store import Store
+from training.tags import REPORT_TAG
 from training.testset import TestSet, read_test_set
 
 log = logging.getLogger(__name__)

@@ -18,13 +18,13 @@ from training.answers import PREDICTIONS
 from training.damage import Damage
 from training.data_page import data_page
 from training.data_report import PAGE, REPORT
-from training.data_report import TAG as REPORT_TAG
+from training.patience import all_pages
 from training.slices import MEMBERSHIP
 from training.store import Store
+from training.tags import DATA_REPORT_TAG, VERDICT_TAG
 from training.text import IDENTITY_DIGITS, identity_of
 from training.verdict import DETAILS, VERDICT
 from training.verdict import PAGE as VERDICT_PAGE
-from training.verdict import TAG as VERDICT_TAG
 from training.verdict_page import verdict_page
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Shown(NamedTuple):
     make: Callable[[Any, Read], str]  # the page, of the document and of what is beside it
 
 
-DATA_REPORT = Shown(REPORT_TAG, REPORT, PAGE, lambda report, _read: data_page(report))
+DATA_REPORT = Shown(DATA_REPORT_TAG, REPORT, PAGE, lambda report, _read: data_page(report))
 VERDICT_REPORT = Shown(VERDICT_TAG, DETAILS, VERDICT_PAGE, lambda details, read: verdict_page(read(VERDICT), details))
 
 
@@ -217,14 +217,6 @@ class Copies:
 def _tagged_runs(client: MlflowClient, tag: str) -> Iterator[Run]:
     """Yield the runs with the tag of all experiments, deleted ones too: their files stay until ``mlflow gc``."""
     from mlflow.entities import ViewType
-
-    def all_pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
-        token = None
-        while True:
-            page = ask(token)
-            yield from page
-            if not (token := page.token):
-                return
 
     experiments = all_pages(lambda token: client.search_experiments(ViewType.ALL, page_token=token))
     places = [experiment.experiment_id for experiment in experiments]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from training.contract import BadInput, Tracking, Unreachable
 from training.credentials import refusal
 from training.store import MANIFEST, Store, digest_of_files, hash_tree, local_path
+from training.tags import MODEL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-DIGEST_TAG = "ratchet.model_digest"
 
 _VERSION = re.compile(r"models:/(?P<name>[^@]+?)(?:/(?P<version>\d+)|@(?P<alias>[^/]+))")
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
@@ -257,7 +257,7 @@ def _from_hub(reference: str, cache: Path | None, files: Sequence[str] = HUB_FIL
 def _from_mlflow(reference: str, cache: Path, tracking_uri: str | None) -> LocalModel:
     version = _find_version(reference, tracking_uri)
     name = f"models:/{version.name}/{version.version}"
-    expected = version.tags.get(DIGEST_TAG)
+    expected = version.tags.get(MODEL_TAG)
     # a deleted version's number may be given again: the time of creation tells the two apart
     target = cache / "mlflow" / f"{version.name.replace('/', '_')}-{version.version}-{version.creation_timestamp}"
     if target.is_dir():

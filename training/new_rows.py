@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from training.contract import BadInput, Tracking
 from training.store import Store
+from training.tags import REPORT_TAG
 from training.testset import TestSet
 from training.text import text_hash
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger(__name__)
-
-REPORT_TAG = "ratchet.report"  # of a registered version: URI of the last report in which it was the candidate
 
 
 def new_rows(store: Store, model: str, tracking: Tracking | None, test_set: TestSet) -> np.ndarray | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from training.contract import Tracking
 
@@ -61,3 +61,13 @@ def patiently(action: Callable[[], T], outage_seconds: float = OUTAGE_SECONDS) -
             log.warning("MLflow does not answer; next attempt in %.0f s: %s", pause, error)
             time.sleep(pause)
             pause = min(2 * pause, 30.0)
+
+
+def all_pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    """:param ask: for the page of a token; None: the first. :return: what is on all of them."""
+    token = None
+    while True:
+        page = ask(token)
+        yield from page
+        if not (token := page.token):
+            return

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.model import DIGEST_TAG
+from training.tags import KEY_TAG, MODEL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEY_TAG = "ratchet.key"
 MODEL_NAME = "model"
 PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
 MODEL_LIBRARIES = ("mlflow", "pandas", "torch", "transformers", "safetensors")  # what pyfunc_model.py needs
@@ -36,12 +35,12 @@ def log_model(
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    run_id, digest = run.info.run_id, tags[DIGEST_TAG]
-    client.set_tag(run_id, DIGEST_TAG, digest)
+    run_id, digest = run.info.run_id, tags[MODEL_TAG]
+    client.set_tag(run_id, MODEL_TAG, digest)
     models = client.search_logged_models(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'", max_results=100
     )
-    model = next((model for model in models if model.tags.get(DIGEST_TAG) == digest), None)
+    model = next((model for model in models if model.tags.get(MODEL_TAG) == digest), None)
     if model is None:
         model = client.create_logged_model(
             run.info.experiment_id, MODEL_NAME, run_id, dict(tags), model_type="classifier"
@@ -67,7 +66,7 @@ def register(client: MlflowClient, name: str, run: Run, model: LoggedModel, tags
     """
     from mlflow.exceptions import MlflowException
 
-    version = find_version(client, name, tags[KEY_TAG], tags[DIGEST_TAG])
+    version = find_version(client, name, tags[KEY_TAG], tags[MODEL_TAG])
     if version is not None:
         return version
     try:
@@ -90,7 +89,7 @@ def find_version(client: MlflowClient, name: str, key: str, digest: str) -> Mode
     """:return: the registered version that holds the model ``digest`` made under ``key``."""
     quoted = name.replace("'", "\\'")
     versions = client.search_model_versions(f"name = '{quoted}' AND tags.`{KEY_TAG}` = '{key}'")
-    return next((version for version in versions if version.tags.get(DIGEST_TAG) == digest), None)
+    return next((version for version in versions if version.tags.get(MODEL_TAG) == digest), None)
 
 
 def save_pyfunc(checkpoint: Path, folder: Path, logged: LoggedModel, run_id: str) -> None:

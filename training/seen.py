@@ -13,9 +13,10 @@ from training.contract import BadInput, SeenRequest, SeenResult, Tracking
 from training.damage import Damage
 from training.forgotten import Forgotten
 from training.layout import Layout, database, is_damage, quoted
-from training.patience import connect, patiently
+from training.patience import all_pages, connect, patiently
 from training.snapshot import read_manifest
 from training.store import Store
+from training.tags import SNAPSHOT_TAG
 from training.traces import (
     BatchRead,
     count_in_snapshot,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_TAG = "ratchet.snapshot"
 AT_ONCE = 1000  # versions in one answer of MLflow
 
 
@@ -116,23 +116,18 @@ def versions_of(tracking: Tracking) -> list[Version]:
         aliases: dict[str, list[str]] = {}
         for alias, version in client.get_registered_model(name).aliases.items():
             aliases.setdefault(str(version), []).append(alias)
-        found, token = [], None
-        while True:
-            page = client.search_model_versions(
-                "name = '{}'".format(name.replace("'", "\\'")), max_results=AT_ONCE, page_token=token
+        named = "name = '{}'".format(name.replace("'", "\\'"))
+        found = [
+            Version(
+                str(one.version),
+                sorted(aliases.get(str(one.version), [])),
+                one.tags[SNAPSHOT_TAG],
+                datetime.fromtimestamp(one.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
             )
-            found += [
-                Version(
-                    str(one.version),
-                    sorted(aliases.get(str(one.version), [])),
-                    one.tags[SNAPSHOT_TAG],
-                    datetime.fromtimestamp(one.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
-                )
-                for one in page
-                if SNAPSHOT_TAG in one.tags
-            ]
-            if not (token := page.token):
-                return sorted(found, key=lambda one: int(one.version))
+            for one in all_pages(lambda token: client.search_model_versions(named, AT_ONCE, None, token))
+            if SNAPSHOT_TAG in one.tags
+        ]
+        return sorted(found, key=lambda one: int(one.version))
 
     try:
         return patiently(ask, outage_seconds=30)

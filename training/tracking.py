@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Tracking
 from training.keys import ABANDONED_SECONDS
-from training.model import DIGEST_TAG
 from training.patience import OUTAGE_SECONDS, connect, patiently
-from training.registration import KEY_TAG, log_model, register
+from training.registration import log_model, register
+from training.tags import KEY_TAG, MODEL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -316,7 +316,7 @@ class Recorder:
 
     def _version_tags(self, digest: str) -> dict[str, str]:
         ours = {name: value for name, value in self.facts.tags.items() if name.startswith("ratchet.")}
-        return {KEY_TAG: self.key, DIGEST_TAG: digest, **self.tracking.tags, **ours}
+        return {KEY_TAG: self.key, MODEL_TAG: digest, **self.tracking.tags, **ours}
 
 
 def find_run(client: MlflowClient, experiment_id: str, key: str) -> Run | None:

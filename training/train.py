@@ -15,7 +15,6 @@ from typing import Any
 
 from training import checkpoints
 from training.contract import BadInput, TrainRequest, TrainResult
-from training.data_report import TAG as REPORT_TAG
 from training.forgotten import Forgotten
 from training.keys import ABANDONED_SECONDS, Records, code_version, key_of, locked
 from training.lineage import objects_of_snapshot
@@ -26,6 +25,7 @@ from training.registration import find_version
 from training.snapshot import open_snapshot, read_manifest
 from training.stage import write_result
 from training.store import MANIFEST, PART, Store, sha256_file
+from training.tags import BASE_MODEL_TAG, CODE_TAG, DATA_REPORT_TAG, PIPELINE_TAG, SNAPSHOT_TAG
 from training.tracking import Dataset, Facts, Journal, Point, Recorder
 
 log = logging.getLogger(__name__)
@@ -175,10 +175,10 @@ def _snapshot_digest(request: TrainRequest) -> str:
 def _facts(request: TrainRequest, told: Mapping[str, Any]) -> Facts:
     """:param told: what the model's manifest says about its training."""
     tags = {
-        "ratchet.pipeline": request.pipeline,
-        "ratchet.snapshot": _snapshot_digest(request),
-        "ratchet.code": code_version(),
-        "ratchet.base_model": told["base_model"],
+        PIPELINE_TAG: request.pipeline,
+        SNAPSHOT_TAG: _snapshot_digest(request),
+        CODE_TAG: code_version(),
+        BASE_MODEL_TAG: told["base_model"],
     }
     datasets = [
         Dataset(split, request.snapshot, _snapshot_digest(request), rows) for split, rows in told["rows"].items()
@@ -201,7 +201,7 @@ def _origin(snapshot: str) -> tuple[dict[str, str], dict[str, str]]:
         log.warning("MLflow is not told which objects the model was trained on: %s", error)
         return {}, {}
     listed = json.dumps({"snapshot": snapshot, "objects": objects}, indent=1)
-    return {REPORT_TAG: report} if report else {}, {OBJECTS: listed}
+    return {DATA_REPORT_TAG: report} if report else {}, {OBJECTS: listed}
 
 
 def _make_known(

@@ -8,7 +8,6 @@ from typing import Any, Literal, Self
 from training.contract import Message
 
 VERDICT, DETAILS, PAGE = "verdict.json", "details.json", "verdict.html"  # of verdicts/KEY, and of the candidate's run
-TAG = "ratchet.verdict"  # of the candidate's version and of its run: the decision
 TOLD_GROUPS = 20  # slices and labels that are worse, in what is handed from step to step
 
 Decision = Literal["promote", "hold", "ask"]

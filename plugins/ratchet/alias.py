@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from ratchet.hooks.model_registry import CHAMPION, ENDPOINT_TAG, MODEL_TAG, PREVIOUS, RELEASE_TAG
+from ratchet.hooks.model_registry import CHAMPION, PREVIOUS
 from ratchet.ledger import (
     ALIAS_BY_HAND,
     ALIAS_DONE,
@@ -26,6 +26,7 @@ from ratchet.ledger import (
     Ledger,
     Record,
 )
+from training.tags import ENDPOINT_TAG, MODEL_TAG, RELEASE_TAG
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

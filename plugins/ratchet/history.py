@@ -6,14 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ratchet.alias import ROLLBACK, barred
-from ratchet.hooks.model_registry import (
-    ENDPOINT_TAG,
-    IMPORTED_TAG,
-    MODEL_TAG,
-    RELEASE_TAG,
-    SNAPSHOT_TAG,
-    VERDICT_TAG,
-)
 from ratchet.ledger import (
     ALIAS_BY_HAND,
     ALIAS_DONE,
@@ -25,6 +17,7 @@ from ratchet.ledger import (
     Ledger,
     Record,
 )
+from training.tags import ENDPOINT_TAG, IMPORTED_TAG, MODEL_TAG, RELEASE_TAG, SNAPSHOT_TAG, VERDICT_TAG
 
 if TYPE_CHECKING:
     from ratchet.hooks.model_registry import ListedVersion, ModelRegistryHook

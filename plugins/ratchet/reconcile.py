@@ -27,8 +27,9 @@ from ratchet.alias import (
     last_move,
     mark,
 )
-from ratchet.hooks.model_registry import ENDPOINT_TAG, MODEL_TAG, PREVIOUS, RELEASE_TAG
+from ratchet.hooks.model_registry import PREVIOUS
 from ratchet.ledger import ALIAS_DONE, ALIAS_EVENTS, ALIAS_INTENT, BARRED, REPAIRED, ROLLBACK_BEGUN, Ledger, Record
+from training.tags import ENDPOINT_TAG, MODEL_TAG, RELEASE_TAG
 
 if TYPE_CHECKING:
     from ratchet.hooks.endpoint_host import EndpointHostHook

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ratchet.alias import mark_after
-from ratchet.hooks.model_registry import MODEL_TAG, REPORT_TAG
 from ratchet.ledger import ALIAS_BY_HAND, ALIAS_DONE, Ledger, Record
 from training.contract import ReplayRequest
+from training.tags import MODEL_TAG, REPORT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

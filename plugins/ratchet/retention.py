@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ratchet.alias import last_move, mark
-from ratchet.hooks.model_registry import MODEL_TAG, VERDICT_TAG
 from ratchet.ledger import ALIAS_DONE, INGESTED, Ledger, pipelines
 from training.store import MANIFEST
+from training.tags import MODEL_TAG, VERDICT_TAG
 
 if TYPE_CHECKING:
     from ratchet.hooks.model_registry import ListedVersion

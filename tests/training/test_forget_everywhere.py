@@ -13,16 +13,17 @@ from serving.release import read_release
 from tests.tiny import tiny_checkpoint
 from tests.training.source import ROWS, Source
 from tests.training.tracked import target
-from training import behaviour, data_report
+from training import behaviour
 from training.contract import EvaluateRequest, ForgetRequest, JudgeRequest, PackageRequest, TrainRequest
 from training.evaluate import evaluate
 from training.forget import forget
 from training.judge import judge
 from training.package import package
 from training.store import Store, local_path
+from training.tags import DATA_REPORT_TAG, VERDICT_TAG
 from training.text import identity_of, split_of, text_hash
 from training.train import train
-from training.verdict import DETAILS, PAGE, TAG, VERDICT
+from training.verdict import DETAILS, PAGE, VERDICT
 from training.verdict_page import verdict_page
 
 pytestmark = pytest.mark.filterwarnings("default")  # of torch, transformers and mlflow: theirs to mend
@@ -91,21 +92,21 @@ class Pipeline(Source):
         """With a run of MLflow, as the step in Airflow does."""
         experiment = self.client.create_experiment(f"ratchet/{PIPELINE}/data")
         run = self.client.create_run(experiment)
-        self.client.set_tag(run.info.run_id, data_report.TAG, uri)
+        self.client.set_tag(run.info.run_id, DATA_REPORT_TAG, uri)
         for name in ("report.json", "report.html"):
             self.client.log_text(run.info.run_id, (local_path(uri) / name).read_text(), name)
         return local_path(run.info.artifact_uri)
 
     def keep_verdict(self, page, model):
         """With the run that made the candidate, as the gate in Airflow does."""
-        self.client.set_tag(model.run_id, TAG, "hold")
+        self.client.set_tag(model.run_id, VERDICT_TAG, "hold")
         for file in (VERDICT, DETAILS, PAGE):
             self.client.log_text(model.run_id, (local_path(page).parent / file).read_text(), file)
 
     def keep_verdict_elsewhere(self, page):
         """As a gate by hand does for a model that no pipeline made; somebody has deleted the run since."""
         run = self.client.create_run(self.client.create_experiment("somebody's own"))
-        self.client.set_tag(run.info.run_id, TAG, "hold")
+        self.client.set_tag(run.info.run_id, VERDICT_TAG, "hold")
         for file in (VERDICT, DETAILS, PAGE):
             self.client.log_text(run.info.run_id, (local_path(page).parent / file).read_text(), file)
         self.client.delete_run(run.info.run_id)

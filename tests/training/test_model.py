@@ -14,8 +14,15 @@ from mlflow.types import ColSpec, Schema
 from tests.hub import serve_hub
 from tests.tiny import tiny_checkpoint
 from training.contract import BadInput, Tracking, Unreachable
-from training.model import DIGEST_TAG, find_model, model_digest, model_identity, put_model, resolve_model
+from training.model import (
+    find_model,
+    model_digest,
+    model_identity,
+    put_model,
+    resolve_model,
+)
 from training.store import Store, local_path
+from training.tags import MODEL_TAG
 
 pytestmark = pytest.mark.filterwarnings("default")  # of torch, transformers and mlflow: theirs to mend
 
@@ -144,12 +151,12 @@ class TestRegistry:
         assert found.digest == model_digest(checkpoint)
 
     def test_an_artifact_that_differs_from_its_tag_is_refused(self, client, server, flavoured):
-        version = self.register(client, "tampered", flavoured, {DIGEST_TAG: "0" * 64})
+        version = self.register(client, "tampered", flavoured, {MODEL_TAG: "0" * 64})
         with pytest.raises(BadInput, match="not 000000000000 as recorded"):
             resolve_model(f"models:/tampered/{version}", flavoured.parent, server)
 
     def test_a_damaged_copy_is_fetched_again(self, client, server, flavoured, checkpoint, tmp_path):
-        version = self.register(client, "copied", flavoured, {DIGEST_TAG: model_digest(checkpoint)})
+        version = self.register(client, "copied", flavoured, {MODEL_TAG: model_digest(checkpoint)})
         first = resolve_model(f"models:/copied/{version}", tmp_path, server)
         (first.path / "model.safetensors").write_bytes(b"damaged")
         again = resolve_model(f"models:/copied/{version}", tmp_path, server)

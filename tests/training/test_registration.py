@@ -14,8 +14,9 @@ from tests.tiny import tiny_checkpoint
 from tests.training import lab
 from tests.training.tracked import FACTS, models_of, target
 from training.contract import BadInput
-from training.model import DIGEST_TAG, model_digest, resolve_model
+from training.model import model_digest, resolve_model
 from training.store import local_path
+from training.tags import MODEL_TAG
 from training.tracking import Journal, Recorder
 from training.train import train
 
@@ -87,7 +88,7 @@ def test_a_model_that_mlflow_lost_is_logged_again_with_its_history_and_not_train
     second = train(request)
     assert (second.hit, second.digest) == (True, first.digest)
     assert second.run_id != first.run_id
-    assert client.get_model_version("forgotten", second.version).tags[DIGEST_TAG] == first.digest
+    assert client.get_model_version("forgotten", second.version).tags[MODEL_TAG] == first.digest
     assert [m.step for m in client.get_metric_history(second.run_id, "eval_loss")] == [6, 12, 18]
 
 

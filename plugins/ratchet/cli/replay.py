@@ -20,6 +20,7 @@ from ratchet.cli.table import table
 from ratchet.hooks.stage import StageFailed
 from training.contract import BadInput
 from training.rules import Rules
+from training.tags import SNAPSHOT_TAG, VERDICT_TAG
 
 if TYPE_CHECKING:
     from ratchet.hooks.model_registry import ListedVersion
@@ -101,7 +102,7 @@ def _ask(pipeline: str, rules: dict[str, Any], last: int) -> list[dict[str, Any]
     """
     from mlflow.exceptions import MlflowException
 
-    from ratchet.hooks.model_registry import SNAPSHOT_TAG, VERDICT_TAG, ModelRegistryHook
+    from ratchet.hooks.model_registry import ModelRegistryHook
     from ratchet.ledger import Ledger, require_known
     from ratchet.replay import replay_request
     from training.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,8 +15,7 @@ from airflow.sdk import BaseHook
 
 from ratchet.hooks.address import base_url
 from training.contract import Unreachable
-from training.patience import send_once
-from training.verdict import TAG
+from training.patience import all_pages, send_once
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,15 +23,6 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"  # the champion before this one: what a rollback returns to
-# Tags of a version
-MODEL_TAG = "ratchet.model_digest"
-RELEASE_TAG = "ratchet.release"  # digest of the release that it was promoted with
-ENDPOINT_TAG = "ratchet.endpoint"
-VERDICT_TAG = TAG  # of its run as well
-OVERRIDE_TAG = "ratchet.override"  # who promoted it against the gate, and why
-SNAPSHOT_TAG = "ratchet.snapshot"
-REPORT_TAG = "ratchet.report"  # URI of the last report in which it was the candidate
-IMPORTED_TAG = "ratchet.imported"  # where the model is from that was not trained here
 CARD = "README.md"
 CHECKPOINT = "artifacts/model"  # in a logged model: the transformers checkpoint
 AT_ONCE = 1000  # versions or runs in one answer of MLflow
@@ -149,7 +139,7 @@ class ModelRegistryHook(BaseHook):
         for alias, version in sorted(by_alias.items()):
             aliases.setdefault(str(version), []).append(alias)
         quoted = name.replace("'", "\\'")
-        found = _all_pages(lambda token: self.client.search_model_versions(f"name = '{quoted}'", AT_ONCE, None, token))
+        found = all_pages(lambda token: self.client.search_model_versions(f"name = '{quoted}'", AT_ONCE, None, token))
         listed = [
             ListedVersion(
                 name,
@@ -165,7 +155,7 @@ class ModelRegistryHook(BaseHook):
 
     def list_models(self) -> list[str]:
         """:return: names of all registered models."""
-        found = _all_pages(lambda token: self.client.search_registered_models(None, AT_ONCE, None, token))
+        found = all_pages(lambda token: self.client.search_registered_models(None, AT_ONCE, None, token))
         return [one.name for one in found]
 
     def run_metrics(self, experiment: str) -> dict[str, dict[str, float]]:
@@ -173,7 +163,7 @@ class ModelRegistryHook(BaseHook):
         known = self.client.get_experiment_by_name(experiment)
         if known is None:
             return {}
-        runs = _all_pages(
+        runs = all_pages(
             lambda token: self.client.search_runs([known.experiment_id], max_results=AT_ONCE, page_token=token)
         )
         return {run.info.run_id: dict(run.data.metrics) for run in runs}
@@ -254,13 +244,3 @@ class ModelRegistryHook(BaseHook):
 
     def version_url(self, name: str, version: str) -> str:
         return f"{self.tracking_uri}/#/models/{name}/versions/{version}"
-
-
-def _all_pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
-    """:param ask: for the page of a token; None: the first."""
-    token = None
-    while True:
-        page = ask(token)
-        yield from page
-        if not (token := page.token):
-            return

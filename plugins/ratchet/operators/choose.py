@@ -13,9 +13,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from ratchet import settings
 from ratchet.alias import ChampionAlias, last_move, who_started
 from ratchet.hooks.endpoint_host import EndpointHostHook
-from ratchet.hooks.model_registry import MODEL_TAG, PREVIOUS, RELEASE_TAG, ModelRegistryHook
+from ratchet.hooks.model_registry import PREVIOUS, ModelRegistryHook
 from ratchet.ledger import ALIAS_DONE, ROLLBACK_BEGUN, Ledger, require_known
 from training.contract import BadInput
+from training.tags import MODEL_TAG, RELEASE_TAG
 from training.visible import SEEN
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ratchet import settings
 from ratchet.alias import barred, who_started
-from ratchet.hooks.model_registry import OVERRIDE_TAG, VERDICT_TAG, ModelRegistryHook
+from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.judged import candidate_of, name_of
 from ratchet.ledger import ALIAS_DONE, JUDGED, Ledger
 from ratchet.links import VerdictLink, push_links
@@ -23,6 +23,7 @@ from ratchet.override import override
 from ratchet.stale import tell_held
 from training.contract import BadInput, JudgeRequest
 from training.rules import Rules
+from training.tags import OVERRIDE_TAG, VERDICT_TAG
 from training.verdict import DETAILS, PAGE, VERDICT, Verdict
 from training.visible import SEEN
 

@@ -20,6 +20,7 @@ from ratchet.location import checked_source, sql_source
 from ratchet.note import write_note
 from ratchet.operators.stage import StageOperator, as_bool
 from training.contract import BadInput, Checks, IngestRequest, Policy, Reading, Unreachable
+from training.tags import DATA_REPORT_TAG, PIPELINE_TAG, SNAPSHOT_TAG
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -236,13 +237,12 @@ class IngestOperator(StageOperator):
         """Keep the data report with MLflow as well; when that cannot be, the snapshot counts all the same."""
         if self.registry is None or not result.get("report"):
             return
-        from training.data_report import TAG  # a tenth of a second to import: keep it out of parsing
         from training.forgotten import Forgotten
 
         tags = {
-            TAG: result["report"],
-            "ratchet.pipeline": self.ledger_name,
-            "ratchet.snapshot": result["digest"],
+            DATA_REPORT_TAG: result["report"],
+            PIPELINE_TAG: self.ledger_name,
+            SNAPSHOT_TAG: result["digest"],
             "airflow.dag_id": self.dag_id,
             "airflow.run_id": context["run_id"],
         }
@@ -254,7 +254,9 @@ class IngestOperator(StageOperator):
                 for file_name in ("report.json", "report.html"):
                     with store.open(f"{directory}/{file_name}") as file:
                         files[file_name] = file.read().decode()
-                run, experiment = self.registry.keep_files(f"ratchet/{self.ledger_name}/data", name, files, tags, TAG)
+                run, experiment = self.registry.keep_files(
+                    f"ratchet/{self.ledger_name}/data", name, files, tags, DATA_REPORT_TAG
+                )
         except (BadInput, FileNotFoundError) as error:
             self.log.warning("No data report in MLflow: %s cannot be read (%s).", result["report"], error)
         except AirflowNotFoundException:

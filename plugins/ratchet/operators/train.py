@@ -9,7 +9,7 @@ from ratchet import settings
 from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.links import RunLink, VersionLink, push_links
 from ratchet.operators.stage import StageOperator, as_bool
-from training.contract import AdoptRequest, Tracking, TrainRequest
+from training.contract import ImportRequest, Tracking, TrainRequest
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,7 +102,7 @@ class TrainOperator(StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         model_name = self.model_name or self.dag_id
         request = self._request(context, model_name)
-        stage = "adopt" if isinstance(request, AdoptRequest) else self.stage
+        stage = "import" if isinstance(request, ImportRequest) else self.stage
         made = self.run_stage(request, stage=stage, env=self.registry.environment)
         push_links(
             context,
@@ -111,7 +111,7 @@ class TrainOperator(StageOperator):
         )
         return {**made, "candidate": f"models:/{model_name}/{made['version']}"}
 
-    def _request(self, context: Context, model_name: str) -> TrainRequest | AdoptRequest:
+    def _request(self, context: Context, model_name: str) -> TrainRequest | ImportRequest:
         pipeline = self.pipeline or self.dag_id
         store, work = self.store or settings.store_uri(), str(settings.work_directory())
         tracking = Tracking(
@@ -121,7 +121,7 @@ class TrainOperator(StageOperator):
             tags={"airflow.dag_id": self.dag_id, "airflow.run_id": context["run_id"]},
         )
         if self.model:
-            return AdoptRequest(
+            return ImportRequest(
                 pipeline=pipeline,
                 store=store,
                 work=work,

@@ -6,7 +6,7 @@ import pytest
 
 from ratchet.operators.train import TrainOperator
 from tests.ratchet.fakes import FakeRegistry, context
-from training.contract import AdoptRequest, TrainRequest
+from training.contract import ImportRequest, TrainRequest
 
 MADE = {"run_id": "r", "experiment_id": "7", "version": "4", "digest": "c" * 64, "why": "miss: first run"}
 
@@ -43,7 +43,7 @@ def test_without_a_model_one_is_trained(places, model):
 def test_a_given_model_is_taken_and_none_is_trained(places):
     returned, (stage, request) = train(model="acme/films@v1", model_labels={"LABEL_0": "neg"})
     assert returned["candidate"] == "models:/intents/4"
-    assert stage == "adopt"
-    assert isinstance(request, AdoptRequest)
+    assert stage == "import"
+    assert isinstance(request, ImportRequest)
     assert (request.model, request.labels, request.snapshot) == ("acme/films@v1", {"LABEL_0": "neg"}, "file:///s")
     assert request.tracking.model_name == "intents"

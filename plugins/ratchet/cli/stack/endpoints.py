@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from ratchet.cli.ask import ask
 from ratchet.cli.stack.settings import Settings
+from training.tags import MODEL_TAG
 
 ANSWER_SECONDS = 5  # of a server of this machine that is well; one that hangs must not hang whoever asks how it is
 
@@ -24,7 +25,7 @@ def difference(settings: Settings, pipeline: str, endpoint: str) -> str | None:
     query = urlencode({"name": pipeline, "alias": "champion"})
     url = f"{settings.url('mlflow')}/api/2.0/mlflow/registered-models/alias?{query}"
     champion = (ask(url, timeout_seconds=ANSWER_SECONDS) or {}).get("model_version", {})
-    digest = next((tag["value"] for tag in champion.get("tags", []) if tag["key"] == "ratchet.model_digest"), None)
+    digest = next((tag["value"] for tag in champion.get("tags", []) if tag["key"] == MODEL_TAG), None)
     found = _described(settings)
     if digest is None or found is None:
         return None

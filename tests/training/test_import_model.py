@@ -21,10 +21,10 @@ from tests.hub import serve_hub
 from tests.tiny import tiny_checkpoint
 from tests.training import lab
 from tests.training.tracked import runs_of, target
-from training import adopt as stage
-from training.adopt import adopt
-from training.contract import AdoptRequest, BadInput, EvaluateRequest
+from training import import_model as stage
+from training.contract import BadInput, EvaluateRequest, ImportRequest
 from training.evaluate import evaluate
+from training.import_model import import_model
 from training.model import model_digest, resolve_model
 from training.store import Store, local_path
 
@@ -51,7 +51,7 @@ def world(tmp_path_factory):
     """A store with a snapshot whose labels are negative and positive."""
     directory = tmp_path_factory.mktemp("world")
     store = Store(str(directory / "store"))
-    return AdoptRequest(
+    return ImportRequest(
         pipeline="lab", store=store.root, work=str(directory / "work"), model="", snapshot=lab.put_snapshot(store)
     )
 
@@ -66,7 +66,7 @@ def change(path, **values):
 
 
 def test_a_directory_becomes_a_candidate_that_can_be_evaluated(world, elsewhere, tmp_path):
-    made = adopt(replace(world, model=str(elsewhere)))
+    made = import_model(replace(world, model=str(elsewhere)))
     assert (made.hit, made.source, made.license) == (False, str(elsewhere), "apache-2.0")
     assert made.labels == ["negative", "positive"]
     kept = {path.name for path in local_path(made.model).iterdir()}
@@ -84,7 +84,7 @@ def test_a_directory_becomes_a_candidate_that_can_be_evaluated(world, elsewhere,
 def test_what_is_beside_a_model_and_not_of_it_stays_where_it_is(world, copy):
     for name in ("customers.txt", "credentials.json", "emails.jinja", "other.safetensors", "spam.model"):
         (copy / name).write_text("somebody's own")
-    made = adopt(replace(world, model=str(copy)))
+    made = import_model(replace(world, model=str(copy)))
     kept = {path.name for path in local_path(made.model).iterdir()}
     assert kept <= {"config.json", "model.safetensors", "manifest.json", "vocab.txt", *TOKENIZER_FILES}
 
@@ -94,10 +94,10 @@ def test_a_link_that_leads_out_of_the_directory_is_not_followed(world, copy, tmp
     (copy / "special_tokens_map.json").unlink(missing_ok=True)
     (copy / "special_tokens_map.json").symlink_to(tmp_path / "passwords")
     with pytest.raises(BadInput, match=r"special_tokens_map.json is a link to .*passwords.*cp -rL"):
-        adopt(replace(world, model=str(copy)))
+        import_model(replace(world, model=str(copy)))
     (copy / "special_tokens_map.json").unlink()
     (copy / "vocab.json").symlink_to("tokenizer.json")
-    assert adopt(replace(world, model=str(copy))).digest
+    assert import_model(replace(world, model=str(copy))).digest
 
 
 def test_a_directory_that_changes_while_it_is_read_is_not_taken_for_what_it_was(world, copy, monkeypatch):
@@ -110,9 +110,9 @@ def test_a_directory_that_changes_while_it_is_read_is_not_taken_for_what_it_was(
 
     monkeypatch.setattr(stage, "_copy", changing)
     with pytest.raises(BadInput, match="changed while it was read"):
-        adopt(replace(world, model=str(copy)))
+        import_model(replace(world, model=str(copy)))
     monkeypatch.undo()
-    made = adopt(replace(world, model=str(copy)))
+    made = import_model(replace(world, model=str(copy)))
     assert not made.hit
     assert json.loads((local_path(made.model) / "config.json").read_text())["hidden_dropout_prob"] == 0.3
 
@@ -171,15 +171,15 @@ def test_a_directory_that_is_no_whole_model_is_told_from_a_fault_that_passes(wor
     change(copy / "config.json", fault=fault.__name__)  # so that it is none that was imported before
     fault(copy)
     with pytest.raises(BadInput, match=message):
-        adopt(replace(world, model=str(copy)))
+        import_model(replace(world, model=str(copy)))
 
 
 def test_names_that_nobody_can_read_are_told_in_short_and_hinder_nothing(world, copy, tmp_path):
     (copy / ("n" * 250)).touch()
-    assert adopt(replace(world, model=str(copy))).digest
+    assert import_model(replace(world, model=str(copy))).digest
     endless = tiny_checkpoint(tmp_path / "endless", labels=["n" * 100_000, "p" * 100_000])
     with pytest.raises(BadInput) as refused:
-        adopt(replace(world, model=str(endless)))
+        import_model(replace(world, model=str(endless)))
     assert len(str(refused.value)) < 2000
 
 
@@ -188,11 +188,11 @@ def test_the_same_files_from_another_place_and_with_a_licence_are_told_as_they_a
     shutil.copytree(elsewhere, copy)
     (copy / "README.md").unlink()
     change(copy / "config.json", hidden_dropout_prob=0.25)
-    first = adopt(replace(world, model=str(copy)))
+    first = import_model(replace(world, model=str(copy)))
     assert first.license is None
     moved = copy.rename(copy.with_name("moved"))
     (moved / "README.md").write_text(CARD)
-    again = adopt(replace(world, model=str(moved)))
+    again = import_model(replace(world, model=str(moved)))
     assert (again.hit, again.digest) == (True, first.digest)
     assert (again.source, again.license) == (str(moved), "apache-2.0")
     manifest = json.loads((local_path(again.model) / "manifest.json").read_text())
@@ -201,11 +201,11 @@ def test_the_same_files_from_another_place_and_with_a_licence_are_told_as_they_a
 
 def test_the_same_model_again_is_a_hit_and_another_one_is_not(world, elsewhere, copy, monkeypatch):
     request = replace(world, model=str(elsewhere))
-    first = adopt(request)
+    first = import_model(request)
     change(copy / "config.json", hidden_dropout_prob=0.2)
-    assert adopt(replace(world, model=str(copy))).digest != first.digest
+    assert import_model(replace(world, model=str(copy))).digest != first.digest
     monkeypatch.setattr(stage, "_fetch", None)
-    again = adopt(request)
+    again = import_model(request)
     assert (again.hit, again.digest, again.key) == (True, first.digest, first.key)
     assert again.why.startswith("hit")
 
@@ -215,12 +215,12 @@ def test_labels_get_the_names_that_the_data_has(world, tmp_path):
     before = model_digest(unnamed)
     request = replace(world, model=str(unnamed))
     with pytest.raises(BadInput) as refused:
-        adopt(request)
+        import_model(request)
     told = str(refused.value)
     assert "it knows none of the labels of the test split, 'negative', 'positive'" in told
     assert "Its own labels are 'LABEL_0', 'LABEL_1'. Nobody named them" in told
     assert "--label LABEL_0=negative" in told
-    made = adopt(replace(request, labels={"LABEL_0": "positive", "LABEL_1": "negative"}))
+    made = import_model(replace(request, labels={"LABEL_0": "positive", "LABEL_1": "negative"}))
     assert made.labels == ["positive", "negative"]
     config = json.loads((local_path(made.model) / "config.json").read_text())
     assert (config["id2label"], config["label2id"]) == (
@@ -233,7 +233,7 @@ def test_labels_get_the_names_that_the_data_has(world, tmp_path):
 def test_a_label_that_only_the_data_has_is_named(world, tmp_path):
     other = tiny_checkpoint(tmp_path / "other", labels=["negative", "neutral"])
     with pytest.raises(BadInput, match=r"the test split has rows of 'positive', which it does not know"):
-        adopt(replace(world, model=str(other)))
+        import_model(replace(world, model=str(other)))
 
 
 @pytest.mark.parametrize(
@@ -245,13 +245,13 @@ def test_a_label_that_only_the_data_has_is_named(world, tmp_path):
 )
 def test_names_that_do_not_fit_are_refused(world, elsewhere, labels, message):
     with pytest.raises(BadInput, match=message):
-        adopt(replace(world, model=str(elsewhere), labels=labels))
+        import_model(replace(world, model=str(elsewhere), labels=labels))
 
 
 def test_what_could_not_be_evaluated_does_not_enter(world, copy, tmp_path):
     def refused(message, directory=copy):
         with pytest.raises(BadInput, match=message):
-            adopt(replace(world, model=str(directory)))
+            import_model(replace(world, model=str(directory)))
 
     before = set((local_path(world.store) / "models").glob("*"))
     refused("no classification head", tiny_checkpoint(tmp_path / "base"))
@@ -269,7 +269,7 @@ def test_a_model_without_a_tokenizer_of_its_own_is_refused(world, copy):
     for path in [*copy.glob("tokenizer*"), *copy.glob("vocab*")]:
         path.unlink()
     with pytest.raises(BadInput, match="has no tokenizer: every text would be unknown to it"):
-        adopt(replace(world, model=str(copy)))
+        import_model(replace(world, model=str(copy)))
 
 
 def test_a_model_that_answers_nan_is_refused(world, copy):
@@ -279,21 +279,21 @@ def test_a_model_that_answers_nan_is_refused(world, copy):
     weights["classifier.bias"].fill_(float("nan"))
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BadInput, match="answers NaN"):
-        adopt(replace(world, model=str(copy)))
+        import_model(replace(world, model=str(copy)))
 
 
 def test_a_tokenizer_that_has_to_be_converted_is_converted_once(world, copy):
     (copy / "tokenizer.json").unlink()
-    made = adopt(replace(world, model=str(copy)))
+    made = import_model(replace(world, model=str(copy)))
     assert (local_path(made.model) / "tokenizer.json").exists()
 
 
 def test_nothing_is_left_in_the_work_directory(world, elsewhere, copy):
-    adopt(replace(world, model=str(elsewhere)))
+    import_model(replace(world, model=str(elsewhere)))
     change(copy / "config.json", problem_type="regression")
     with pytest.raises(BadInput):
-        adopt(replace(world, model=str(copy)))
-    work = local_path(f"file://{world.work}") / "adopt"
+        import_model(replace(world, model=str(copy)))
+    work = local_path(f"file://{world.work}") / "import"
     assert {path.name for path in work.rglob("*") if path.is_file()} == {"lock"}
 
 
@@ -307,7 +307,7 @@ def test_a_model_of_the_hub_keeps_its_commit_and_is_fetched_once(world, elsewher
             request = replace(world, model=model, store=str(tmp_path / "store"), work=str(tmp_path / "work"))
             (tmp_path / "request.json").write_text(request.to_json())
             subprocess.run(
-                [sys.executable, "-m", "training", "adopt", "--in", "request.json", "--out", "result.json"],
+                [sys.executable, "-m", "training", "import", "--in", "request.json", "--out", "result.json"],
                 cwd=tmp_path,
                 env={
                     **os.environ,
@@ -342,7 +342,7 @@ class TestRegistry:
 
     def test_it_is_a_version_that_says_where_it_is_from(self, server, world, elsewhere, tmp_path):
         request = replace(world, model=str(elsewhere), tracking=target(server, "imported"))
-        made, again = adopt(request), adopt(request)
+        made, again = import_model(request), import_model(request)
         assert (made.version, again.version, again.run_id) == ("1", "1", made.run_id)
         client = MlflowClient(server, server)
         tags = client.get_model_version("imported", "1").tags
@@ -351,7 +351,7 @@ class TestRegistry:
         assert "ratchet.snapshot" not in tags  # it was not trained on it
         moved = shutil.copytree(elsewhere, tmp_path / "moved")
         (moved / "README.md").unlink()
-        assert adopt(replace(request, model=str(moved))).version == "1"
+        assert import_model(replace(request, model=str(moved))).version == "1"
         tags = client.get_model_version("imported", "1").tags
         assert tags["ratchet.imported"] == str(moved)
         assert "ratchet.license" not in tags
@@ -360,14 +360,14 @@ class TestRegistry:
         assert resolve_model("models:/imported/1", tmp_path, server).digest == made.digest
 
     def test_a_version_of_another_pipeline_is_taken_with_its_weights(self, server, world, elsewhere):
-        first = adopt(replace(world, model=str(elsewhere), tracking=target(server, "origin")))
+        first = import_model(replace(world, model=str(elsewhere), tracking=target(server, "origin")))
         request = replace(world, model="models:/origin/1", tracking=target(server, "taken-over"))
-        made = adopt(request)
+        made = import_model(request)
         assert (made.source, made.digest, made.version) == ("models:/origin/1", first.digest, "1")
 
     def test_a_model_that_was_trained_here_keeps_what_is_known_of_its_training(self, server, world, champion):
         request, trained = champion
-        made = adopt(
+        made = import_model(
             replace(
                 world,
                 store=request.store,

@@ -1,4 +1,4 @@
-"""Take a model that was trained elsewhere as the candidate: the stage ``adopt``, in place of ``train``."""
+"""Take a model that was trained elsewhere as the candidate: the stage ``import``, in place of ``train``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.contract import AdoptRequest, AdoptResult, BadInput
+from training.contract import BadInput, ImportRequest, ImportResult
 from training.keys import Records, code_version, key_of, locked
 from training.licenses import stated_license
 from training.model import find_model, model_cache, model_digest, model_identity, put_model
@@ -21,6 +21,7 @@ from training.progress import Progress
 from training.registration import find_version
 from training.snapshot import open_snapshot, read_manifest
 from training.store import MANIFEST, Store
+from training.tags import CODE_TAG, IMPORTED_TAG, LICENSE_TAG, PIPELINE_TAG
 from training.text import SHOWN_OF_NAME, shortened, some
 from training.tracking import Facts, Journal, Recorder
 from training.train import clear
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STAGE = "adopt"
-IMPORTED_TAG = "ratchet.imported"  # of a version: where its model is from
-LICENSE_TAG = "ratchet.license"
+STAGE = "import"
 UNNAMED = re.compile(r"LABEL_\d+")  # what transformers calls labels that nobody named
 TOKENIZER = "tokenizer.json"
 # What transformers loads a classifier and its tokenizer from. Whatever else is beside them is somebody's own
@@ -55,10 +54,10 @@ LOADED = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-RECORDED = {"model", "digest", "license", "labels"}  # fields of an AdoptResult
+RECORDED = {"model", "digest", "license", "labels"}  # fields of an ImportResult
 
 
-def adopt(request: AdoptRequest) -> AdoptResult:
+def import_model(request: ImportRequest) -> ImportResult:
     """
     Keep a model in the store as training would, and make it a version in MLflow.
 
@@ -92,7 +91,7 @@ def adopt(request: AdoptRequest) -> AdoptResult:
                 elif not _of_hub(identity):  # the card is no part of what a key knows it by
                     source = find_model(name, request.work, request.tracking).path
                     made = {**made, "license": stated_license(source)}
-                result = AdoptResult(**made, source=name, key=key, hit=found is not None, why=why)
+                result = ImportResult(**made, source=name, key=key, hit=found is not None, why=why)
                 _note_origin(store, result, request.labels)
                 _require_labels(result, request.snapshot)
                 if request.tracking is not None:
@@ -103,7 +102,7 @@ def adopt(request: AdoptRequest) -> AdoptResult:
     return result
 
 
-def _resolve(request: AdoptRequest) -> tuple[str, str]:
+def _resolve(request: ImportRequest) -> tuple[str, str]:
     """:return: the model with its revision or version, so that it stays the same one, and what a key knows it by."""
     reference = request.model.removeprefix("hf://")
     if reference.startswith("models:/"):
@@ -113,7 +112,7 @@ def _resolve(request: AdoptRequest) -> tuple[str, str]:
     return (identity if "@" in identity else reference), identity
 
 
-def _fetch(request: AdoptRequest, name: str, identity: str, key: str, store: Store, folder: Path) -> dict[str, Any]:
+def _fetch(request: ImportRequest, name: str, identity: str, key: str, store: Store, folder: Path) -> dict[str, Any]:
     """
     Put the model into the store, once it has answered.
 
@@ -167,7 +166,7 @@ def _origin(name: str, stated: str | None, labels: Mapping[str, str]) -> dict[st
     return {"from": name, "license": stated, "renamed": dict(labels)}
 
 
-def _note_origin(store: Store, model: AdoptResult, labels: Mapping[str, str]) -> None:
+def _note_origin(store: Store, model: ImportResult, labels: Mapping[str, str]) -> None:
     """Have the manifest of the model say where it was found last, and under which licence; the card tells it."""
     manifest = f"{store.key(model.model)}/{MANIFEST}"
     noted = store.read_json(manifest)
@@ -231,7 +230,7 @@ def _require_answers(folder: Path, name: str) -> list[str]:
     return list(classifier.labels)
 
 
-def _require_labels(model: AdoptResult, snapshot: str) -> None:
+def _require_labels(model: ImportResult, snapshot: str) -> None:
     """:raises BadInput: the test split has a label that the model does not know, so that it could not be evaluated."""
     rows = read_manifest(*open_snapshot(snapshot))["label_rows"]["test"]
     tested = [label for label, count in rows.items() if count]
@@ -251,7 +250,7 @@ def _require_labels(model: AdoptResult, snapshot: str) -> None:
     )
 
 
-def _tag(client: MlflowClient, version: ModelVersion, model: AdoptResult) -> None:
+def _tag(client: MlflowClient, version: ModelVersion, model: ImportResult) -> None:
     """Have a version that is there already say where its model was found last, and under which licence."""
     told = {IMPORTED_TAG: model.source, LICENSE_TAG: model.license}
     for tag, value in told.items():
@@ -261,7 +260,7 @@ def _tag(client: MlflowClient, version: ModelVersion, model: AdoptResult) -> Non
             client.set_model_version_tag(version.name, version.version, tag, value)
 
 
-def _make_known(result: AdoptResult, request: AdoptRequest, store: Store, work: Path) -> AdoptResult:
+def _make_known(result: ImportResult, request: ImportRequest, store: Store, work: Path) -> ImportResult:
     """Log and register the model, unless MLflow has it."""
     assert request.tracking is not None
     client, name = connect(request.tracking), request.tracking.model_name
@@ -273,7 +272,7 @@ def _make_known(result: AdoptResult, request: AdoptRequest, store: Store, work: 
             return replace(
                 result, run_id=version.run_id, experiment_id=run.info.experiment_id, version=str(version.version)
             )
-    tags = {"ratchet.pipeline": request.pipeline, "ratchet.code": code_version(), IMPORTED_TAG: result.source}
+    tags = {PIPELINE_TAG: request.pipeline, CODE_TAG: code_version(), IMPORTED_TAG: result.source}
     if result.license is not None:
         tags[LICENSE_TAG] = result.license
     facts = Facts({"imported": result.source}, tags)
