@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.ingest import measured
+from training.bootstrap import RESAMPLES
 from training.contract import JudgeRequest
 from training.metrics import measure
-from training.paired import RESAMPLES
 from training.slices import NEW, TEXT
 from training.store import local_path
 from training.text import text_hash

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from training.gate import Evidence
+from training.evidence import Evidence
 from training.report import computed_metrics, label_score
 
 CANDIDATE, CHAMPION, BEST, TEST_SET = "c" * 64, "a" * 64, "b" * 64, "7" * 64

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from training.paired import Difference, Pairs, loss_difference
+from training.bootstrap import Difference
+from training.losses import calibration_difference, loss_difference
+from training.paired import Pairs
 from training.report import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Compared:
     """
     :param one: (n_rows,), what the one model says, as indices of ``labels``; so are ``other`` and ``truth``.
     :param losses: of the one and of the other, (n_rows,) each.
+    :param sureness: the scores of their answers, likewise; None: not kept.
     :param slices: name to (n_rows,).
     """
 
@@ -50,6 +53,7 @@ class Compared:
     one: NDArray[np.int64]
     other: NDArray[np.int64]
     losses: tuple[NDArray[np.float64], NDArray[np.float64]]
+    sureness: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     slices: Mapping[str, NDArray[np.bool_]]
     labels: Sequence[str]
     seed: int
@@ -63,13 +67,19 @@ class Compared:
         return Pairs.of(self.truth[rows], self.one[rows], self.other[rows], len(self.labels))
 
     def difference(self, metric: str) -> Difference:
-        """:return: by how much the one is better, by one of training.report.METRICS."""
+        """:return: by how much the one is better, by one of training.report.REPORTED."""
         if metric not in self._drawn:
-            if metric not in HIGHER_IS_BETTER:
-                self._drawn[metric] = loss_difference(*self.losses, self.seed)
-            else:
-                self._drawn[metric] = self.pairs.difference(metric, self.seed)
+            self._drawn[metric] = self._difference(metric)
         return self._drawn[metric]
+
+    def _difference(self, metric: str) -> Difference:
+        if metric in HIGHER_IS_BETTER:
+            return self.pairs.difference(metric, self.seed)
+        if metric == "log_loss":
+            return loss_difference(*self.losses, self.seed)
+        assert self.sureness is not None
+        sure, others = self.sureness
+        return calibration_difference((sure, self.one == self.truth), (others, self.other == self.truth), self.seed)
 
     @cached_property
     def parts(self) -> list[Part]:

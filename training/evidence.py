@@ -1,21 +1,53 @@
-"""Read what models said to each test row, as the gate needs it."""
+"""What models said to each test row, as the gate needs it, and whether it is what a report counts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from training.gate import Evidence
-from training.report import JUDGED, UnusableReport
+from training.compared import Compared
+from training.report import JUDGED, Report, UnusableReport
 from training.slices import NEW
 from training.store import for_fsspec
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow
+    from numpy.typing import NDArray
 
+SAME_COUNT = 1e-6  # the report's tolerance: the kept answers must give the report's numbers
 SMALLEST_SCORE = 2.0**-52  # what scikit-learn's log_loss takes a score of 0 for
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the models said to each test row; labels are indices into those of the report."""
+
+    truth: NDArray[np.int64]  # (n_rows,)
+    predicted: Mapping[str, NDArray[np.int64]]  # role to (n_rows,)
+    losses: Mapping[str, NDArray[np.float64]]  # role to (n_rows,): minus the logarithm of the true label's score
+    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # name to (n_rows,)
+    sureness: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # role to (n_rows,): score of its answer
+    new: NDArray[np.bool_] | None = None  # (n_rows,): joined since the champion was judged; None: not kept
+    hashes: pyarrow.ChunkedArray | None = None  # (n_rows,): SHA-256 of the normalised texts; None: not kept
+    _against: dict[tuple[str, int], Compared] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def against(self, role: str, labels: Sequence[str], seed: int) -> Compared:
+        """:return: the candidate beside the model of this role: the same thing whoever asks, drawn once."""
+        if (role, seed) not in self._against:
+            self._against[role, seed] = Compared(
+                self.truth,
+                self.predicted["candidate"],
+                self.predicted[role],
+                (self.losses["candidate"], self.losses[role]),
+                (self.sureness["candidate"], self.sureness[role]) if role in self.sureness else None,
+                self.slices,
+                labels,
+                seed,
+            )
+        return self._against[role, seed]
 
 
 def read_evidence(report: Mapping[str, Any]) -> Evidence | None:
@@ -73,6 +105,27 @@ def evidence_of(
         raise UnusableReport(
             f"the kept answers are not as an evaluation writes them ({type(error).__name__}: {error}); run it again."
         ) from error
+
+
+def check(report: Report, evidence: Evidence) -> None:
+    """:raises UnusableReport: the kept answers are not those that the report counts."""
+    import numpy as np
+
+    labels = len(report.test_set.labels)
+    for role in JUDGED:
+        scored = getattr(report, role)
+        if scored is None:
+            continue
+        if role not in evidence.predicted:
+            raise UnusableReport(f"the answers of {role} were not kept.")
+        counted = np.bincount(evidence.truth * labels + evidence.predicted[role], minlength=labels**2)
+        if counted.tolist() != [count for row in scored.confusion for count in row]:
+            raise UnusableReport(f"the kept answers of {role} do not give its confusion matrix.")
+        if abs(float(evidence.losses[role].mean()) - scored.metrics["log_loss"]) > SAME_COUNT:
+            raise UnusableReport(f"the kept answers of {role} do not give its log_loss.")
+    sizes = {one.name: one.rows for one in report.slices}
+    if sizes != {name: int(member.sum()) for name, member in evidence.slices.items()}:
+        raise UnusableReport("the kept slices do not have the rows that the report counts.")
 
 
 def read_table(uri: str) -> pyarrow.Table:

@@ -11,9 +11,9 @@ from typing import Any
 from training.behaviour import without_examples
 from training.card import facts_of, model_card
 from training.contract import BadInput, JudgeRequest, JudgeResult
-from training.evidence import read_evidence
+from training.evidence import Evidence, read_evidence
 from training.forgotten import Forgotten
-from training.gate import Evidence, decide, unusable
+from training.gate import decide, unusable
 from training.keys import Records, key_of
 from training.lineage import making_of
 from training.model import CARD
@@ -27,7 +27,7 @@ from training.verdict_page import verdict_page
 
 log = logging.getLogger(__name__)
 
-FORM = 1  # of what follows from a report; another number and everything is judged again
+FORM = 2  # of what follows from a report; another number and everything is judged again
 
 
 def judge(request: JudgeRequest) -> JudgeResult:

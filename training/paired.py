@@ -1,88 +1,18 @@
-"""
-Compare two models on the same rows: how large is the difference, and how much of it is the luck of these rows?
-
-The paired bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993) draws test sets of the same size
-from the rows that there are. A row counts by what was true and what both models said, so rows that agree in all three
-are one cell, and drawing a test set is drawing from a multinomial distribution over the cells: a hundred thousand rows
-cost what their cells cost.
-"""
+"""Compare the answers of two models on the same rows: how large is the difference, and how much of it is luck?"""
 
 from __future__ import annotations
 
-import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from training.cores import cores
+from training.bootstrap import Difference, Estimate, freedom_of, resampled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
-
-RESAMPLES = 10_000
-STEPS = 1000  # distinct differences of a loss that are told apart; what is lost is below a thousandth of their range
-NUMBERS_AT_ONCE = 2_000_000  # of draws in memory, for each thread
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What these rows say of a number, and what others of the same kind might have said."""
-
-    value: float
-    samples: NDArray[np.float64]  # (RESAMPLES,), sorted
-    rows: int
-
-    def at_least(self, confidence: float) -> float:
-        """:return: the bound that the true number is above, with this confidence."""
-        import numpy as np
-
-        return float(np.quantile(self.samples, 1 - confidence))
-
-    def at_most(self, confidence: float) -> float:
-        import numpy as np
-
-        return float(np.quantile(self.samples, confidence))
-
-
-@dataclass(frozen=True)
-class Difference:
-    """
-    By how much the one is better than the other; negative if it is worse.
-
-    Its bounds are those of a normal distribution with the spread of the resamples, half a row further out:
-    measured on test sets of 1,000 rows they are wrong less often than quantiles of the resamples, which promise more
-    than they hold (docs/gate.md has how often).
-    """
-
-    value: float
-    spread: float  # standard deviation, among other rows of the same kind
-    rows: int
-    half_row: float = 0.0  # what half a row is worth, of a number that rows are counted for
-
-    def at_least(self, confidence: float) -> float:
-        """:return: the bound that the true difference is above, with this confidence."""
-        return self.value - self._reach(confidence)
-
-    def at_most(self, confidence: float) -> float:
-        return self.value + self._reach(confidence)
-
-    def _reach(self, confidence: float) -> float:
-        return NormalDist().inv_cdf(confidence) * self.spread + self.half_row
-
-    def rows_to_decide(self, limit: float, confidence: float) -> int | None:
-        """
-        :return: how many rows would put the interval on one side of ``limit`` if the difference stays what it is; its
-            width shrinks with the square root of the rows. None: no number does, the difference is at the limit.
-        """
-        distance = self.value - limit
-        if abs(distance) < 1e-9:
-            return None
-        return math.ceil(self.rows * (self._reach(confidence) / distance) ** 2)
 
 
 @dataclass(frozen=True)
@@ -146,9 +76,33 @@ class Pairs:
         """:param metric: accuracy, f1_macro, f1_weighted, or f1 of label 1 of two."""
         cells = self._rights if metric == "accuracy" else self
         doubted, shares = cells._with_doubt()
-        samples = _resampled(shares, self.rows, seed, lambda draws: _Counts(doubted, draws).difference(metric))
+        samples = resampled(shares, self.rows, seed, lambda draws: _Counts(doubted, draws).difference(metric))
         value = float(_Counts(cells, cells.counts[None, :]).difference(metric)[0])
-        return Difference(value, float(samples.std()), self.rows, 0.5 / self.rows)
+        freedom = freedom_of(doubted._pull(metric, shares), shares, self.rows)
+        return Difference(value, float(samples.std()), self.rows, freedom, 0.5 / self.rows)
+
+    def _pull(self, metric: str, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """:return: the influence function of the difference: which way, and how far, a row of each cell pulls it."""
+        if metric == "accuracy":
+            return (self.one == self.truth).astype(float) - (self.other == self.truth)
+        return self._pull_of(self.one, metric, shares) - self._pull_of(self.other, metric, shares)
+
+    def _pull_of(self, answers: NDArray[np.int64], metric: str, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        import numpy as np
+
+        def by_label(labels: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.bincount(labels, weights, minlength=self.labels)
+
+        right = answers == self.truth
+        support = by_label(self.truth, shares)
+        both = by_label(answers, shares) + support
+        both[both == 0] = 1
+        f1 = 2 * by_label(self.truth, shares * right) / both
+        present = support > 0
+        weight = {"f1": np.arange(self.labels) == 1, "f1_weighted": support}.get(metric, present / present.sum())
+        each = weight / both
+        pull = each[self.truth] * (2 * right - f1[self.truth]) - each[answers] * f1[answers]
+        return pull + f1[self.truth] if metric == "f1_weighted" else pull
 
     def _with_doubt(self) -> tuple[Pairs, NDArray[np.float64]]:
         """
@@ -183,7 +137,7 @@ class Pairs:
             return np.stack([counts.score(metric) for metric in metrics])
 
         here = measure(self.counts[None, :])[:, 0]
-        samples = _resampled(self.counts / self.rows, self.rows, seed, measure)
+        samples = resampled(self.counts / self.rows, self.rows, seed, measure)
         return {
             metric: Estimate(float(value), each, self.rows)
             for metric, value, each in zip(metrics, here, samples, strict=True)
@@ -247,52 +201,6 @@ class _Counts:
         return self.draws @ indicator
 
 
-def loss_difference(one: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> Difference:
-    """
-    :param one: (n_rows,), the loss of each row. :param other: likewise.
-    :return: by how much the mean loss of the one is lower.
-    """
-    better = other - one
-    return Difference(float(better.mean()), float(_resampled_mean(better, seed).std()), len(better))
-
-
-def mean_loss(losses: NDArray[np.float64], seed: int) -> Estimate:
-    """:param losses: (n_rows,)"""
-    return Estimate(float(losses.mean()), _resampled_mean(losses, seed), len(losses))
-
-
-def _resampled_mean(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    import numpy as np
-
-    low, high = float(values.min()), float(values.max())
-    step = np.floor((values - low) / max(high - low, 1e-300) * STEPS).astype(int)
-    _, place, counts = np.unique(step, return_inverse=True, return_counts=True)
-    means = np.bincount(place, weights=values) / counts
-    return _resampled(counts / len(values), len(values), seed, lambda draws: draws @ means / len(values))
-
-
-def _resampled(
-    shares: NDArray[np.float64], rows: int, seed: int, measure: Callable[[NDArray[np.int64]], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """
-    :param shares: how likely a row is in each cell, (n_cells,).
-    :param measure: of how often each cell is in each of some test sets, (n_sets, n_cells), a number for each set, or
-        several: (..., n_sets).
-    :return: (..., RESAMPLES), sorted.
-    """
-    import numpy as np
-
-    at_once = max(1, NUMBERS_AT_ONCE // len(shares))
-    sizes = [min(at_once, RESAMPLES - start) for start in range(0, RESAMPLES, at_once)]
-    seeds = np.random.SeedSequence(seed).spawn(len(sizes))  # each has its own: the order of threads changes nothing
-
-    def draw(size: int, own: np.random.SeedSequence) -> NDArray[np.float64]:
-        return measure(np.random.default_rng(own).multinomial(rows, shares, size=size))
-
-    with ThreadPoolExecutor(cores()) as threads:  # numpy draws without holding on to the interpreter
-        return np.sort(np.concatenate(list(threads.map(draw, sizes, seeds)), axis=-1))
-
-
 def mcnemar(pairs: Pairs) -> float:
     """:return: how likely so uneven a split of the rows that one model alone gets right is if both are equally good."""
     from scipy import stats
@@ -311,7 +219,9 @@ def worse_by_chance(pairs: Pairs, difference: Difference, limit: float) -> float
     from scipy import stats
 
     distance = difference.value + difference.half_row - limit
-    by_spread = float(stats.norm.cdf(distance / difference.spread)) if difference.spread else float(distance >= 0)
+    by_spread = float(distance >= 0)
+    if difference.spread:
+        by_spread = float(stats.t.cdf(distance / difference.spread, difference.freedom))
     told_apart = pairs.only_one + pairs.only_other
     if not told_apart:
         return 1.0

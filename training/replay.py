@@ -13,18 +13,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Message, ReplayRequest, ReplayResult
-from training.evidence import evidence_of, own_labels, read_slices, read_table
-from training.gate import SAME_COUNT, alone, compared, why_not_compared
+from training.evidence import SAME_COUNT, Evidence, evidence_of, own_labels, read_slices, read_table
+from training.gate import why_not_compared
 from training.judge import load_report, seed_of
 from training.report import JUDGED, Report, Scored, UnusableReport, computed_metrics, label_score, read_report
 from training.rules import Rules
+from training.rules_alone import alone
+from training.rules_compared import compared
 from training.verdict import RuleOutcome, decided
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow
-
-    from training.gate import Evidence
 
 UNKNOWN = "unknown"
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from training.bootstrap import Difference, Estimate
 from training.compared import Compared, Part
-from training.gate import Evidence
+from training.evidence import Evidence
+from training.losses import mean_loss
 from training.metrics import CALIBRATION_BINS
-from training.paired import Difference, Estimate, Pairs, mean_loss
+from training.paired import Pairs
 from training.report import (
     COMPARED,
     HIGHER_IS_BETTER,
@@ -110,7 +112,7 @@ class _Details:
         found = []
         for name in REPORTED:
             one: dict[str, Any] = {"name": name, **{role: scored.metrics[name] for role, scored in self.roles.items()}}
-            if self.both and name in METRICS:
+            if self.both and (name in METRICS or self.both.sureness is not None):
                 one["better_by"] = self._interval(self.both.difference(name))
             elif self.champion is not None:
                 difference = self.candidate.metrics[name] - self.champion.metrics[name]
@@ -229,42 +231,45 @@ class _Details:
             return {}
         right = {role: said == self.evidence.truth for role, said in self.evidence.predicted.items()}
         if self.champion is None:
-            return {"wrong": self._surest(~right["candidate"])}
+            groups = {"wrong": ~right["candidate"]}
+        else:
+            groups = {
+                "worse": right["champion"] & ~right["candidate"],
+                "better": right["candidate"] & ~right["champion"],
+            }
+        picked = {name: self._surest(rows) for name, rows in groups.items()}
+        hashes = {place: self.evidence.hashes[place].as_py() for places in picked.values() for place in places}
+        texts = self.texts(list(hashes.values()))
         return {
-            "worse": self._surest(right["champion"] & ~right["candidate"]),
-            "better": self._surest(right["candidate"] & ~right["champion"]),
+            name: {
+                "count": int(groups[name].sum()),
+                "shown": [self._example(place, hashes[place], texts) for place in places],
+            }
+            for name, places in picked.items()
         }
 
-    def _surest(self, rows: NDArray[np.bool_]) -> dict[str, Any]:
-        """:return: how many rows these are, and those of which the candidate was surest."""
+    def _surest(self, rows: NDArray[np.bool_]) -> list[int]:
+        """:return: places of those rows whose answer the candidate was surest of."""
         import numpy as np
 
+        assert self.evidence is not None
+        places = np.flatnonzero(rows)
+        order = np.argsort(-self.evidence.sureness["candidate"][places], kind="stable")[:SHOWN_EXAMPLES]
+        return places[order].tolist()
+
+    def _example(self, place: int, known: str, texts: Mapping[str, str]) -> dict[str, Any]:
         evidence = self.evidence
         assert evidence is not None
-        assert evidence.hashes is not None
-        places = np.flatnonzero(rows)
-        order = np.argsort(-evidence.sureness["candidate"][places], kind="stable")[:SHOWN_EXAMPLES]
-        first = places[order].tolist()
-        hashes = [evidence.hashes[place].as_py() for place in first]
-        texts = self.texts(hashes)
-        return {
-            "count": len(places),
-            "shown": [
-                {
-                    **(shown("text", texts[known]) if known in texts else {"text_sha256": known}),
-                    "label": self.labels[evidence.truth[place]],
-                    **{
-                        role: {
-                            "label": self.labels[evidence.predicted[role][place]],
-                            "score": float(evidence.sureness[role][place]),
-                        }
-                        for role in ("candidate", "champion")
-                        if role in evidence.predicted
-                    },
-                }
-                for place, known in zip(first, hashes, strict=True)
-            ],
+        said = {
+            role: {
+                "label": self.labels[evidence.predicted[role][place]],
+                "score": float(evidence.sureness[role][place]),
+            }
+            for role in ("candidate", "champion")
+            if role in evidence.predicted
         }
+        text = shown("text", texts[known]) if known in texts else {"text_sha256": known}
+        return {**text, "label": self.labels[evidence.truth[place]], **said}
 
     def _interval(self, found: Estimate | Difference) -> Interval:
         sure = self.rules.confidence

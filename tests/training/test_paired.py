@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from training.paired import Pairs, holm, loss_difference, mcnemar, mean_loss, worse_by_chance
+from training.paired import Pairs, holm, mcnemar, worse_by_chance
 
 BY_HAND = {
     "accuracy": metrics.accuracy_score,
@@ -87,27 +87,6 @@ def test_a_label_is_looked_at_by_itself():
     assert Pairs.of(truth, one, other, 3).of_label(2).difference("f1", seed=0).value == pytest.approx(expected)
 
 
-def test_losses_are_compared_by_their_mean_and_its_spread():
-    random = np.random.default_rng(0)
-    one, other = random.exponential(0.3, 5000), random.exponential(0.35, 5000)
-    difference = loss_difference(one, other, seed=0)
-    assert difference.value == pytest.approx(np.mean(other - one))
-    assert difference.spread == pytest.approx(np.std(other - one) / np.sqrt(5000), rel=0.03)
-
-
-def test_a_mean_loss_has_the_spread_of_its_rows():
-    losses = np.random.default_rng(0).exponential(0.3, 5000)
-    found = mean_loss(losses, seed=0)
-    assert found.value == pytest.approx(losses.mean())
-    assert found.samples.std() == pytest.approx(losses.std() / np.sqrt(5000), rel=0.03)
-
-
-def test_equal_losses_differ_by_nothing():
-    losses = np.full(10, 0.4)
-    difference = loss_difference(losses, losses, seed=0)
-    assert (difference.value, difference.at_least(0.95), difference.at_most(0.95)) == (0, 0, 0)
-
-
 def test_mcnemars_test_is_the_exact_one():
     # 10 rows that only the one gets right, 2 that only the other does: 2 * (1 + 12 + 66) / 4096
     truth = np.zeros(20, int)
@@ -165,3 +144,40 @@ def test_swapping_the_models_swaps_the_sign(seed, rows, labels):
     back = Pairs.of(truth, other, one, labels).difference("f1_macro", seed=0)
     assert there.value == pytest.approx(-back.value)
     assert there.at_least(0.95) <= there.at_most(0.95)
+
+
+@pytest.mark.parametrize("metric", [*BY_HAND, "f1"])
+def test_the_pull_of_a_row_is_what_one_more_of_it_changes(metric):
+    truth, one, other = drawn(6, labels=2 if metric == "f1" else 4)
+    pairs = Pairs.of(truth, one, other, 4)
+    pull = pairs._pull(metric, pairs.counts / pairs.rows)
+    more = 1e-3 * pairs.rows
+    for cell in range(len(pull)):
+        counts = pairs.counts / (1 + 1e-3)
+        counts[cell] += more / (1 + 1e-3)
+        moved = Pairs(pairs.truth, pairs.one, pairs.other, counts, 4)
+        changed = _value(moved, metric) - _value(pairs, metric)
+        expected = 1e-3 * (pull[cell] - pull @ pairs.counts / pairs.rows)
+        assert changed == pytest.approx(expected, rel=0.02, abs=1e-6)
+
+
+def _value(pairs, metric):
+    def score(said):
+        if metric == "accuracy":
+            return metrics.accuracy_score(pairs.truth, said, sample_weight=pairs.counts)
+        average = {"f1": "binary"}.get(metric, metric.removeprefix("f1_"))
+        return metrics.f1_score(pairs.truth, said, average=average, sample_weight=pairs.counts)
+
+    return score(pairs.one) - score(pairs.other)
+
+
+def test_where_few_rows_decide_the_bounds_are_further_out():
+    truth = np.repeat([0, 1], [990, 10])
+    one, other = truth.copy(), truth.copy()
+    one[990:993] = 0  # three of the ten rows of a rare label
+    rare = Pairs.of(truth, one, other, 2).difference("f1_macro", seed=0)
+    truth, one, other = drawn(7, rows=1000, labels=2)
+    common = Pairs.of(truth, one, other, 2).difference("f1_macro", seed=0)
+    assert rare.freedom < 15 < 50 < common.freedom
+    reach = {each: (each.value - each.half_row - each.at_least(0.95)) / each.spread for each in (rare, common)}
+    assert reach[rare] > 1.75 > 1.69 > reach[common] > 1.645
