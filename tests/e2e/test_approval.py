@@ -196,7 +196,7 @@ def test_an_answer_outlives_the_worker_that_was_about_to_write_it_down(world):
     world.answer("operator", run, "Approve")
     assert world.ended(run) == {"gate": "success", "approve": "success", "deploy": "success"}
     [approve] = [task for task in run.tasks() if task.name == "approve"]
-    assert approve.attempt == 2
+    assert approve.attempt > 1
     assert run.result("approve")["approved"]["who"] == "operator"
     assert [record["event"] for record in world.records("killed")] == ["approved"]
 

@@ -31,14 +31,17 @@ class AirflowApiHook(BaseHook):
             client.patch(_run(dag_id, run_id), json={"note": note[:1000]}).raise_for_status()
 
     def question(
-        self, dag_id: str, run_id: str, task_id: str, map_index: int | None, attempt: int
+        self, dag_id: str, run_id: str, task_id: str, map_index: int | None, attempt: int | None
     ) -> dict[str, Any] | None:
-        """:return: what an attempt of a task asked a person, and what was answered; None: it asked nothing."""
+        """
+        :param attempt: None: the one that Airflow has not put down as an earlier one yet.
+        :return: what an attempt of a task asked a person, and what was answered; None: it asked nothing.
+        """
         task = (
             f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}/{-1 if map_index is None else map_index}"
         )
         with self._signed_in() as client:
-            answer = client.get(f"{task}/hitlDetails/tries/{attempt}")
+            answer = client.get(f"{task}/hitlDetails" + (f"/tries/{attempt}" if attempt else ""))
             if answer.status_code == httpx.codes.NOT_FOUND:
                 return None
             answer.raise_for_status()

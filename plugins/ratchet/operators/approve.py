@@ -15,7 +15,7 @@ from airflow.sdk.timezone import utcnow
 from ratchet import settings
 from ratchet.approval import LONGEST_REASON, Answer, answer_of, known_answer, remember, unknown_users
 from ratchet.hooks.airflow_api import AirflowApiHook
-from ratchet.hooks.model_registry import VERDICT_TAG, ModelRegistryHook
+from ratchet.hooks.model_registry import ModelRegistryHook
 from ratchet.judged import name_of, require_promote
 from ratchet.ledger import Ledger
 from ratchet.links import VerdictLink, answer_url, push_links
@@ -23,6 +23,7 @@ from ratchet.note import write_note
 from ratchet.notify import Notifications, tell
 from ratchet.question import body, subject
 from ratchet.stale import tell_held
+from training.tags import VERDICT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,7 +132,7 @@ class ApproveOperator(ApprovalOperator):
         if verdict.get("decision") != "ask":
             require_promote(verdict, (verdict.get("candidate") or {}).get("model", "the candidate"), UNCHANGED)
             return verdict
-        answer = known_answer(self.ledger, verdict) or self._answer_to_an_attempt_that_died(context)
+        answer = known_answer(self.ledger, verdict) or self._answer_to_an_earlier_attempt(context)
         return self._ask(context) if answer is None else self._conclude(context, answer)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -165,11 +166,15 @@ class ApproveOperator(ApprovalOperator):
         hours = self.response_timeout.total_seconds() / 3600
         return answer_of(request, self.APPROVE, f"{hours:g} hour{'s' if hours != 1 else ''}")
 
-    def _answer_to_an_attempt_that_died(self, context: Context) -> Answer | None:
-        """A worker that was killed after the answer took it along: only Airflow has it then."""
+    def _answer_to_an_earlier_attempt(self, context: Context) -> Answer | None:
+        """
+        What only Airflow has: a worker that was killed after the answer took it along; and a task that is answered in
+        the moment in which its worker leaves is taken by the scheduler for one that was killed, and tried again.
+        Asking anew would wipe the answer out.
+        """
         ti = context["ti"]
         try:
-            for attempt in range(ti.try_number - 1, 0, -1):
+            for attempt in (None, *range(ti.try_number - 1, 0, -1)) if ti.try_number > 1 else ():
                 asked = self.airflow.question(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, attempt)
                 if asked and asked["response_received"] and self.verdict["key"] in (asked["body"] or ""):
                     return self._answer(asked)

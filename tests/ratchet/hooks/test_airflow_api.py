@@ -13,10 +13,12 @@ from tests.ratchet.fake_airflow import served
 
 RUN = "manual__2026-11-22T08:00:00+00:00"
 QUESTION = {"body": "Verdict `k`", "response_received": True, "chosen_options": ["Approve"]}
+OPEN = {"body": "Verdict `l`", "response_received": False, "chosen_options": None}
 
 
 class FakeApi:
-    """Airflow's REST API, as far as the hook asks it; the second attempt asked a person."""
+    """Airflow's REST API, as far as the hook asks it; the second attempt asked a person,
+    and so does the third one, which nobody answered yet."""
 
     def __init__(self):
         self.notes, self.status = {}, 200
@@ -28,8 +30,10 @@ class FakeApi:
         if method == "PATCH":
             self.notes[unquote(path)] = body["note"]
             return 200, {}
-        asked = f"/api/v2/dags/intents/dagRuns/{RUN}/taskInstances/approve/-1/hitlDetails/tries/2"
-        return (self.status, QUESTION) if unquote(path) == asked else (404, {})
+        asked = f"/api/v2/dags/intents/dagRuns/{RUN}/taskInstances/approve/-1/hitlDetails"
+        if unquote(path) == asked:
+            return 200, OPEN
+        return (self.status, QUESTION) if unquote(path) == f"{asked}/tries/2" else (404, {})
 
 
 @pytest.fixture
@@ -54,6 +58,10 @@ def test_a_note_is_cut_to_what_the_api_takes(hook, api):
 def test_what_an_earlier_attempt_asked_is_found_with_its_answer(hook):
     assert hook.question("intents", RUN, "approve", -1, 2) == QUESTION
     assert hook.question("intents", RUN, "approve", None, 2) == QUESTION
+
+
+def test_what_is_asked_now_is_found_without_an_attempt(hook):
+    assert hook.question("intents", RUN, "approve", -1, None) == OPEN
 
 
 def test_an_attempt_that_asked_nothing_is_no_error(hook):

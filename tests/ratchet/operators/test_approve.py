@@ -38,10 +38,10 @@ ASK = {
 
 
 class FakeAirflow:
-    """What Airflow's REST API remembers of the questions of earlier attempts."""
+    """What Airflow's REST API remembers of the questions of earlier attempts, and of the last one."""
 
-    def __init__(self, *questions, error=None):
-        self.questions, self.error, self.asked = dict(enumerate(questions, 1)), error, []
+    def __init__(self, *questions, last=None, error=None):
+        self.questions, self.error, self.asked = {None: last, **dict(enumerate(questions, 1))}, error, []
 
     def question(self, dag_id, run_id, task_id, map_index, attempt):
         self.asked.append(attempt)
@@ -213,6 +213,14 @@ def test_an_attempt_that_died_between_ledger_and_registry_is_completed(step, reg
     assert ledger().last_number() == 1
 
 
+GIVEN = {
+    **answered(),
+    "responded_at": "2026-11-22T08:00:00Z",
+    "response_received": True,
+    "body": f"Verdict `{ASK['key']}`",
+}
+
+
 def retried(attempt):
     ctx = context()
     ctx["ti"].try_number = attempt
@@ -220,17 +228,27 @@ def retried(attempt):
 
 
 def test_an_answer_to_an_attempt_that_died_before_the_ledger_is_found_in_airflow(step, questions):
-    given = {**answered(), "responded_at": "2026-11-22T08:00:00Z", "response_received": True, "body": "Verdict `kkk"}
-    given["body"] = f"Verdict `{ASK['key']}`"
-    airflow = FakeAirflow(given, None)
+    airflow = FakeAirflow(GIVEN, None)
     assert step(airflow=airflow).execute(retried(3))["approved"]["who"] == "anna"
-    assert airflow.asked == [2, 1]
+    assert airflow.asked == [None, 2, 1]
     assert questions == []
+
+
+def test_an_answer_in_the_moment_in_which_the_worker_left_is_not_wiped_out_by_asking_again(step, questions):
+    assert step(airflow=FakeAirflow(last=GIVEN)).execute(retried(2))["approved"]["who"] == "anna"
+    assert questions == []
+
+
+def test_a_first_attempt_asks_without_looking_for_answers(step, questions):
+    airflow = FakeAirflow(last=GIVEN)
+    with pytest.raises(TaskAwaitingInput):
+        step(airflow=airflow).execute(context())
+    assert (len(questions), airflow.asked) == (1, [])
 
 
 @pytest.mark.parametrize("changed", [{"response_received": False}, {"body": "Verdict `another`"}, {"body": None}])
 def test_an_answer_to_another_verdict_is_none_to_this_one(step, questions, changed):
-    given = {**answered(), "response_received": True, "body": f"Verdict `{ASK['key']}`", **changed}
+    given = {**GIVEN, **changed}
     with pytest.raises(TaskAwaitingInput):
         step(airflow=FakeAirflow(given)).execute(retried(2))
     assert len(questions) == 1
