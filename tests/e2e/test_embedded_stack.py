@@ -39,8 +39,7 @@ class Stack:
         self.settings = Settings(home=home, checkout=CHECKOUT, dags=CHECKOUT / "dags")
         inherited = ("RATCHET", "AIRFLOW", "MLFLOW", "MAKE", "MFLAGS", "PYTHON", "PYTEST", "SAMPLE_ROWS", "PIPELINE")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
-        # other tests run beside these, and threads that wait for one another on busy processors take twice as long
-        self.environment |= {"RATCHET_HOME": str(home), "SAMPLE_ROWS": ROWS, "OMP_NUM_THREADS": "1"}
+        self.environment |= {"RATCHET_HOME": str(home), "SAMPLE_ROWS": ROWS}
 
     def make(self, *arguments: str, expect: int = 0) -> str:
         return self._command("make", *arguments, expect=expect)

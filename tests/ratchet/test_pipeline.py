@@ -91,7 +91,6 @@ def world(tmp_path_factory):
             "AIRFLOW__RATCHET__TRAINING_PYTHON": training_python(),
             "AIRFLOW__RATCHET__STORE": (root / "store").as_uri(),
             "AIRFLOW__RATCHET__WORK": str(root / "work"),
-            "OMP_NUM_THREADS": "1",
         }
         before = dict(os.environ)
         os.environ.update(values)

@@ -19,8 +19,6 @@ from typing import Any
 import pytest
 import requests
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import serving.model  # before any import of openvino: keeps its telemetry out
 from serving.app import ServerOptions, ServingApp
 from serving.batching import Scorer

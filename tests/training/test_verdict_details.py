@@ -10,6 +10,7 @@ import pytest
 from tests.reports import CANDIDATE, answers, binary, report, two
 from tests.training.verdicts import judged, no_texts
 from training import verdict_details
+from training.metrics import calibration_error
 from training.report import computed_metrics, read_report
 from training.rules import Rules
 from training.text import text_hash
@@ -34,7 +35,19 @@ def test_better_is_positive_also_where_lower_is_better():
     assert metric(details, "log_loss")["better_by"]["value"] == pytest.approx(0.05)
     evidence = binary(910, 884)
     evidence["champion"]["metrics"]["calibration_error"] = 0.02
-    assert metric(details_of(evidence), "calibration_error")["better_by"] == {"value": pytest.approx(-0.03)}
+    without_scores = replace(answers(evidence), sureness={})
+    found = metric(details_of(evidence, without_scores), "calibration_error")
+    assert found["better_by"] == {"value": pytest.approx(-0.03)}
+
+
+def test_how_far_scores_can_be_believed_is_compared_with_an_interval():
+    kept = answers(binary(910, 884), seed=1)
+    one, other = (
+        calibration_error(kept.sureness[role], kept.predicted[role] == kept.truth) for role in ("candidate", "champion")
+    )
+    found = metric(details_of(binary(910, 884), kept), "calibration_error")["better_by"]
+    assert found["value"] == pytest.approx(other - one)
+    assert found["low"] < found["value"] < found["high"]
 
 
 def test_a_first_candidate_has_intervals_of_its_own():
