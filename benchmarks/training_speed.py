@@ -21,9 +21,10 @@ from typing import Any
 
 from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
 
+from serving.processor import has_fast_bf16
 from training.defaults import default_arguments
 from training.examples import Examples, count_tokens, make_examples
-from training.fit import has_fast_bf16, load_base
+from training.fit import load_base
 from training.loop import with_reproducible_order
 from training.model import LocalModel
 
@@ -53,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.base_model:
         sys.exit("Say where all-MiniLM-L6-v2 is: --base-model, or RATCHET_SAMPLE_MODEL.")
-    bf16 = has_fast_bf16(use_cpu=True) and not options.no_bf16
+    bf16 = has_fast_bf16() and not options.no_bf16
     rows = read(options.data)
     found: dict[str, list[tuple[float, float]]] = {"ours": [], "baseline": []}
     with tempfile.TemporaryDirectory() as scratch:

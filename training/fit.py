@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from serving.processor import has_fast_bf16
 from training import checkpoints
 from training.arguments import checked_arguments, trainer_class
 from training.contract import BadInput, TrainRequest
@@ -62,20 +62,11 @@ class Fitted:
     epochs: float
 
 
-def has_fast_bf16(use_cpu: bool) -> bool:
-    """:return: whether the processor, or else the GPU, multiplies bf16 in hardware."""
-    if not use_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if platform.system() != "Linux":
-        return False
-    flags = {flag for line in Path("/proc/cpuinfo").read_text().splitlines() for flag in line.split()}
-    return bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})  # the last one on arm64
-
-
 def hardware_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """:param given: what the spec sets. :return: where to train, and in which precision."""
     use_cpu = bool(given.get("use_cpu", not torch.cuda.is_available()))
-    return {"use_cpu": use_cpu, "bf16": has_fast_bf16(use_cpu) and not given.get("fp16", False)}
+    bf16 = has_fast_bf16() if use_cpu else torch.cuda.is_bf16_supported(including_emulation=False)
+    return {"use_cpu": use_cpu, "bf16": bf16 and not given.get("fp16", False)}
 
 
 def logging_arguments(given: Mapping[str, Any], rows: int) -> dict[str, Any]:

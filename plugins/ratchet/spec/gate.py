@@ -92,7 +92,7 @@ class Gate(Section):
     """What any model should be better than, shown beside the candidate in the report; it decides nothing: `majority`,
     which always answers the commonest label, or the URL of an endpoint that classifies texts. Its token is the
     environment variable `RATCHET_BASELINE_TOKEN`."""
-    no_worse_by: Share = 0.03
+    no_worse_by: Share = Field(default=Rules.no_worse_by)  # type: ignore[assignment]  # a pipeline always compares
     """How much worse than the champion's `metric` may be on the same test split, from 0 to 1, and than that of the best
     version ever promoted, so that small losses do not add up. By the bound of a paired bootstrap: what the test rows
     cannot tell is undecided."""
