@@ -257,5 +257,5 @@ def _either(values: list[str]) -> str:
 def _between(bounds: list[Any]) -> str:
     low, below = bounds
     if below is None:
-        return f"{low:,} and more"
-    return f"less than {below:,}" if not low else f"{low:,} to less than {below:,}"
+        return f"{low:,.10g} and more"
+    return f"less than {below:,.10g}" if not low else f"{low:,.10g} to less than {below:,.10g}"

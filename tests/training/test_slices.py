@@ -67,7 +67,7 @@ def test_each_kind_of_slice_has_the_rows_that_it_says(test_set):
             "abroad": {"column": "region", "values": ["US", "APAC", "Mars"]},
             "short": {"text_length": [None, 20]},
             "long": {"text_length": [20, None]},
-            "middle": {"text_length": [15, 30]},
+            "middle": {"text_length": [15.0, 30.0]},
             "good": {"label": ["pos"]},
             "chat": {"source": "*/chat.jsonl"},
             "recent": {"age_days": [0, 7]},
