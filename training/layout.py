@@ -7,7 +7,6 @@ rows less. Leaving rows out works as deletion vectors do in Delta Lake and Icebe
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.cores import cores
 from training.room import no_room
+from training.scratch import scratch_directory
 from training.sources.part import KEPT
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ def database(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory that may read the store and spills what is too much for it to disk."""
     import duckdb
 
-    with tempfile.TemporaryDirectory(prefix="ratchet-duckdb-") as spill:
+    with scratch_directory("duckdb-") as spill:
         settings = {
             "memory_limit": MEMORY_LIMIT,
-            "temp_directory": spill,
+            "temp_directory": str(spill),
             "threads": cores(),
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from training.contract import EvaluateRequest, PackageRequest, PlanRequest, PlanResult, TrainRequest
 from training.ingest import judge, read
 from training.keys import Records, key_of
+from training.scratch import scratch_directory
 from training.store import Store
 
 NOT_YET = "unknown: runs when the step before it has made something new"
@@ -20,8 +19,8 @@ Step = dict[str, str]
 def plan(request: PlanRequest) -> PlanResult:
     """:raises BadInput: the data or the configuration could not be used by the run either."""
     store = Store(request.ingest.store)
-    with tempfile.TemporaryDirectory(prefix="ratchet-plan-") as scratch:
-        found = read(request.ingest, Path(scratch))
+    with scratch_directory("plan-") as scratch:
+        found = read(request.ingest, scratch)
         snapshot = found.snapshot
         _hit, why, _key, _parts = judge(request.ingest, store, found)
     ingested = _step("ingest", why)

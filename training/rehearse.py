@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from training.contract import EvaluateRequest, JudgeRequest, PackageRequest, TrainRequest, TryRequest, TryResult
 from training.rules import Rules
+from training.scratch import scratch_directory
 from training.snapshot import read_split
 from training.store import Store, local_path
 from training.verdict import Verdict
@@ -40,8 +40,8 @@ def rehearse(request: TryRequest) -> TryResult:
 
     Rules.from_dict(request.rules)  # first, since it costs nothing to find out
     seconds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="ratchet-try-") as scratch:
-        store, work = (Path(scratch) / "store").as_uri(), f"{scratch}/work"
+    with scratch_directory("try-") as scratch:
+        store, work = (scratch / "store").as_uri(), f"{scratch}/work"
         with _timed("ingest", seconds):
             snapshot = ingest(replace(request.ingest, store=store, force=False))
             log.info("rows: %s; dropped: %s", snapshot.rows, snapshot.dropped or "none")

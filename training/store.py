@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
 from training.contract import BadInput
+from training.scratch import scratch_directory
 
 MANIFEST = "manifest.json"
 PART = ".part-"  # begins the name of a file that is not finished
@@ -99,33 +98,6 @@ def _remove_abandoned_parts(directory: Path) -> None:
             except BlockingIOError:
                 continue
             part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked_directory(directory: Path) -> Iterator[None]:
-    """:raises FileNotFoundError: it is somebody else's, or gone."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise FileNotFoundError(directory) from error
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _locked_new_directory(place: Path, prefix: str) -> Iterator[Path]:
-    with ExitStack() as stack:
-        while True:
-            made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-            with suppress(FileNotFoundError):
-                stack.enter_context(_locked_directory(made))
-                if made.exists():
-                    break
-            # before it was locked, another process took it for abandoned
-        stack.callback(shutil.rmtree, made, ignore_errors=True)
-        yield made
 
 
 @dataclass(frozen=True)
@@ -340,22 +312,10 @@ class Store:
         """
         A directory to prepare files in, gone afterwards: beside the store, so that they can be moved there.
 
-        What a killed process left of its own is removed first; a lock tells it from what is in use.
+        :raises BadInput: the place cannot be written.
         """
         beside = self.is_local and not self.read_only
-        place = Path(self._path) / "scratch" if beside else Path(tempfile.gettempdir()) / "ratchet-scratch"
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise
-            raise BadInput(
-                f"{place} cannot be written ({error.strerror}). Nothing was done. Check whose it is."
-            ) from error
-        for left in place.iterdir():
-            with suppress(FileNotFoundError), _locked_directory(left):
-                shutil.rmtree(left, ignore_errors=True)
-        with _locked_new_directory(place, prefix) as made:
+        with scratch_directory(prefix, Path(self._path) / "scratch" if beside else None) as made:
             yield made
 
     def local_directory(self, key: str, cache: Path, manifest: str = MANIFEST) -> Path:

@@ -54,7 +54,7 @@ def test_the_whole_way_works_without_mlflow_and_leaves_nothing(request_, tmp_pat
     assert {prediction["label"] for prediction in result.predictions} <= {"neg", "pos"}
     assert 0 <= result.metrics["accuracy"] <= 1
     assert json.loads(result.to_json())["decision"] == "promote"
-    assert not list((tmp_path / "scratch").glob("ratchet-try-*"))
+    assert not list((tmp_path / "scratch").rglob("try-*"))
     assert not (tmp_path / "store").exists()
     assert not (tmp_path / "work").exists()
 
@@ -90,4 +90,4 @@ def test_bad_data_ends_it_and_leaves_nothing(request_, tmp_path):
                 request_, ingest=replace(request_.ingest, reading=replace(request_.ingest.reading, text="utterance"))
             )
         )
-    assert not list((tmp_path / "scratch").glob("ratchet-try-*"))
+    assert not list((tmp_path / "scratch").rglob("try-*"))

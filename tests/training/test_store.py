@@ -4,7 +4,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -259,22 +258,6 @@ def test_a_store_that_is_read_alone_stays_as_it_is(tmp_path):
         assert sorted(path.name for path in root.rglob("*")) == [".part-left", "kept.json"]
     assert store.read_json("kept.json") == {}
     assert (tmp_path / "made" / "file").read_text() == "new"
-
-
-def test_a_scratch_directory_that_was_taken_for_abandoned_is_made_anew(tmp_path, monkeypatch):
-    make, made = tempfile.mkdtemp, []
-
-    def taken_at_once(**how):
-        made.append(make(**how))
-        if len(made) == 1:
-            Path(made[0]).rmdir()
-        return made[-1]
-
-    monkeypatch.setattr(tempfile, "mkdtemp", taken_at_once)
-    with Store(str(tmp_path)).scratch("test-") as scratch:
-        (scratch / "file").touch()
-    assert len(made) == 2
-    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_every_file_is_listed_with_size_and_age_unfinished_ones_too(tmp_path):
