@@ -26,7 +26,7 @@ class Rules(Message):
     minimum: dict[str, float] = field(default_factory=dict)
     maximum: dict[str, float] = field(default_factory=dict)
     metric: str = "f1_macro"  # what candidate and champion are compared by
-    no_worse_by: float | None = 0.03  # how much worse than champion and best is let through; None: do not compare
+    no_worse_by: float | None = 0.04  # how much worse than champion and best is let through; None: do not compare
     better: bool = False  # the candidate must be shown to be better than the champion
     group_no_worse_by: float | None = 0.1  # likewise in a slice or a label; None: they are reported alone
     group_rows: int = 50  # slices and labels with fewer test rows decide nothing
