@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from training.findings import Finding
-    from training.ingest import Ingested
+    from training.intake import Ingested
 
 log = logging.getLogger(__name__)
 

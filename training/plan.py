@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.contract import EvaluateRequest, PackageRequest, PlanRequest, PlanResult, TrainRequest
-from training.ingest import judge, read
+from training.ingest import hit_or_miss
+from training.intake import read
 from training.keys import Records, key_of
 from training.scratch import scratch_directory
 from training.store import Store
@@ -22,7 +23,7 @@ def plan(request: PlanRequest) -> PlanResult:
     with scratch_directory("plan-") as scratch:
         found = read(request.ingest, scratch)
         snapshot = found.snapshot
-        _hit, why, _key, _parts = judge(request.ingest, store, found)
+        _hit, why, _key, _parts = hit_or_miss(request.ingest, store, found)
     ingested = _step("ingest", why)
     trained, model = _train(request.train, store, store.uri(snapshot.key))
     evaluated, golden = _evaluate(request, store, model, store.uri(snapshot.key), ingested["state"])

@@ -72,3 +72,7 @@ def shown(name: str, text: str) -> dict[str, str]:
 def shortened(text: str, length: int) -> str:
     """:return: its first ``length`` characters at most; an ellipsis says that there are more."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"

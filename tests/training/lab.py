@@ -48,7 +48,7 @@ def put_snapshot(store: Store, train: int = 48, validation: int = 20) -> str:
             text="text",
             label="label",
         )
-        with mock.patch("training.ingest._check_usable"):  # it would refuse an empty split; training must cope with one
+        with mock.patch("training.intake._check_usable"):  # it would refuse an empty split; training must cope with one
             return ingest(IngestRequest(pipeline="lab", store=store.root, reading=reading)).snapshot
 
 

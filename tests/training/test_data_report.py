@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tests.training.source import ROWS
 from training import ingest as ingest_module
+from training import intake
 from training.data_page import data_page
 from training.findings import Finding
 from training.store import local_path
@@ -175,9 +176,9 @@ def test_refused_rows_are_reported_with_what_is_wrong_and_the_snapshot_that_stay
 def test_findings_are_told_with_their_policy_and_the_identity_of_their_texts(source, monkeypatch):
     long = "word " * 400
     finding = Finding("in_test", 2, "2 rows are odd.", [{"text": "left", "near_text": long, "similarity": 0.9}])
-    assembled = ingest_module.assemble
+    assembled = intake.assemble
     monkeypatch.setattr(
-        ingest_module, "assemble", lambda *args, **options: replace(assembled(*args, **options), findings=[finding])
+        intake, "assemble", lambda *args, **options: replace(assembled(*args, **options), findings=[finding])
     )
     result = source.ingest()
     assert result.warnings == ["2 rows are odd."]

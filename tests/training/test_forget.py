@@ -368,8 +368,8 @@ def test_an_ingest_that_writes_after_a_text_was_forgotten_writes_nothing(source,
 
     source.ingest()
     source.put("second", [(SECRET, "pos"), ("one more", "pos")])
-    judged = stage.judge
-    monkeypatch.setattr(stage, "judge", lambda *args: (judged(*args), forget(request_for(source, SECRET)))[0])
+    judged = stage.hit_or_miss
+    monkeypatch.setattr(stage, "hit_or_miss", lambda *args: (judged(*args), forget(request_for(source, SECRET)))[0])
     with pytest.raises(Unreachable, match="A retry leaves them out"):
         source.ingest()
     assert kept_anywhere(source.store, SECRET) == []

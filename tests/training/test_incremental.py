@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from tests.training.source import ROWS, Source, rows_of, text, texts_of, watch_reading
 from training.contract import BadInput, Reading, SurveyRequest
-from training.ingest import read
+from training.intake import read
 from training.store import Store
 from training.survey import survey
 from training.watermark import Watermark

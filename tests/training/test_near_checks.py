@@ -7,7 +7,7 @@ from tests.training.near_texts import EXAM, LEAK, TWINS, sentence
 from tests.training.source import Source
 from training import near_checks
 from training.contract import Checks, IngestRequest
-from training.ingest import read
+from training.intake import read
 from training.store import Store
 
 
