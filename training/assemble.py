@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DELETIONS = "deletions.parquet"
+# What says that the source or the labelling has changed is told before what is about single rows
+FIRST = ("moved_share", "vanished_label", "new_label", "rare_label", "personal_data", "personal_label")
 COMPARED_ROWS = 200_000  # assumed: below it, telling row by row what changed costs about a second
 
 
@@ -116,6 +118,7 @@ def assemble(
         findings += find_personal_labels(request.checks, cells["train"].keys() - labels.left_out.keys())
         lengths, long = check_token_lengths(request, db, parquet_files(store, [new], places) if new else None)
         findings += long
+        findings.sort(key=lambda one: FIRST.index(one.check) if one.check in FIRST else len(FIRST))
         enforce(request.checks, findings)
         shown = _shown(db, watermark, labels.left_out)
         layout = replace(layout, untrained=sorted(labels.left_out))

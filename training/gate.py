@@ -9,13 +9,14 @@ confidence that the rules ask for (training.bootstrap); what the test rows canno
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from training.evidence import Evidence, check
 from training.report import HIGHER_IS_BETTER, Report, Scored, UnusableReport, read_report
 from training.rules import Rules
 from training.rules_alone import alone
-from training.rules_compared import compared
+from training.rules_compared import compared, worse_groups
 from training.verdict import RuleOutcome, Verdict, decided
 
 LABELS_SHOWN = 10
@@ -74,7 +75,7 @@ def decide(
         best=_named(report.best) if report.best else None,
         raises_mark=_raises_mark(report, rules.metric),
         test_set=report.test_set.digest,
-        notes=_notes(report.candidate),
+        notes=[*_worse(report, evidence, rules, seed), *_few_rows(report.candidate)],
     )
 
 
@@ -101,7 +102,15 @@ def _compares(report: Report, rules: Rules) -> bool:
     return rules.no_worse_by is not None and any(one.digest != report.candidate.digest for one in others)
 
 
-def _notes(candidate: Scored) -> list[str]:
+def _worse(report: Report, evidence: Evidence | None, rules: Rules, seed: int) -> list[str]:
+    champion = report.champion
+    if evidence is None or champion is None or champion.digest == report.candidate.digest:
+        return []
+    both = evidence.against("champion", list(report.candidate.labels), seed)
+    return list(islice(worse_groups(both, rules), LABELS_SHOWN))
+
+
+def _few_rows(candidate: Scored) -> list[str]:
     few = {label: score.support for label, score in candidate.labels.items() if 0 < score.support < FEW_TEST_ROWS}
     ranked = sorted(few, key=lambda label: (few[label], label))
     notes = [

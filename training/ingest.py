@@ -9,6 +9,7 @@ snapshot, in whatever order and however often it was read.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from training.keys import Records, explain, key_of
 from training.layout import BATCHES
 from training.signatures import SIGNATURES
 from training.snapshot import read_manifest, read_table
-from training.store import Store
+from training.store import MANIFEST, Store
 from training.text import counted
 
 if TYPE_CHECKING:
@@ -103,11 +104,23 @@ def _report(request: IngestRequest, store: Store, found: Ingested, *, hit: bool)
     """:return: URI of the report on what is new; where nothing is, of the one that came with the snapshot."""
     same = found.batch is None and not found.waiting.gone and found.snapshot.digest == found.last
     if hit and same:
-        return read_manifest(store, found.snapshot.key).get("report")
+        told = read_manifest(store, found.snapshot.key).get("report")
+        if told is None or _is_about(store, told, request.pipeline):
+            return told
+        first = report_key(request, replace(found, last=None))  # another pipeline took in the same rows before this one
+        if store.is_complete(first):
+            return store.uri(first)
     key = report_key(request, found)
     if store.is_complete(key) and not request.force:
         return store.uri(key)
     return put_report(store, key, describe(request, store, found))
+
+
+def _is_about(store: Store, report: str, pipeline: str) -> bool:
+    try:
+        return store.read_json(f"{store.key(report)}/{MANIFEST}")["pipeline"] == pipeline
+    except (OSError, ValueError):
+        return False
 
 
 def hit_or_miss(request: IngestRequest, store: Store, found: Ingested) -> tuple[bool, str, str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from training.contract import BadInput, Split
+from training.data_report import REPORT
 from training.keys import Records
 from training.layout import BATCHES, Batch, Layout
 from training.snapshot import read_manifest
@@ -71,8 +72,9 @@ def making_of(store: Store, digest: str) -> dict[str, Any]:
     """
     :param digest: of a model.
     :return: what the store still knows of its training: ``key``, ``base_model``, ``rows`` by split, ``snapshot``,
-        ``run_id`` of MLflow, ``object_count`` and ``objects`` of the source, the largest first. Of a model that was
-        imported, from where: ``imported``. Of any other from elsewhere nothing.
+        ``run_id`` of MLflow, ``object_count`` and ``objects`` of the source, the largest first, and ``found``, what the
+        checks said of the data. Of a model that was imported, from where: ``imported``. Of any other from elsewhere
+        nothing.
     """
     try:
         told = store.read_json(f"models/{digest}/{MANIFEST}")
@@ -85,6 +87,7 @@ def making_of(store: Store, digest: str) -> dict[str, Any]:
     snapshot = record.get("parts", {}).get("snapshot")
     found |= {"snapshot": snapshot, "run_id": record.get("result", {}).get("run_id"), "object_count": 0, "objects": []}
     if snapshot:
+        found["found"] = _found_in(store, snapshot)
         with suppress(BadInput):  # the snapshot is gone, while the model that was made of it is not
             objects = objects_of_snapshot(store, f"snapshots/{snapshot}")
             found["object_count"] = len(objects)
@@ -93,3 +96,13 @@ def making_of(store: Store, digest: str) -> dict[str, Any]:
                 for one in sorted(objects, key=lambda one: -one.rows)[:TOLD_OBJECTS]
             ]
     return found
+
+
+def _found_in(store: Store, snapshot: str) -> list[str]:
+    """:return: a sentence for each finding of the report that came with the snapshot; none where it is gone."""
+    try:
+        report = read_manifest(store, f"snapshots/{snapshot}").get("report")
+        told = store.read_json(f"{store.key(report)}/{REPORT}") if report else {}
+    except (BadInput, OSError, ValueError):
+        return []
+    return [one["sentence"] for one in told.get("findings", ())]

@@ -74,7 +74,7 @@ def _cost(candidate: Scored, name: str) -> float:
 def _agreement(agreement: Agreement) -> RuleOutcome:
     beyond = agreement.rows_beyond_tolerance
     rows = f"{beyond:,} test row{'s' if beyond > 1 else ''}"
-    said = f"the release answers {rows} otherwise than" if beyond else "the release answers as"
+    said = f"the release answers {rows} otherwise than" if beyond else "the release answers within tolerance as"
     return RuleOutcome(
         name="agreement",
         outcome="fail" if beyond else "pass",

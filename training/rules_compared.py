@@ -115,6 +115,18 @@ class _Comparison:
         return said
 
 
+def worse_groups(both: Compared, rules: Rules) -> Iterator[str]:
+    """Yield a sentence for each slice and label in which the candidate is shown to be worse at all."""
+    tested = [part for part in both.parts if part.rows >= rules.group_rows]
+    chances = [worse_by_chance(part.pairs, part.difference, 0.0) for part in tested]
+    for part, is_worse in zip(tested, holm(chances, 1 - rules.confidence), strict=True):
+        if is_worse:
+            by = part.difference
+            low, high = -by.at_most(rules.confidence), -by.at_least(rules.confidence)
+            allowed = "" if rules.group_no_worse_by is None else f"; {rules.group_no_worse_by:g} is allowed"
+            yield f"{part.kind} {part.name!r}: {part.metric} is shown to be worse, by {low:.3f} to {high:.3f}{allowed}"
+
+
 def _groups(both: Compared, rules: Rules) -> Iterator[RuleOutcome]:
     """Yield a failure for each slice and label in which the candidate is shown to be worse than is allowed."""
     assert rules.group_no_worse_by is not None

@@ -54,11 +54,17 @@ def origin(details: Mapping[str, Any]) -> str:
         if one["serving"]:
             facts.append([f"release of the {name}", text(one["serving"]["release"])])
     made = table(["", ""], facts, text_columns=2) if facts else ""
-    return f'<section class="origin"><h2>Where it comes from</h2>{compared}{made}{_objects(lineage)}</section>'
+    data = _found(lineage) + _objects(lineage)
+    return f'<section class="origin"><h2>Where it comes from</h2>{compared}{made}{data}</section>'
 
 
 def _models(details: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, details["models"][role]) for role, name in ROLES.items() if role in details["models"]]
+
+
+def _found(lineage: Mapping[str, Any]) -> str:
+    told = "".join(f"<li>{text(one)}</li>" for one in lineage.get("found") or ())
+    return f"<h3>What the checks found in the data that it was trained on</h3><ul>{told}</ul>" if told else ""
 
 
 def _objects(lineage: Mapping[str, Any]) -> str:

@@ -39,6 +39,8 @@ RETRY_DELAY = timedelta(seconds=15)  # and twice as long each time
 LONGEST_RETRY_DELAY = timedelta(minutes=2)
 STEP_TIMEOUT = timedelta(hours=2)  # assumed: longest ingest, evaluation or packaging that is still making progress
 
+PAST = datetime(2026, 1, 1, tzinfo=UTC)
+
 STEP = {  # what holds for every step of every DAG
     "owner": "ratchet",
     "retries": RETRIES,
@@ -64,7 +66,7 @@ def build(spec: PipelineSpec) -> DAG:
         description=f"Retrain {spec.train.base_model}, gate it and deploy it to the endpoint {spec.deploy.endpoint}",
         doc_md=dag_page(spec),
         schedule=_schedule(spec),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),  # any past date: there is no catch-up
+        start_date=PAST if spec.trigger.schedule == "@once" else None,  # with a past one the last date would be made up
         catchup=False,
         max_active_runs=1,  # two candidates at once would compare with a champion that is about to change
         params=deepcopy(PARAMS),  # a Param remembers what it was resolved to

@@ -40,6 +40,11 @@ def test_a_directory_is_meant_as_it_is_here(fake, command, tmp_path, monkeypatch
     assert [parameters for _name, parameters in fake.started] == [{"model": str(tmp_path / "live")}] * 3
 
 
+def test_a_directory_that_is_not_there_starts_nothing(capsys):
+    assert main(["import", "sentiment", "/not/there"]) == 2
+    assert "there is no directory /not/there, so nothing was started" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "model", ["models:/films/3", "models:/films@champion", "s3://b/models/1", "file:///m", "a/b@c"]
 )

@@ -268,6 +268,15 @@ def test_after_a_pause_there_is_one_run_and_not_one_for_each_that_was_missed(tmp
     assert [f"{run:%m-%d %H:%M}" for run in runs] == ["06-01 12:00", "06-01 13:00", "06-01 14:00"]
 
 
+def test_a_new_pipeline_waits_for_its_first_date_and_makes_up_none_that_is_past(tmp_path):
+    half_a_year_away = (datetime.now(UTC).month + 5) % 12 + 1
+    dag = build(spec(tmp_path, DATA + f'trigger: {{schedule: "0 3 1 {half_a_year_away} *"}}\n'))
+    assert dag.start_date is None
+    whenever = TimeRestriction(earliest=None, latest=None, catchup=False)
+    first = scheduled(dag).next_dagrun_info(last_automated_data_interval=None, restriction=whenever)
+    assert first.run_after > datetime.now(UTC)
+
+
 def test_a_schedule_keeps_its_local_time_when_the_clocks_change(tmp_path):
     dag = build(spec(tmp_path, DATA + 'trigger: {schedule: "0 3 * * *", timezone: Europe/Berlin}\n'))
     begin = datetime(2026, 3, 28, tzinfo=UTC)

@@ -9,7 +9,8 @@ import os
 import pytest
 
 from ratchet.cli import main, run
-from ratchet.cli.retrain import Airflow, start
+from ratchet.cli.retrain import Airflow, RunError, start
+from ratchet.cli.stack.settings import Settings, write_private
 from tests.ratchet.fake_airflow import PASSWORD
 
 PROGRESS = "progress: 42% | step 120/285 | epoch 1.26/3 | loss 0.4123 | elapsed 34s | left 47s | 245 samples/s"
@@ -199,7 +200,7 @@ def embedded(tmp_path, url, monkeypatch):
         os, "environ", {**os.environ, "RATCHET_DAGS": str(tmp_path), "RATCHET_HOME": str(tmp_path / "home")}
     )
     (tmp_path / "sentiment.yaml").write_text("data: {source: a.csv, text: b, label: c}\n")
-    monkeypatch.setattr(run, "embedded_airflow", lambda: Airflow(url, "operator", PASSWORD))
+    monkeypatch.setattr(run, "embedded_airflow", lambda user: Airflow(url, user or "operator", PASSWORD))
     monkeypatch.setattr(run, "_endpoint_url", lambda ended, spec: None)
     (tmp_path / "home" / "run").mkdir(parents=True)
     return tmp_path
@@ -223,10 +224,19 @@ def test_a_held_run_says_when_the_endpoint_does_not_serve_the_champion(fake, emb
     monkeypatch.setattr(run, "_difference", lambda spec: f"Endpoint {spec.deploy.endpoint!r} serves another.")
     assert main(["run", "sentiment"]) == 3
     told = capsys.readouterr().out
-    assert (
-        "HELD: the candidate for sentiment is not good enough; the run changed neither champion nor endpoint." in told
-    )
+    assert "HELD: the candidate for sentiment is not promoted; the run changed neither champion nor endpoint." in told
     assert "Endpoint 'sentiment' serves another." in told
+
+
+def test_a_run_of_the_embedded_stack_is_started_by_who_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", {**os.environ, "RATCHET_HOME": str(tmp_path)})
+    settings = Settings.from_environment()
+    settings.make_directories()
+    write_private(settings.home / "ports.json", {"airflow": 1})
+    for user, name in ((None, "operator"), ("viewer", "viewer")):
+        assert run.embedded_airflow(user)._login == {"username": name, "password": settings.passwords[name]}
+    with pytest.raises(RunError, match=r"no user 'nobody', so nothing was done; it has admin, operator"):
+        run.embedded_airflow("nobody")
 
 
 def test_a_spec_that_is_not_valid_starts_nothing(fake, embedded, capsys):

@@ -25,8 +25,8 @@ HOST_ANSWER = [
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory):
     """
-    Three versions of ``films``: two with the same weights, of which the first was promoted, and another. The champion
-    of ``judged`` has weights that no endpoint serves.
+    Three versions of ``films``: two with the same weights, of which the first was promoted, and another. ``imported``
+    promoted the same release later. The champion of ``judged`` has weights that no endpoint serves.
     """
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
 
@@ -38,7 +38,7 @@ def mlflow(tmp_path_factory):
         where = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
         post("registered-models/create", name="films")
         for tags in (
-            {"ratchet.model_digest": "1" * 64, "ratchet.release": "a" * 64},
+            {"ratchet.model_digest": "1" * 64, "ratchet.release": "a" * 64, "ratchet.endpoint": "films"},
             {"ratchet.model_digest": "1" * 64},
             {"ratchet.model_digest": "2" * 64},
         ):
@@ -47,6 +47,10 @@ def mlflow(tmp_path_factory):
         post("registered-models/create", name="judged")
         other = [{"key": "ratchet.model_digest", "value": "9" * 64}]
         post("model-versions/create", name="judged", tags=other, **where)
+        post("registered-models/create", name="imported")
+        tags = {"ratchet.model_digest": "1" * 64, "ratchet.release": "a" * 64, "ratchet.endpoint": "imported"}
+        every = [{"key": key, "value": value} for key, value in tags.items()]
+        post("model-versions/create", name="imported", tags=every, **where)
         for name in ("films", "judged"):
             post("registered-models/alias", name=name, alias="champion", version="1")
         yield int(url.rpartition(":")[2])

@@ -39,10 +39,10 @@ class Source:
     def remove(self, name):
         (self.folder / f"{name}.jsonl").unlink()
 
-    def ingest(self, *, cold=False, force=False, **checks):
+    def ingest(self, *, cold=False, force=False, pipeline="films", **checks):
         result = ingest(
             IngestRequest(
-                pipeline="films",
+                pipeline=pipeline,
                 store=str(self.place / "cold" if cold else self.store),
                 reading=self.reading,
                 checks=Checks(**checks),

@@ -32,6 +32,15 @@ def test_a_snapshot_comes_with_its_report_and_an_unchanged_run_names_it_again(so
     assert len(list(directory.parent.iterdir())) == 1
 
 
+def test_another_pipeline_that_took_in_the_same_rows_has_a_report_of_its_own(source):
+    films = source.ingest()
+    source.watermark = None
+    books = source.ingest(pipeline="books")
+    assert (books.digest, report_of(books)["pipeline"]) == (films.digest, "books")
+    assert source.ingest(pipeline="books").report == books.report != films.report
+    assert source.ingest(pipeline="films").report == films.report
+
+
 def test_the_page_can_be_made_anew_of_the_json(source):
     result = source.ingest()
     assert (local_path(result.report) / "report.html").read_text() == data_page(report_of(result))

@@ -29,7 +29,11 @@ def judged(evidence, seed=None, slices=None, **rules):
 
 def reasons(verdict):
     """:return: what the rules said that this is about: every release here answers as its checkpoint."""
-    return [reason for reason in verdict.reasons if not reason.startswith("the release answers as its checkpoint")]
+    return [
+        reason
+        for reason in verdict.reasons
+        if not reason.startswith("the release answers within tolerance as its checkpoint")
+    ]
 
 
 def rules_of(verdict):
@@ -269,6 +273,14 @@ def test_a_regression_in_one_slice_at_equal_overall_accuracy_is_held():
         "slice 'first': accuracy is 0.160 below the champion's, shown to be more than the"
     )
     assert judged(evidence, metric="accuracy", no_worse_by=0.1, group_no_worse_by=None).decision == "promote"
+
+
+def test_what_is_shown_to_be_worse_within_what_is_allowed_is_told():
+    evidence = report([[440, 60], [10, 490]], [[480, 20], [50, 450]], ["neg", "pos"])
+    verdict = judged(evidence, slices=halves(), metric="accuracy", no_worse_by=0.1, group_no_worse_by=0.2)
+    assert verdict.decision == "promote"
+    [note] = verdict.notes
+    assert re.fullmatch(r"slice 'first': accuracy is shown to be worse, by 0\.0\d\d to 0\.\d{3}; 0\.2 is allowed", note)
 
 
 def test_a_label_that_is_lost_is_held_though_the_average_stands():

@@ -68,7 +68,20 @@ def test_what_a_model_was_made_of_is_known_by_its_digest(tmp_path):
         "run_id": "run14",
         "object_count": 0,
         "objects": [],
+        "found": [],
     }
+
+
+def test_what_the_checks_said_of_its_data_is_told(source):
+    source.put("second", [(f"a text of its own {i}", "pos") for i in range(300)])
+    result = source.ingest()
+    assert result.warnings
+    store = Store(result.snapshot.rpartition("/snapshots/")[0])
+    store.write_json("models/d1/manifest.json", {"key": "k1", "training": {"base_model": "b", "rows": {}}})
+    Records(store, "train").write("k1", {"snapshot": result.digest}, {}, "films")
+    assert making_of(store, "d1")["found"] == result.warnings
+    store.remove(f"{store.key(result.report)}/report.json")
+    assert making_of(store, "d1")["found"] == []
 
 
 def test_objects_of_the_training_are_told_the_largest_first(source, monkeypatch):

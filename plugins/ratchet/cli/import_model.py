@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from ratchet.cli.retrain import parameters_from
+from ratchet.cli.retrain import EXIT_USAGE, parameters_from
 from ratchet.cli.run import add_options, run
 from ratchet.location import given_model
 
@@ -37,6 +38,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def import_model(options: argparse.Namespace) -> int:
+    if not options.url and options.model.startswith("/") and not Path(options.model).is_dir():
+        print(f"ratchet import: there is no directory {options.model}, so nothing was started.", file=sys.stderr)
+        return EXIT_USAGE
     parameters = {**parameters_from(options), "model": options.model}
     if options.label:
         parameters["model_labels"] = dict(options.label)

@@ -66,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout-minutes", type=float, default=24 * 60, help="stop following, with status 1")
     default = "default: the embedded stack" if has_stack() else "needed: no embedded stack is installed here"
     parser.add_argument("--url", help=f"an Airflow elsewhere; {default}")
-    parser.add_argument("--user", help="with --url: who starts the run")
+    parser.add_argument("--user", help="who starts the run; default in the embedded stack: operator")
     parser.add_argument("--password-env", metavar="VARIABLE", help="with --url: variable that holds the password")
     parser.add_argument(
         "--new", action="store_true", help="with --url: its file is new; wait until Airflow has read it"
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace, parameters: dict[str, Any]) -> int:
         else:
             _refuse_without_stack()
             spec = _checked_spec(options.pipeline)
-            airflow = embedded_airflow()
+            airflow = embedded_airflow(options.user)
         # that the file is there was seen here; whether Airflow has read it, only Airflow knows
         is_new = options.new or spec is not None
         started = start(airflow, options.pipeline, parameters, is_new=is_new)
@@ -258,7 +258,7 @@ def _headline(pipeline: str, ended: Outcome) -> str:
     if ended.word == "unchanged":
         return f"UNCHANGED: {pipeline} version {promoted.get('version')} is champion already; nothing had to be done."
     if ended.word == "held":
-        return f"HELD: the candidate for {pipeline} is not good enough; the run changed neither champion nor endpoint."
+        return f"HELD: the candidate for {pipeline} is not promoted; the run changed neither champion nor endpoint."
     if ended.word == "rejected":
         return f"REJECTED: the candidate for {pipeline}; the run changed neither champion nor endpoint."
     if ended.word == "waits":
@@ -328,15 +328,22 @@ def _refuse_without_stack() -> None:
         raise SystemExit(EXIT_USAGE)
 
 
-def embedded_airflow() -> Airflow:
-    """:raises RunError: the stack was never started."""
+def embedded_airflow(user: str | None = None) -> Airflow:
+    """
+    :param user: None: ``operator``.
+    :raises RunError: the stack was never started, or has no such user; nothing was done.
+    """
     from ratchet.cli.stack.settings import Settings, StackError
 
     settings = Settings.from_environment()
+    name = user or "operator"
     try:
-        return Airflow(settings.url("airflow"), "operator", settings.passwords["operator"])
+        passwords = settings.passwords
     except StackError as error:
         raise RunError(str(error)) from error
+    if name not in passwords:
+        raise RunError(f"The embedded stack has no user {name!r}, so nothing was done; it has {', '.join(passwords)}.")
+    return Airflow(settings.url("airflow"), name, passwords[name])
 
 
 def airflow_elsewhere(options: argparse.Namespace) -> Airflow:

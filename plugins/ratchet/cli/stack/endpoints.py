@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from ratchet.cli.ask import ask
 from ratchet.cli.stack.settings import Settings
-from training.tags import MODEL_TAG
+from training.tags import ENDPOINT_TAG, MODEL_TAG, RELEASE_TAG
 
 ANSWER_SECONDS = 5  # of a server of this machine that is well; one that hangs must not hang whoever asks how it is
 
@@ -54,10 +54,15 @@ def _serves(settings: Settings, endpoint: dict[str, Any]) -> str:
 
 
 def _version(settings: Settings, endpoint: dict[str, Any]) -> str | None:
-    """:return: the newest registered version that was promoted with this release, else that has these weights."""
-    for tag, digest in (("release", endpoint["digest"]), ("model_digest", endpoint["model_digest"])):
+    """
+    :return: the newest registered version that was promoted with this release to this endpoint, else with this release
+        to any, else that has these weights.
+    """
+    release = f"tags.`{RELEASE_TAG}` = '{endpoint['digest']}'"
+    here = f"{release} AND tags.`{ENDPOINT_TAG}` = '{endpoint['name']}'"
+    for found_by in (here, release, f"tags.`{MODEL_TAG}` = '{endpoint['model_digest']}'"):
         query = {
-            "filter": f"tags.`ratchet.{tag}` = '{digest}'",
+            "filter": found_by,
             "order_by": "creation_timestamp DESC",
             "max_results": 1,
         }
