@@ -208,7 +208,8 @@ def _tokens(found: Mapping[str, Any] | None) -> str:
     told = (
         f"As {text(found['base_model'])} counts them, in a sample of {found['sample_rows']:,} of {found['new_rows']:,} "
         f"new texts: median {found['median']:,}, 99 per cent up to {found['percentile_99']:,}, longest "
-        f"{found['longest']:,}. Training cuts what is longer than {limit:,}: {found['percent_cut']:.3g} per cent."
+        f"{found['longest']:,}. "
+        f"Longer than {limit:,}, the most that may be read of one: {found['percent_cut']:.3g} per cent."
     )
     return f"<h2>Length in tokens</h2><p>{told}</p>{_histogram(found['histogram'], limit)}"
 

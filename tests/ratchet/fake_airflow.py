@@ -17,7 +17,7 @@ PROMOTED = {
     "evaluate": {"why": "miss: first run", "metrics": {"accuracy": 0.9, "log_loss": None}},
     "gate": {"decision": "promote", "reasons": ["accuracy 0.9000 is at least 0.6000"]},
     "deploy": {"why": "miss: nothing served", "url": None},
-    "promote": {"why": "miss: champion was nothing", "version": "1", "previous": None, "hit": False},
+    "promote": {"why": "miss: there was no champion", "version": "1", "previous": None, "hit": False},
 }
 
 

@@ -131,7 +131,7 @@ def test_texts_that_training_would_cut_are_told_and_shown():
     html = data_page(report(lengths={"characters": [], "tokens": tokens}))
     text = Page(html).text
     assert "As acme/bert counts them, in a sample of 1,000 of 1,200 new texts: median 12" in text
-    assert "Training cuts what is longer than 128: 0.4 per cent." in text
+    assert "Longer than 128, the most that may be read of one: 0.4 per cent." in text
     assert html.count('class="cut"') == 3
 
 

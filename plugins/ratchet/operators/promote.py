@@ -104,9 +104,9 @@ class PromoteOperator(BaseOperator):
             served = f"{CHAMPION_STAYS}, although {self.deployment['endpoint']!r} serves the candidate already"
             raise champion_moved(self.verdict, error.found, served) from error
         if moved.by_this_run:
-            was = f"version {moved.previous}" if moved.previous else "nothing"
-            outcome = f"{self._done(candidate.version, was)} and serves at {self.deployment['url']}{self._because()}"
-            why = f"miss: champion was {was}"
+            after = f"champion after version {moved.previous}" if moved.previous else "the first champion"
+            outcome = f"{self._done(candidate.version, after)} and serves at {self.deployment['url']}{self._because()}"
+            why = f"miss: champion was version {moved.previous}" if moved.previous else "miss: there was no champion"
         else:
             outcome = (
                 f"unchanged: version {candidate.version} is champion already and serves at {self.deployment['url']}"
@@ -115,7 +115,7 @@ class PromoteOperator(BaseOperator):
         self.log.info("promote: %s", why)
         write_note(context, outcome, self.log)
         if moved.by_this_run:
-            self._tell(context, candidate, was)
+            self._tell(context, candidate, after)
         push_links(
             context,
             version=self.registry.version_url(candidate.name, candidate.version),
@@ -134,14 +134,14 @@ class PromoteOperator(BaseOperator):
         decided = self.verdict.get("approved") or self.verdict.get("overridden")
         return f" ({self.verdict['reasons'][0]})" if decided else ""
 
-    def _tell(self, context: Context, candidate: ModelVersion, was: str) -> None:
-        what = f"version {candidate.version} is champion after {was}"
+    def _tell(self, context: Context, candidate: ModelVersion, after: str) -> None:
+        what = f"version {candidate.version} is {after}"
         reasons, report = self.verdict.get("reasons", []), self.verdict.get("report_url")
         pipeline = self.pipeline or self.dag_id
         tell(self.notify, context, self.event, pipeline, what, reasons=reasons, report_url=report)
 
-    def _done(self, version: str, was: str) -> str:
-        return f"promoted: version {version} is champion after {was}"
+    def _done(self, version: str, after: str) -> str:
+        return f"promoted: version {version} is {after}"
 
     def _checked_candidate(self) -> ModelVersion:
         require_promote(self.verdict, self.candidate, CHAMPION_STAYS)

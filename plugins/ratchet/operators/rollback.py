@@ -31,5 +31,5 @@ class RollbackOperator(PromoteOperator):
     kind = ROLLBACK
     event = "rollback"
 
-    def _done(self, version: str, was: str) -> str:
-        return f"rolled back: version {version} is champion again after {was}, which is barred,"
+    def _done(self, version: str, after: str) -> str:
+        return f"rolled back: version {version} is {after.replace('champion', 'champion again', 1)}, which is barred,"
