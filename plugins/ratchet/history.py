@@ -98,7 +98,9 @@ def _test_metrics(metrics: dict[str, float]) -> dict[str, float]:
 def _is_about(record: Record, version: ListedVersion) -> bool:
     """:return: whether it tells of this version and of more than a tag or the end of a move does."""
     about = version.version in (record.get("to"), record.get("version"))
-    return about and record["event"] not in (ALIAS_INTENT, JUDGED)
+    return (
+        about and record["event"] != ALIAS_INTENT and not (record["event"] == JUDGED and record["decision"] != "hold")
+    )
 
 
 def _happening(record: Record) -> Happening:
@@ -112,6 +114,8 @@ def _what(record: Record) -> str:
     if event in (ALIAS_DONE, ALIAS_BY_HAND):
         how = "promoted" if event == ALIAS_DONE else "made champion by hand"
         return f"{how} after version {before}" if before else how
+    if event == JUDGED:
+        return "held"
     if event == OVERRIDDEN:
         return f"let through against the gate's {record['decision']}"
     if event == ALIAS_DROPPED:

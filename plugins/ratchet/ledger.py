@@ -38,7 +38,7 @@ BAR_LIFTED = "bar-lifted"  # the same: a person brought the version back
 APPROVED = "approved"
 # the same, with verdict, decision and rules (names of those that did not pass): a person forced a promotion
 OVERRIDDEN = "overridden"
-JUDGED = "judged"  # version, model_digest, decision, dag_id, run_id: of a candidate that is not the champion already
+JUDGED = "judged"  # version, model_digest, decision, dag_id, run_id, why if held: not of the champion judged again
 TOLD = "told"  # about, and verdict (its key) of a hold, or since and times of an old champion: nobody is told again
 
 

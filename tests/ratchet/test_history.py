@@ -70,6 +70,14 @@ def test_who_made_it_champion_and_why_is_told_of_promotion_rollback_and_a_move_b
     assert [(one.what, one.who) for one in newest.happenings] == [("made champion by hand after version 1", None)]
 
 
+def test_why_a_version_was_held_is_told_and_that_one_passed_is_not(registry, ledger):
+    ledger.append("judged", version="10", decision="hold", why="f1_macro 0.41 is below the champion's")
+    ledger.append("judged", version="2", decision="promote")
+    newest, second, _first = history(registry, ledger, "intents")
+    assert [(one.what, one.why) for one in newest.happenings] == [("held", "f1_macro 0.41 is below the champion's")]
+    assert second.happenings == []
+
+
 def test_an_override_and_an_answer_are_told_with_who_and_why(registry, ledger):
     ledger.append("overridden", version="10", decision="hold", who="anna", why="the customer waits")
     ledger.append("approved", version="10", who="ben", why=None)

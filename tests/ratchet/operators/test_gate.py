@@ -313,3 +313,5 @@ def test_each_verdict_is_counted_once_and_not_that_of_a_champion_that_is_judged_
     held(tmp_path, registry, "run_3", {**HOLD, "candidate": None})
     told = [(record["decision"], record["version"], record["run_id"]) for record in ledger(places).records("judged")]
     assert told == [("promote", "4", "manual__1"), ("hold", None, "run_3")]
+    [promoted, hold] = ledger(places).records("judged")
+    assert ("why" in promoted, hold["why"]) == (False, "; ".join(HOLD["reasons"]))
