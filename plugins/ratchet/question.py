@@ -25,13 +25,16 @@ def body(
     champion_metrics: Mapping[str, float | None],
     deadline: datetime,
     approvers: list[str],
+    imported: str | None = None,
 ) -> str:
     """
+    :param imported: where the candidate is from, if it was not trained here.
     :param metrics: of the candidate on the test split; ``champion_metrics`` those of the champion, empty if there is
         none.
     """
     sections = [
         _verdict(verdict),
+        f"The candidate was not trained here, but imported from {code(imported)}." if imported else "",
         "\n".join(f"- {sentence(reason)}" for reason in verdict["reasons"]),
         "\n".join(_figures(verdict, metrics, champion_metrics)),
         "\n".join(_rules(verdict["rules"])),

@@ -23,7 +23,7 @@ from ratchet.note import write_note
 from ratchet.notify import Notifications, tell
 from ratchet.question import body, subject
 from ratchet.stale import tell_held
-from training.tags import VERDICT_TAG
+from training.tags import IMPORTED_TAG, VERDICT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,7 +144,10 @@ class ApproveOperator(ApprovalOperator):
         assert self.response_timeout is not None
         deadline = utcnow() + self.response_timeout
         self.subject = subject(self.pipeline or self.dag_id, self.verdict)
-        self.body = body(self.verdict, self.metrics or {}, self.champion_metrics or {}, deadline, list(self.approvers))
+        version = self._registered()
+        imported = version.tags.get(IMPORTED_TAG) if version else None
+        figures = self.metrics or {}, self.champion_metrics or {}
+        self.body = body(self.verdict, *figures, deadline, list(self.approvers), imported)
         url = answer_url(context)
         awaits = {"by": list(self.approvers), "until": deadline.isoformat(timespec="seconds"), "url": url}
         context["ti"].xcom_push(key=AWAITS, value=awaits)

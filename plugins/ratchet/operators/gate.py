@@ -202,8 +202,9 @@ class GateOperator(StageOperator, SkipMixin):
         if self._ledger.last(JUDGED, **record) is None:
             about = candidate_of(verdict) if candidate else {"version": None, "model_digest": None}
             version, digest = about["version"], about["model_digest"]
-            why = {"why": "; ".join(verdict["reasons"])} if verdict["decision"] == "hold" else {}
-            self._ledger.append(JUDGED, version=version, model_digest=digest, **record, **why)
+            if verdict["decision"] == "hold":
+                record["why"] = "; ".join(verdict["reasons"])
+            self._ledger.append(JUDGED, version=version, model_digest=digest, **record)
 
     def _is_asked_next(self) -> bool:
         return any(isinstance(task, ApproveOperator) for task in self.get_direct_relatives(upstream=False))

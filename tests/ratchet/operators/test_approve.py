@@ -104,6 +104,13 @@ def test_what_the_gate_did_not_leave_to_a_person_is_refused(step, questions, ver
     assert questions == []
 
 
+def test_of_a_model_that_was_imported_the_person_is_told_from_where(step, questions, registry):
+    registry.versions["4"].tags["ratchet.imported"] = "hub:acme/films@v1"
+    with pytest.raises(TaskAwaitingInput):
+        step().execute(context())
+    assert "not trained here, but imported from `hub:acme/films@v1`." in questions[0]["body"]
+
+
 def test_a_person_is_asked_with_a_deadline_and_the_run_waits_without_a_worker(step, questions, notes, monkeypatch):
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.example/here/")
     ctx = context()
