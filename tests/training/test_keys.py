@@ -86,7 +86,7 @@ def test_the_code_version_covers_the_packages_that_were_asked_for():
 
 def test_any_edit_makes_a_new_code_version(tmp_path):
     (tmp_path / "training").mkdir()
-    for name in ("__init__.py", "contract.py", "keys.py", "store.py"):
+    for name in ("__init__.py", "contract.py", "keys.py", "scratch.py", "store.py"):
         (tmp_path / "training" / name).write_text(_source(name))
     ask = [sys.executable, "-c", "from training.keys import code_version; print(code_version())"]
 

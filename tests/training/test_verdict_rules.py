@@ -12,7 +12,7 @@ from training.verdict_rules import rules
 
 
 def test_a_rule_stands_with_its_value_interval_bound_and_rows():
-    text = page(binary(834, 884), metric="accuracy", minimum={"accuracy": 0.8}).text
+    text = page(binary(834, 884), metric="accuracy", no_worse_by=0.03, minimum={"accuracy": 0.8}).text
     assert re.search(
         r"no_worse_by\.accuracy .* ✗ fail 0\.0500 worse \S+ to \S+ worse at most 0\.0300 worse 1,000", text
     )
