@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from serving.processor import has_fast_bf16
 from training import checkpoints
 from training.arguments import checked_arguments, trainer_class
 from training.contract import BadInput, TrainRequest
+from training.cores import cores
 from training.defaults import SEED, default_arguments
 from training.examples import choose_length, count_tokens, make_examples, require_pad_token, token_limit
 from training.licenses import stated_license
@@ -185,12 +187,24 @@ def prepare(request: TrainRequest, work: Path, progress: Progress) -> Job:
     )
 
 
+def leave_a_core() -> None:
+    """
+    Compute on all cores but one, unless the user says on how many (OMP_NUM_THREADS).
+
+    Threads wait for one another in each step: one that shares its core with anything else holds up all. Measured beside
+    an idle stack on two cores, in the same training: 28 to 33 samples/s with two threads, 48 to 52 with one.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, cores() - 1))
+
+
 def fit(job: Job, progress: Progress, record: Record) -> Fitted:
     """
     Train to the end, from the last whole checkpoint if there is one. A finished epoch is not trained again.
 
     :raises BadInput: training diverged.
     """
+    leave_a_core()
     trainer = job.trainer
     trainer.remove_callback(PrinterCallback)  # it prints what the run's log already says
     trainer.add_callback(Watch(progress, record, job.patience))
