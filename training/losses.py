@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from training.bootstrap import Difference, Estimate, freedom_of, resampled
-from training.metrics import CALIBRATION_BINS
+from training.metrics import CALIBRATION_BINS, calibration_bins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,10 +62,7 @@ def calibration_difference(
 
 def _too_sure(sureness: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """:return: of each row twice the bin of its score and whether it is right, and how much too sure it is."""
-    import numpy as np
-
-    bins = np.minimum((sureness * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    return 2 * bins + right, sureness - right
+    return 2 * calibration_bins(sureness) + right, sureness - right
 
 
 def _resampled_mean(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

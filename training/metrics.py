@@ -74,9 +74,16 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """
     import numpy as np
 
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = calibration_bins(confidence)
     too_confident = np.bincount(bins, weights=confidence - right, minlength=CALIBRATION_BINS)
     return float(np.abs(too_confident).sum() / len(confidence))
+
+
+def calibration_bins(confidence: np.ndarray) -> np.ndarray:
+    """:return: (n_rows,), the bin of each score, as calibration_error cuts them."""
+    import numpy as np
+
+    return np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
 
 
 def _number(value: float) -> float | None:

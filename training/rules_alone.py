@@ -40,26 +40,23 @@ def _too_few_labels(measured: int) -> RuleOutcome:
 def _minimum(candidate: Scored, metric: str, bound: float) -> RuleOutcome:
     value = candidate.metrics[metric]
     ok = value >= bound
-    shown, limit = in_figures(value, bound)
-    return RuleOutcome(
-        name=f"minimum.{metric}",
-        outcome="pass" if ok else "fail",
-        value=value,
-        bound=bound,
-        reason=f"{metric} {shown} {'reaches' if ok else 'is below'} the minimum {limit}",
-    )
+    return _bounded("minimum", metric, value, bound, "reaches" if ok else "is below", ok=ok)
 
 
 def _maximum(candidate: Scored, name: str, bound: float) -> RuleOutcome:
     value = _cost(candidate, name)
     ok = value <= bound
+    return _bounded("maximum", name, value, bound, "is within" if ok else "is above", ok=ok)
+
+
+def _bounded(kind: str, name: str, value: float, bound: float, stands: str, *, ok: bool) -> RuleOutcome:
     shown, limit = in_figures(value, bound)
     return RuleOutcome(
-        name=f"maximum.{name}",
+        name=f"{kind}.{name}",
         outcome="pass" if ok else "fail",
         value=value,
         bound=bound,
-        reason=f"{name} {shown} {'is within' if ok else 'is above'} the maximum {limit}",
+        reason=f"{name} {shown} {stands} the {kind} {limit}",
     )
 
 

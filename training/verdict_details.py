@@ -18,7 +18,7 @@ from training.bootstrap import Difference, Estimate
 from training.compared import Compared, Part
 from training.evidence import Evidence
 from training.losses import mean_loss
-from training.metrics import CALIBRATION_BINS
+from training.metrics import CALIBRATION_BINS, calibration_bins
 from training.paired import Pairs
 from training.report import (
     COMPARED,
@@ -295,7 +295,7 @@ def _bins(sureness: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[
     """:return: of each group of equally sure answers, cut as calibration_error does: rows, mean score, share right."""
     import numpy as np
 
-    place = np.minimum((sureness * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    place = calibration_bins(sureness)
     rows = np.bincount(place, minlength=CALIBRATION_BINS)
     sure = np.bincount(place, weights=sureness, minlength=CALIBRATION_BINS)
     correct = np.bincount(place, weights=right, minlength=CALIBRATION_BINS)
